@@ -1,0 +1,122 @@
+"""One scan in memory: an array (K, J, I) and where it lies in the patient.
+
+This is the one type that floors exchange. K, J, I are slice, row and column of the array; x, y, z
+are millimetres in the patient, LPS (left, posterior, superior), as in DICOM and ITK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from crgloco.errors import GeometryError
+
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+# Files store directions as float32 or as quaternions: equal grids differ by about 1e-5 of a voxel.
+TOLERANCE_MM = 1e-3
+TOLERANCE_DIRECTION = 1e-4
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a grid lies.
+
+    Attributes:
+        shape: Voxels along K, J, I.
+        spacing: Millimetres along K, J, I (that order, unlike ITK).
+        origin: Centre of voxel (0, 0, 0): x, y, z in mm, LPS.
+        direction: Three rows of a 3 x 3 matrix as ITK gives it: column 0 is the unit vector along
+            I, column 1 along J, column 2 along K. May be left-handed.
+    """
+
+    shape: Shape
+    spacing: Spacing
+    origin: tuple[float, float, float]
+    direction: tuple[tuple[float, float, float], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.direction, float)
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            msg = f"A volume needs three axes of at least one voxel; found the shape {self.shape}."
+            raise GeometryError(msg)
+        if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:
+            msg = f"Voxel sizes must be positive; found {self.spacing} mm."
+            raise GeometryError(msg)
+        if matrix.shape != (3, 3) or not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-3):
+            msg = f"The axes of a volume must be orthogonal unit vectors; found {self.direction}."
+            raise GeometryError(msg)
+
+    @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """4 x 4 matrix from (i, j, k, 1) to (x, y, z, 1) in mm, LPS."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.asarray(self.direction, float) * np.asarray(self.spacing[::-1], float)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    def same_grid(self, other: Geometry) -> bool:
+        """Whether every voxel of the other grid lies where ours does (tolerance ``TOLERANCE_MM``)."""
+        return (
+            self.shape == other.shape
+            and bool(np.allclose(self.direction, other.direction, atol=TOLERANCE_DIRECTION))
+            and bool(np.allclose(self.spacing, other.spacing, atol=0, rtol=1e-4))
+            and bool(np.allclose(self.origin, other.origin, atol=TOLERANCE_MM))
+        )
+
+    def with_shape(self, shape: Shape) -> Geometry:
+        """Return the grid of that many voxels over the same field of view.
+
+        The outer faces stay; so the centre of the first voxel moves by half the change of voxel size.
+        """
+        ratio = np.asarray(self.shape, float) / np.asarray(shape, float)
+        spacing = np.asarray(self.spacing, float) * ratio
+        shift = (ratio - 1) / 2
+        first = self.affine @ np.array([*shift[::-1], 1.0])
+        return Geometry(shape, tuple(spacing.tolist()), tuple(first[:3].tolist()), self.direction)
+
+    def describe(self) -> str:
+        """Return shape, spacing and origin in words, for messages."""
+        shape = " x ".join(str(n) for n in self.shape[::-1])
+        spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
+        origin = ", ".join(f"{mm:.2f}" for mm in self.origin)
+        return f"{shape} voxels of {spacing} mm at ({origin})"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan or a label: array (K, J, I), any real dtype, and its geometry.
+
+    Raises:
+        GeometryError: The array's shape is not the geometry's.
+    """
+
+    array: npt.NDArray[np.generic]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.geometry.shape:
+            msg = f"An array of shape {self.array.shape} does not fit the grid {self.geometry.shape}."
+            raise GeometryError(msg)
+
+
+def assert_same_grid(first: Geometry, second: Geometry, what: str) -> None:
+    """Refuse two grids that must be one.
+
+    Args:
+        first: The grid that counts.
+        second: The grid that is compared.
+        what: Names both, for example ``"Label case_01.nii.gz and its image"``.
+
+    Raises:
+        GeometryError: With both grids in words.
+    """
+    if not first.same_grid(second):
+        msg = (
+            f"{what} lie on different grids: {first.describe()} against {second.describe()}. "
+            "Nothing was resampled; export the label on the grid of its image."
+        )
+        raise GeometryError(msg)

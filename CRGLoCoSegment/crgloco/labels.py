@@ -1,0 +1,210 @@
+"""The label table: which value in a label volume means which structure.
+
+Values come from the project, never from an order. Networks count classes 0..C-1 without gaps; the
+table maps between those class numbers and the label values of files, which may have gaps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crgloco.errors import LabelError
+
+# Okabe-Ito colours first (safe for the colour-blind), then darker and lighter tones of them.
+_COLOURS: tuple[tuple[int, int, int], ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (153, 106, 0),
+    (174, 214, 241),
+    (0, 105, 77),
+    (250, 245, 170),
+    (0, 66, 104),
+    (242, 150, 90),
+    (120, 60, 95),
+)
+MAXIMUM_VALUE = 65535
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure.
+
+    Attributes:
+        value: Value in label files, 1..65535 (0 is background and has no entry).
+        name: Name shown to users, unique in the table.
+        colour: Red, green, blue, 0..255.
+        terminology: Slicer's seven fields joined by ``~``, or empty.
+    """
+
+    value: int
+    name: str
+    colour: tuple[int, int, int] = (128, 128, 128)
+    terminology: str = ""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The structures of a project, ordered by value; class number = position + 1, background = 0.
+
+    Raises:
+        LabelError: A value or a name appears twice, a value is out of range, or there is none.
+    """
+
+    labels: tuple[Label, ...]
+    _values: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.labels, key=lambda label: label.value))
+        object.__setattr__(self, "labels", ordered)
+        object.__setattr__(self, "_values", (0, *(label.value for label in ordered)))
+        _check(ordered)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C of a network, background included."""
+        return len(self._values)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label value of every class number, background (0) first."""
+        return self._values
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of every class number, ``"background"`` first."""
+        return ("background", *(label.name for label in self.labels))
+
+    def to_classes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Turn label values into class numbers.
+
+        Raises:
+            LabelError: Naming the values that are not in the table.
+        """
+        found = np.unique(values)
+        strange = [value for value in found.tolist() if value not in self._values]
+        if strange:
+            known = ", ".join(f"{label.value} {label.name}" for label in self.labels)
+            shown = ", ".join(f"{value:g}" for value in strange[:5])
+            msg = f"Label value {shown} is not in the label table (0 background, {known})."
+            raise LabelError(msg)
+        lookup = np.zeros(int(max(self._values)) + 1, np.uint8)
+        lookup[list(self._values)] = np.arange(self.classes)
+        return lookup[values.astype(np.int64)]
+
+    def to_values(self, classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn class numbers into label values, in the smallest unsigned type that holds the table."""
+        kind = np.uint8 if max(self._values) <= 255 else np.uint16
+        return np.asarray(self._values, kind)[classes]
+
+    def mirrored_classes(self) -> tuple[int, ...] | None:
+        """Return, for every class, the class across the body's mirror; ``None`` if no side is named.
+
+        ``left_kidney`` and ``right_kidney`` are a pair. A side without partner makes the table
+        one-sided: the result then is the identity, and no flip across left-right is allowed.
+        """
+        swapped = [_other_side(name) for name in self.names]
+        if all(other is None for other in swapped):
+            return None
+        index = {_plain(name): number for number, name in enumerate(self.names)}
+        return tuple(
+            number if other is None else index.get(other, number) for number, other in enumerate(swapped)
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the table as plain values, ready for JSON."""
+        return [
+            {
+                "value": label.value,
+                "name": label.name,
+                "colour": list(label.colour),
+                "terminology": label.terminology,
+            }
+            for label in self.labels
+        ]
+
+    @classmethod
+    def from_json(cls, entries: Sequence[Mapping[str, Any]]) -> LabelTable:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            LabelError: An entry is incomplete or the table contradicts itself.
+        """
+        try:
+            labels = tuple(
+                Label(
+                    value=int(entry["value"]),
+                    name=str(entry["name"]),
+                    colour=_colour(entry.get("colour"), number),
+                    terminology=str(entry.get("terminology", "")),
+                )
+                for number, entry in enumerate(entries)
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"The label table cannot be read: {error!r}."
+            raise LabelError(msg) from error
+        return cls(labels)
+
+    @classmethod
+    def from_names(cls, names: Mapping[str, int]) -> LabelTable:
+        """Make a table from nnU-Net's ``labels`` (name -> value); colours are chosen by position.
+
+        Raises:
+            LabelError: A value is no whole number (nnU-Net's regions are not supported).
+        """
+        for name, value in names.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                msg = f"Label {name!r} has the value {value!r}; whole numbers are needed (no regions)."
+                raise LabelError(msg)
+        entries = [{"value": value, "name": name} for name, value in names.items() if value != 0]
+        return cls.from_json(sorted(entries, key=lambda entry: int(str(entry["value"]))))
+
+
+def _check(labels: tuple[Label, ...]) -> None:
+    if not labels:
+        msg = "The label table is empty: name at least one structure."
+        raise LabelError(msg)
+    values = [label.value for label in labels]
+    names = [label.name for label in labels]
+    for label in labels:
+        if not 1 <= label.value <= MAXIMUM_VALUE:
+            msg = f"Label {label.name!r} has the value {label.value}; allowed are 1..{MAXIMUM_VALUE}."
+            raise LabelError(msg)
+        if values.count(label.value) > 1:
+            msg = f"The label value {label.value} is used twice."
+            raise LabelError(msg)
+        if not label.name or names.count(label.name) > 1:
+            msg = f"The label name {label.name!r} is empty or used twice."
+            raise LabelError(msg)
+    if len(labels) > 255:
+        msg = f"The label table names {len(labels)} structures; at most 255 can be trained."
+        raise LabelError(msg)
+
+
+def _colour(given: Any, number: int) -> tuple[int, int, int]:
+    if given is None:
+        return _COLOURS[number % len(_COLOURS)]
+    red, green, blue = (int(part) for part in given)
+    return red, green, blue
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-]+", " ", name.strip().lower())
+
+
+def _other_side(name: str) -> str | None:
+    plain = _plain(name)
+    swapped = re.sub(
+        r"\b(left|right)\b", lambda side: "right" if side[0] == "left" else "left", plain
+    )
+    return swapped if swapped != plain else None
