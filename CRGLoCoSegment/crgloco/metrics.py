@@ -16,14 +16,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from crgloco.errors import GeometryError, LabelError
-from crgloco.io.volume import Spacing
+
+if TYPE_CHECKING:
+    from crgloco.io.volume import Spacing
 
 Outcome = Literal["found", "missed", "false presence", "absent"]
 Classes = npt.NDArray[np.integer[Any]]

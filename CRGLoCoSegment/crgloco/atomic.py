@@ -1,0 +1,68 @@
+"""Writing that is all or nothing: beside the target first, then renamed.
+
+A reader sees the old file, the new file, or none; never half a file. What the operating system says
+of a full disk or of a missing permission becomes a ``ResourceError`` in the user's words.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crgloco.errors import ResourceError
+
+PART = ".part"
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Make room and try again",
+    errno.EDQUOT: "your disk quota is used up. Make room and try again",
+    errno.EACCES: "there is no permission to write there. Choose another folder or change its permissions",
+    errno.EPERM: "there is no permission to write there. Choose another folder or change its permissions",
+    errno.EROFS: "the disk is read-only. Choose another folder",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
+}
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while writing into our words.
+
+    Args:
+        path: The file or folder that is being written, named in the message.
+
+    Raises:
+        ResourceError: Instead of any ``OSError`` of the body.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}. Choose another folder")
+        msg = f"{path} cannot be written: {reason}."
+        raise ResourceError(msg) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file; on failure the file that was there stays, and nothing is left beside it.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    part = path.with_name(path.name + PART)
+    with saving(path):
+        try:
+            write_through(part, content)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a new file and wait until the disk has it, so that a later rename never outruns it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

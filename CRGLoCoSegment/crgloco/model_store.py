@@ -1,0 +1,213 @@
+"""Models on disk: a folder with ``model.json`` and ``weights.safetensors``.
+
+A folder is written as ``<name>.part`` and renamed, so no list ever shows half a model. Copying the
+folder is installing it. Nothing in it is ever unpickled, and the hash of the weights stands in the card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from crgloco import model_card
+from crgloco.atomic import PART, saving, write_through
+from crgloco.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import torch
+
+    from crgloco.model_card import ModelCard
+
+CARD = "model.json"
+WEIGHTS = "weights.safetensors"
+MAXIMUM_CARD = 64 * 2**20  # bytes; a card of 100,000 training cases has about 15 MB
+
+
+def save(folder: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> ModelCard:
+    """Write a new model; the folder appears only when it is complete.
+
+    Args:
+        folder: The model's folder; must not exist. Its name becomes the card's.
+        card: The card; name and hash of the weights are filled in here.
+        tensors: The weights by name, on any device.
+
+    Returns:
+        The card as it was written.
+
+    Raises:
+        ModelError: The folder exists already, or the card holds what JSON does not know.
+        ResourceError: The disk is full or the folder cannot be written; nothing is left.
+    """
+    from safetensors.torch import save as to_bytes
+
+    if folder.exists():
+        msg = f"{folder} exists already; a model is never overwritten. Choose another name."
+        raise ModelError(msg)
+    weights = to_bytes({name: _plain(tensor) for name, tensor in tensors.items()})
+    card = replace(card, name=folder.name, weights_sha256=hashlib.sha256(weights).hexdigest())
+    write_folder(folder, model_card.encode(card), weights)
+    return card
+
+
+def write_folder(folder: Path, card: bytes, weights: bytes) -> None:
+    """Write both files beside the target, then rename.
+
+    Raises:
+        ResourceError: The disk is full or the folder cannot be written; nothing is left.
+    """
+    part = folder.with_name(folder.name + PART)
+    with saving(folder):
+        try:
+            # What a killed process may have left under this name is half a model: of no use to anyone.
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            write_through(part / WEIGHTS, weights)
+            write_through(part / CARD, card)
+            part.rename(folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read what a model says of itself; its weights are not touched.
+
+    Raises:
+        ModelError: No model there, a damaged card, or another format; names the folder and the remedy.
+    """
+    content = _read(folder, CARD, MAXIMUM_CARD)
+    try:
+        return model_card.decode(content)
+    except ModelError as error:
+        msg = f"{folder}: {error}"
+        raise ModelError(msg) from error
+
+
+def load_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Read the weights onto the CPU after comparing their hash with the card.
+
+    Raises:
+        ModelError: A file is missing or damaged; names the folder and the remedy.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    card = read_card(folder)
+    weights = _read(folder, WEIGHTS)
+    check_weights(folder, card, weights)
+    try:
+        return from_bytes(weights)
+    except SafetensorError as error:
+        msg = f"{folder / WEIGHTS} is no safetensors file ({error}). Get or train the model anew."
+        raise ModelError(msg) from error
+
+
+def check_weights(folder: Path, card: ModelCard, weights: bytes) -> None:
+    """Compare the weights with the hash in the card.
+
+    Raises:
+        ModelError: They are not the weights that the card speaks of.
+    """
+    found = hashlib.sha256(weights).hexdigest()
+    if found != card.weights_sha256:
+        msg = (
+            f"{folder / WEIGHTS} is damaged or belongs to another model: its hash is {found[:12]}..., "
+            f"the card says {card.weights_sha256[:12] or 'nothing'}... Copy or import the model again."
+        )
+        raise ModelError(msg)
+
+
+def list_models(folders: Iterable[Path]) -> list[tuple[Path, ModelCard | ModelError]]:
+    """Find the models inside the given folders, by name; a damaged one is listed with its error.
+
+    Folders that do not exist hold no models; ``.part`` folders and hidden ones are passed over.
+    """
+    found: list[tuple[Path, ModelCard | ModelError]] = []
+    for parent in folders:
+        try:
+            inside = sorted(parent.iterdir()) if parent.is_dir() else []
+        except OSError as error:
+            found.append((parent, ModelError(f"{parent} cannot be read: {error.strerror}.")))
+            continue
+        found += [(folder, _card_or_error(folder)) for folder in inside if looks_like_model(folder)]
+    return found
+
+
+def looks_like_model(folder: Path) -> bool:
+    """Whether a folder holds at least one of a model's files and is not half written."""
+    if folder.name.startswith(".") or folder.name.endswith(PART):
+        return False
+    try:
+        return (folder / CARD).is_file() or (folder / WEIGHTS).is_file()
+    except OSError:
+        return False
+
+
+def check(folder: Path) -> list[str]:
+    """Return what is wrong with a model, one sentence each; an empty list for a sound one."""
+    try:
+        tensors = load_tensors(folder)
+        card = read_card(folder)
+    except ModelError as error:
+        return [str(error)]
+    problems = []
+    if not tensors:
+        problems.append(f"{folder / WEIGHTS} holds no weights.")
+    strange = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if strange:
+        problems.append(f"{folder / WEIGHTS}: {strange[0]!r} holds NaN or infinite numbers. Train it anew.")
+    if card.name != folder.name:
+        problems.append(f"{folder}: the card calls the model {card.name!r}; the folder's name counts.")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in (CARD, WEIGHTS))
+    if others:
+        problems.append(f"{folder} holds {others[0]!r}, which is no part of a model.")
+    return problems
+
+
+def read_files(folder: Path) -> tuple[ModelCard, bytes]:
+    """Read card and raw weights and compare the hash, without building tensors.
+
+    Raises:
+        ModelError: A file is missing or damaged.
+    """
+    card = read_card(folder)
+    weights = _read(folder, WEIGHTS)
+    check_weights(folder, card, weights)
+    return card, weights
+
+
+def _card_or_error(folder: Path) -> ModelCard | ModelError:
+    try:
+        card = read_card(folder)
+        if not (folder / WEIGHTS).is_file():
+            return ModelError(f"{folder} holds no {WEIGHTS}. Copy or import the model again.")
+    except ModelError as error:
+        return error
+    return card
+
+
+def _read(folder: Path, name: str, largest: int | None = None) -> bytes:
+    path = folder / name
+    try:
+        if largest is not None and path.stat().st_size > largest:
+            msg = f"{path} is larger than {largest >> 20} MB; this is not a model of CRGLoCoSegment."
+            raise ModelError(msg)
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        msg = f"{folder} holds no {name}. Choose a model's folder, or copy or import the model again."
+        raise ModelError(msg) from error
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}. Check its permissions and the disk."
+        raise ModelError(msg) from error
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Own memory in plain order: safetensors refuses shared memory, and channels-last is not stored."""
+    import torch
+
+    return tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
