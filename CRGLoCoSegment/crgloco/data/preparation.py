@@ -1,0 +1,228 @@
+"""From scans as they come to arrays as networks want them, and back.
+
+A ``Preparation`` is fitted on the training cases, stored in the model and applied alike in training
+and inference: every channel is scaled by its rule, then brought to the target voxel size over its own
+field of view. Axes stay as they are in the file; nothing is rotated, mirrored or cropped, so the way
+back needs only the original grid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crgloco.data.cases import Case
+from crgloco.data.intensities import ChannelRule, body_voxels, ct_rule, kind_of
+from crgloco.data.resampling import resize_image, resize_labels
+from crgloco.errors import CasesError, GeometryError, InputError, ModelError, OptionError
+from crgloco.io.files import read_source, read_volume, source_geometry
+from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid
+from crgloco.progress import Reporter, Silent
+
+# Counts up when the same scans would be prepared differently.
+FORMAT = 1
+# An axis this many times coarser than the finest one is anisotropic.
+ANISOTROPIC_FROM = 3.0
+# More voxels than this (2 GB per channel) are a mistake in the voxel size, not a scan.
+MAXIMUM_VOXELS = 2**30
+# Voxels of each labelled case that the CT rule is fitted on.
+FITTED_VOXELS = 100_000
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Target voxel size and one intensity rule per channel.
+
+    Attributes:
+        spacing: Millimetres along K, J, I.
+        rules: One per channel, in the order of the channels.
+    """
+
+    spacing: Spacing
+    rules: tuple[ChannelRule, ...]
+
+    def __post_init__(self) -> None:
+        _check_spacing(self.spacing)
+        if not self.rules:
+            msg = "A preparation needs the intensity rule of at least one channel."
+            raise ModelError(msg)
+
+    @classmethod
+    def fit(
+        cls,
+        cases: Sequence[Case],
+        channel_names: Sequence[str],
+        spacing: Spacing | None = None,
+        report: Reporter | None = None,
+    ) -> Preparation:
+        """Fit voxel size and intensity rules on training cases.
+
+        The voxel size is the median of the cases per axis. If the coarsest axis is more than three times
+        coarser than the finest, its 10th percentile is taken instead (nnU-Net), never finer than the
+        next axis. CT rules use the labelled structures, or the body where no case has a label.
+
+        Args:
+            cases: Training cases, labelled or not; never those for evaluation.
+            channel_names: Chooses the rule of each channel: ``"CT"`` or anything else.
+            spacing: Takes the place of the fitted voxel size; mm along K, J, I.
+            report: Hears of progress, may stop.
+
+        Raises:
+            CasesError: There is no case, or a case has another number of channels.
+            OptionError: The given voxel size is not positive.
+            GeometryError: The label of a case lies on another grid than its image.
+        """
+        report = report or Silent()
+        if not cases:
+            msg = "There is no training case to fit the preparation on; add cases to the folder."
+            raise CasesError(msg)
+        for case in cases:
+            if len(case.channels) != len(channel_names):
+                msg = f"Case {case.name} has {len(case.channels)} channels; expected {len(channel_names)}."
+                raise CasesError(msg)
+        if spacing is None:
+            spacing = target_spacing([source_geometry(case.channels[0]).spacing for case in cases])
+        rules = tuple(
+            ChannelRule("mr") if kind_of(name) == "mr" else _fit_ct(cases, channel, report)
+            for channel, name in enumerate(channel_names)
+        )
+        return cls(spacing, rules)
+
+    def prepared_geometry(self, grid: Geometry) -> Geometry:
+        """Return the grid of the prepared arrays: the field of view of ``grid`` at our voxel size.
+
+        Voxel sizes differ from the target by rounding only, unless the scan is thinner than one voxel.
+
+        Raises:
+            GeometryError: The grid would have more than ``MAXIMUM_VOXELS`` voxels.
+        """
+        one, two, three = (
+            max(1, round(count * size / target))
+            for count, size, target in zip(grid.shape, grid.spacing, self.spacing, strict=True)
+        )
+        if one * two * three > MAXIMUM_VOXELS:
+            wanted = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
+            msg = (
+                f"The scan ({grid.describe()}) would have {three} x {two} x {one} voxels at the voxel size "
+                f"{wanted} mm of this model. Check the unit of the scan's voxel size, crop it, or use a "
+                "coarser voxel size."
+            )
+            raise GeometryError(msg)
+        return grid.with_shape((one, two, three))
+
+    def image(self, volumes: Sequence[Volume]) -> npt.NDArray[np.float16]:
+        """Scale and resize the channels of one case.
+
+        Linear interpolation; axes that shrink by more than 1.5 are smoothed first (``resampling``).
+
+        Args:
+            volumes: One per rule, all on one grid.
+
+        Returns:
+            (C, K, J, I) within -10..10, mean 0 and standard deviation 1 inside the body.
+
+        Raises:
+            InputError: Another number of channels, or voxels that are not numbers.
+            GeometryError: The channels lie on different grids.
+        """
+        if len(volumes) != len(self.rules):
+            msg = f"The scan has {len(volumes)} channels; the model expects {len(self.rules)}."
+            raise InputError(msg)
+        for number, volume in enumerate(volumes[1:], start=2):
+            assert_same_grid(volumes[0].geometry, volume.geometry, f"Channel 1 and channel {number}")
+        shape = self.prepared_geometry(volumes[0].geometry).shape
+        image = np.empty((len(volumes), *shape), np.float16)
+        for rule, volume, channel in zip(self.rules, volumes, image, strict=True):
+            resize_image(volume.array, channel, rule.scaling(volume.array))
+        return image
+
+    def label(self, volume: Volume) -> npt.NDArray[np.uint8]:
+        """Resize a volume of class numbers to the prepared grid, (K, J, I)."""
+        return resize_labels(volume.array, self.prepared_geometry(volume.geometry).shape)
+
+    def restore_labels(self, classes: npt.NDArray[Any], grid: Geometry) -> npt.NDArray[np.uint8]:
+        """Bring class numbers from the prepared grid back to ``grid``; identical if the shapes agree.
+
+        Raises:
+            GeometryError: ``classes`` does not have the shape that ``grid`` is prepared to.
+        """
+        shape = self.prepared_geometry(grid).shape
+        if classes.shape != shape:
+            msg = f"Labels of shape {classes.shape} were not made on the prepared grid {shape} of this scan."
+            raise GeometryError(msg)
+        return resize_labels(classes, grid.shape)
+
+    def digest(self) -> str:
+        """Return a SHA-256 that changes when prepared arrays would."""
+        text = json.dumps({"format": FORMAT, **self.to_json()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {"spacing": list(self.spacing), "rules": [rule.to_json() for rule in self.rules]}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Preparation:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ModelError: A key is missing or unknown, or a value makes no sense.
+        """
+        try:
+            if set(entry) != {"spacing", "rules"}:
+                raise KeyError(*entry)
+            k, j, i = (float(mm) for mm in entry["spacing"])
+            return cls((k, j, i), tuple(ChannelRule.from_json(rule) for rule in entry["rules"]))
+        except (KeyError, TypeError, ValueError, OptionError) as error:
+            msg = f"The preparation of the model cannot be read: {error!r}."
+            raise ModelError(msg) from error
+
+
+def target_spacing(spacings: Sequence[Spacing]) -> Spacing:
+    """Return the voxel size for scans of these voxel sizes (mm along K, J, I; rule in ``fit``)."""
+    sizes = np.asarray(spacings, float)
+    target = np.median(sizes, axis=0)
+    coarsest = int(target.argmax())
+    if target[coarsest] > ANISOTROPIC_FROM * target.min():
+        others = np.delete(target, coarsest)
+        target[coarsest] = max(float(np.percentile(sizes[:, coarsest], 10)), float(others.max()))
+    k, j, i = target.tolist()
+    return k, j, i
+
+
+def _check_spacing(spacing: Spacing) -> None:
+    if not all(math.isfinite(mm) and mm > 0 for mm in spacing):
+        msg = f"The voxel size must be three positive numbers in mm; found {spacing}."
+        raise OptionError(msg)
+
+
+def _fit_ct(cases: Sequence[Case], channel: int, report: Reporter) -> ChannelRule:
+    """Percentiles, mean and spread of a channel over the labelled structures of all labelled cases."""
+    chosen = [case for case in cases if case.label is not None] or list(cases)
+    samples: list[npt.NDArray[Any]] = []
+    for number, case in enumerate(chosen):
+        report.check()
+        samples.append(_ct_sample(case, channel))
+        report.event("progress", stage="intensities", done=number + 1, total=len(chosen))
+    voxels = np.concatenate(samples)
+    if not voxels.size:
+        voxels = np.concatenate([body_voxels(read_source(case.channels[channel]).array) for case in chosen])
+    return ct_rule(voxels)
+
+
+def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
+    scan = read_source(case.channels[channel])
+    if case.label is None:
+        voxels = body_voxels(scan.array)
+    else:
+        label = read_volume(case.label)
+        assert_same_grid(scan.geometry, label.geometry, f"Case {case.name}: label and image")
+        voxels = scan.array[label.array.astype(bool)].astype(np.float64)
+    return voxels[:: max(1, voxels.size // FITTED_VOXELS)]

@@ -1,0 +1,184 @@
+"""From one grid to another over the same field of view: images linearly, labels by the larger share.
+
+Both grids have the same axes, so only array shapes count. Output voxel i of n' has its centre at
+``(i + 0.5) * n / n' - 0.5`` input voxels; positions beyond the outer voxel centres are clamped. That is
+``torch.nn.functional.interpolate(align_corners=False)`` and a SimpleITK resampling onto
+``Geometry.with_shape``. SimpleITK does the work: five times faster here than products with interpolation
+matrices, twice as fast as ``scipy.ndimage.zoom`` (``Testing/benchmarks/preparation.py``).
+"""
+
+# mypy: allow-untyped-calls
+# (SimpleITK is wrapped by SWIG: its classes have no types.)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from crgloco.io.volume import Shape
+
+# An axis that shrinks by more than this is smoothed first, else structures alias.
+SMOOTHED_FROM = 1.5
+# Voxels of float32 that are in work at a time (64 MB); the rest of a scan stays as it was read.
+VOXELS_AT_A_TIME = 2**24
+# Where a label shrinks by an even factor, half the borders fall between two equal shares. A shift of so
+# many voxels lets the neighbour decide; without it the smaller class number always wins (measured on
+# chaos_mr, 1.25 -> 2.5 mm: organs lose 3 % of their volume, with the shift 0.3 %).
+TIE_SHIFT = 1e-3
+
+
+def resize_image(
+    array: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    change: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]],
+) -> None:
+    """Resize a scan into ``out``, slab by slab, so that memory stays small.
+
+    Axes that shrink by more than ``SMOOTHED_FROM`` are smoothed by a Gaussian with a standard deviation of
+    ``(ratio - 1) / 2`` input voxels (as scikit-image and MONAI), then all are interpolated linearly.
+
+    Args:
+        array: (K, J, I), any real dtype.
+        out: (K', J', I'), any float dtype; is filled.
+        change: Turns a slab of ``array`` into float32 intensities before anything is interpolated.
+    """
+    axes = _axes(array.shape, out.shape)
+    for rows in _slabs(axes):
+        if array.shape == out.shape:
+            out[rows] = change(array[rows])
+            continue
+        source = axes[0].needed(rows)
+        image = _smoothed(sitk.GetImageFromArray(change(array[source])), axes)
+        target = (rows, *(slice(0, axis.after) for axis in axes[1:]))
+        resampler = _resampler(axes, target, (source.start, 0, 0))
+        resampler.SetInterpolator(sitk.sitkLinear)
+        resized = resampler.Execute(image)
+        out[rows] = sitk.GetArrayViewFromImage(resized)
+
+
+def resize_labels(classes: npt.NDArray[Any], shape: Shape) -> npt.NDArray[np.uint8]:
+    """Resize class numbers: each output voxel gets the class with the largest linear share.
+
+    Identical to the argmax over linearly resized one-hot volumes, but for ties. Measured against nearest
+    neighbour there and back on chaos_mr, la2018, btcv_ct and hippocampus: 0.3 to 6 Dice points better.
+
+    Args:
+        classes: (K, J, I) class numbers 0..255.
+        shape: Voxels wanted along K, J, I.
+
+    Returns:
+        (K', J', I') uint8; a copy if the shape stays.
+    """
+    if classes.shape == shape:
+        return classes.astype(np.uint8)
+    resized = np.zeros(shape, np.uint8)
+    box = _foreground_box(classes)
+    if box is None:
+        return resized
+    axes = _axes(classes.shape, shape)
+    target = tuple(axis.reached(part) for axis, part in zip(axes, box, strict=True))
+    source = tuple(axis.needed(part) for axis, part in zip(axes, target, strict=True))
+    shifts = [0.0 if axis.before == axis.after else TIE_SHIFT for axis in axes]
+    resampler = _resampler(
+        axes, target, [part.start - shift for part, shift in zip(source, shifts, strict=True)]
+    )
+    resampler.SetInterpolator(sitk.sitkLabelLinear)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(classes[source], np.uint8))
+    labels = resampler.Execute(image)
+    resized[target] = sitk.GetArrayViewFromImage(labels)
+    return resized
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis, with ``before`` input voxels and ``after`` output voxels."""
+
+    before: int
+    after: int
+
+    @property
+    def ratio(self) -> float:
+        return self.before / self.after
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the smoothing in input voxels; 0 for none."""
+        return (self.ratio - 1) / 2 if self.ratio > SMOOTHED_FROM else 0.0
+
+    @property
+    def radius(self) -> int:
+        """Input voxels on either side that the smoothing reaches."""
+        return math.ceil(4 * self.sigma) + 1 if self.sigma else 0
+
+    def centre(self, index: int) -> float:
+        """Where the centre of an output voxel lies, in input voxels."""
+        return (index + 0.5) * self.ratio - 0.5
+
+    def needed(self, part: slice) -> slice:
+        """Input voxels that the output voxels ``part`` look at."""
+        margin = self.radius + 1
+        first = math.floor(self.centre(part.start)) - margin
+        last = math.ceil(self.centre(part.stop - 1)) + margin
+        return slice(max(first, 0), min(last + 1, self.before))
+
+    def reached(self, part: slice) -> slice:
+        """Output voxels that look at one of the input voxels ``part`` (or at a neighbour)."""
+        first = math.floor((part.start - 0.5) / self.ratio - 0.5)
+        last = math.ceil((part.stop + 0.5) / self.ratio - 0.5)
+        return slice(max(first, 0), min(last + 1, self.after))
+
+
+def _axes(before: Sequence[int], after: Sequence[int]) -> tuple[_Axis, ...]:
+    return tuple(_Axis(here, there) for here, there in zip(before, after, strict=True))
+
+
+def _resampler(
+    axes: tuple[_Axis, ...], target: Sequence[slice], start: Sequence[float]
+) -> sitk.ResampleImageFilter:
+    """Resample an image of spacing 1 and origin 0, whose first voxel is input voxel ``start``."""
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([part.stop - part.start for part in target][::-1])
+    resampler.SetOutputSpacing([axis.ratio for axis in axes][::-1])
+    first = [axis.centre(part.start) - begin for axis, part, begin in zip(axes, target, start, strict=True)]
+    resampler.SetOutputOrigin(first[::-1])
+    resampler.UseNearestNeighborExtrapolatorOn()
+    return resampler
+
+
+def _smoothed(image: sitk.Image, axes: tuple[_Axis, ...]) -> sitk.Image:
+    if not any(axis.sigma for axis in axes):
+        return image
+    return sitk.DiscreteGaussian(
+        image,
+        variance=[axis.sigma**2 for axis in axes[::-1]],
+        maximumKernelWidth=2 * max(axis.radius for axis in axes) + 1,
+        maximumError=0.001,
+        useImageSpacing=False,
+    )
+
+
+def _slabs(axes: tuple[_Axis, ...]) -> Iterator[slice]:
+    """Yield slices of the output's K that are small enough to work on."""
+    k, j, i = axes
+    plane = max(j.before * i.before * k.ratio, j.after * i.after)
+    step = max(1, int(VOXELS_AT_A_TIME / plane))
+    for start in range(0, k.after, step):
+        yield slice(start, min(start + step, k.after))
+
+
+def _foreground_box(classes: npt.NDArray[Any]) -> tuple[slice, slice, slice] | None:
+    """Smallest box around all that is not background; ``None`` if there is nothing else."""
+    parts: list[slice] = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(classes[tuple(parts)].any(axis=others))
+        if not found.size:
+            return None
+        parts.append(slice(int(found[0]), int(found[-1]) + 1))
+    return parts[0], parts[1], parts[2]
