@@ -1,0 +1,340 @@
+"""A training job as a folder: ``job.json`` in; events, log, checkpoint and, at the end, a result out.
+
+What a job is doing is read from its files and from the process that claimed it, so that it can be
+asked by anyone, also after Slicer was closed: a file named ``stop`` asks for an end at the next step, and
+the same job started again resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from crgloco.atomic import saving, write_bytes
+from crgloco.errors import JobError
+
+JobState = Literal["new", "running", "stopped", "finished"]
+_PATHS = ("cases", "out", "start")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, how long.
+
+    Attributes:
+        cases: The cases folder.
+        method: Name of the method.
+        out: The new model's folder.
+        unlabelled: Folders of further unlabelled scans.
+        config_name: A named set of the method's options.
+        config: The method's options that differ from it.
+        labelled: Use only the first so many labelled cases; ``None`` for all.
+        iterations: Optimiser steps; ``None`` for the method's own number.
+        minutes: Time budget; ``None`` for none.
+        seed: Seed of all randomness.
+        start: Folder of the model to start from.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        title: Name of the new model as users see it; empty for the folder's name.
+    """
+
+    cases: Path
+    method: str
+    out: Path
+    unlabelled: tuple[Path, ...] = ()
+    config_name: str = "default"
+    config: dict[str, Any] = field(default_factory=dict)
+    labelled: int | None = None
+    iterations: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+    start: Path | None = None
+    device: str = "auto"
+    title: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as plain values, ready for JSON."""
+        values = dataclasses.asdict(self)
+        values["unlabelled"] = [str(path) for path in self.unlabelled]
+        return values | {key: str(values[key]) for key in _PATHS if values[key] is not None}
+
+    @classmethod
+    def from_json(cls, values: Any, base: Path) -> Job:
+        """Read what ``to_json`` wrote.
+
+        Args:
+            values: The content of ``job.json``.
+            base: Relative paths start here.
+
+        Raises:
+            JobError: A key is missing or unknown, or a value cannot be used.
+        """
+        if not isinstance(values, dict):
+            msg = "A job is a JSON object with keys and values."
+            raise JobError(msg)
+        _check_keys(values)
+        _check_values(values)
+        paths = {key: base / values[key] for key in _PATHS if values.get(key) is not None}
+        unlabelled = tuple(base / path for path in values.get("unlabelled", ()))
+        return cls(**{**values, **paths, "unlabelled": unlabelled})
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The files of one job, by name."""
+
+    path: Path
+
+    @property
+    def job_file(self) -> Path:
+        """The job itself."""
+        return self.path / "job.json"
+
+    @property
+    def events_file(self) -> Path:
+        """One JSON event per line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What the process said beside its events."""
+        return self.path / "log.txt"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """What is needed to resume."""
+        return self.path / "checkpoint"
+
+    @property
+    def stop_file(self) -> Path:
+        """Asks for an end as long as it exists."""
+        return self.path / "stop"
+
+    @property
+    def process_file(self) -> Path:
+        """The process that works on the job."""
+        return self.path / "process.json"
+
+    @property
+    def result_file(self) -> Path:
+        """Written once, when the job has reached its end."""
+        return self.path / "result.json"
+
+    @property
+    def state(self) -> JobState:
+        """What the job is doing, from its files and the process that claimed it on this computer."""
+        if self.process_id() is not None:
+            return "running"
+        if self.result_file.is_file():
+            return "finished"
+        if any(file.exists() for file in (self.checkpoint_file, self.events_file, self.process_file)):
+            return "stopped"
+        return "new"
+
+    def process_id(self) -> int | None:
+        """Return the id of the live process that works on the job; a reused id is not taken for it."""
+        claim = _read_mapping(self.process_file)
+        try:
+            process = psutil.Process(int(claim["pid"]))
+            same = abs(process.create_time() - float(claim["created"])) < 1
+            alive = same and process.status() != psutil.STATUS_ZOMBIE
+        except (KeyError, TypeError, ValueError, psutil.Error):
+            return None
+        return process.pid if alive else None
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the job for this process; a stop that was asked for before it started is forgotten.
+
+        Raises:
+            JobError: Another live process works on it.
+            ResourceError: The folder cannot be written.
+        """
+        holder = self.process_id()
+        if holder is not None and holder != os.getpid():
+            msg = f"{self.path} is being worked on by process {holder}. Stop it first."
+            raise JobError(msg)
+        created = psutil.Process().create_time()
+        # A stop that came while this process was still importing torch is meant for it, and stays.
+        if self.stop_file.exists() and self.stop_file.stat().st_mtime < created:
+            self.clear_stop()
+        claim = {"pid": os.getpid(), "created": created}
+        write_bytes(self.process_file, json.dumps(claim).encode())
+        try:
+            yield
+        finally:
+            self.process_file.unlink(missing_ok=True)
+
+    def request_stop(self) -> None:
+        """Ask for an end at the next step.
+
+        Raises:
+            ResourceError: The folder cannot be written.
+        """
+        with saving(self.stop_file):
+            self.stop_file.touch()
+
+    def clear_stop(self) -> None:
+        """Take the wish for an end back.
+
+        Raises:
+            ResourceError: The folder cannot be written.
+        """
+        with saving(self.stop_file):
+            self.stop_file.unlink(missing_ok=True)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Mark the job as finished.
+
+        Args:
+            result: Plain values, such as the new model's folder and its scores; finite numbers only.
+
+        Raises:
+            ResourceError: The folder cannot be written.
+        """
+        write_bytes(self.result_file, _encode(result))
+
+    def result(self) -> dict[str, Any]:
+        """Return what ``finish`` was told; empty while the job is not finished."""
+        return _read_mapping(self.result_file)
+
+    def events(self, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Read the events from a byte position on, for a curve that is drawn while the job runs.
+
+        Returns:
+            The events of all complete lines, and the position to go on from. Damaged lines are left out.
+        """
+        if not self.events_file.is_file():
+            return [], start
+        with self.events_file.open("rb") as file:
+            file.seek(start)
+            content = file.read()
+        complete = content[: content.rfind(b"\n") + 1]
+        events = [event for line in complete.splitlines() if (event := _parse_mapping(line))]
+        return events, start + len(complete)
+
+
+def read_job(path: Path) -> Job:
+    """Read a job; relative paths in it start at its folder.
+
+    Args:
+        path: The job's folder or its ``job.json``.
+
+    Raises:
+        JobError: Not there, damaged, or with keys and values that cannot be used; names the file.
+    """
+    file = JobFolder(path).job_file if path.is_dir() else path
+    try:
+        values = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        msg = f"{file} does not exist. Give a job's folder or its job.json."
+        raise JobError(msg) from error
+    except OSError as error:
+        msg = f"{file} cannot be read: {error.strerror}."
+        raise JobError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{file} is no JSON, or is cut off ({error})."
+        raise JobError(msg) from error
+    try:
+        return Job.from_json(values, file.parent.absolute())
+    except JobError as error:
+        msg = f"{file}: {error}"
+        raise JobError(msg) from error
+
+
+def write_job(folder: Path, job: Job) -> JobFolder:
+    """Make a job's folder; the very same job may be written again, to resume it.
+
+    Raises:
+        JobError: The folder holds another job.
+        ResourceError: The folder cannot be written.
+    """
+    target = JobFolder(folder)
+    job = _absolute(job)
+    if target.job_file.exists():
+        if read_job(folder) != job:
+            msg = f"{folder} holds another job already. Choose another folder."
+            raise JobError(msg)
+        return target
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(target.job_file, _encode(job.to_json()))
+    return target
+
+
+def _absolute(job: Job) -> Job:
+    return dataclasses.replace(
+        job,
+        cases=job.cases.absolute(),
+        out=job.out.absolute(),
+        start=job.start.absolute() if job.start is not None else None,
+        unlabelled=tuple(path.absolute() for path in job.unlabelled),
+    )
+
+
+def _encode(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _read_mapping(file: Path) -> dict[str, Any]:
+    try:
+        return _parse_mapping(file.read_bytes()) or {}
+    except OSError:
+        return {}
+
+
+def _parse_mapping(text: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    fields = {entry.name: entry for entry in dataclasses.fields(Job)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        msg = f"The key {unknown[0]!r} is unknown. Known keys: {', '.join(fields)}."
+        raise JobError(msg)
+    missing = [key for key in ("cases", "method", "out") if not values.get(key)]
+    if missing:
+        msg = f"The key {missing[0]!r} is missing."
+        raise JobError(msg)
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    checks: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(("cases", "method", "out", "config_name", "device", "title"), _is_text),
+        "start": lambda value: value is None or (_is_text(value) and value != ""),
+        "unlabelled": lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)),
+        "config": lambda value: isinstance(value, dict),
+        "labelled": lambda value: value is None or (_is_whole(value) and value >= 1),
+        "iterations": lambda value: value is None or (_is_whole(value) and value >= 1),
+        "minutes": lambda value: value is None or (_is_number(value) and value > 0),
+        "seed": lambda value: _is_whole(value) and value >= 0,
+    }
+    for key, value in values.items():
+        if not checks[key](value):
+            msg = f"The value of {key!r} cannot be used: {value!r}."
+            raise JobError(msg)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

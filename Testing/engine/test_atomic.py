@@ -1,0 +1,46 @@
+"""A file that is written is there whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from crgloco.atomic import saving, write_bytes
+from crgloco.errors import ResourceError
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    write_bytes(file, b"old")
+    write_bytes(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.bin"
+    write_bytes(file, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResourceError, match=r"a.bin cannot be written: the disk is full. Make room"):
+        write_bytes(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="No such file or directory"):
+        write_bytes(tmp_path / "nowhere" / "a.bin", b"")
+
+
+def test_a_fault_that_is_not_of_the_disk_keeps_its_kind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ours"), saving(tmp_path):
+        raise ValueError("ours")

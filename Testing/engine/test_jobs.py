@@ -1,0 +1,240 @@
+"""A job is a folder that tells what it does, also to a program that was not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from crgloco.errors import JobError, ResourceError
+from crgloco.jobs import Job, JobFolder, read_job, write_job
+
+
+def a_job(root: Path, **changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "cases": root / "cases",
+        "method": "cr_gloco",
+        "out": root / "models" / "new",
+        "unlabelled": (root / "more", root / "dicom"),
+        "config": {"rate": 0.1},
+        "labelled": 4,
+        "minutes": 2.5,
+        "start": root / "models" / "old",
+    }
+    return Job(**{**values, **changes})
+
+
+def write_text(folder: Path, values: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "job.json").write_text(json.dumps(values))
+    return folder
+
+
+MINIMAL = {"cases": "cases", "method": "supervised", "out": "../models/new"}
+
+
+def test_a_job_survives_its_folder(tmp_path: Path) -> None:
+    job = a_job(tmp_path)
+    folder = write_job(tmp_path / "jobs" / "1", job)
+    assert read_job(folder.path) == job
+    assert read_job(folder.job_file) == job
+    assert [path.name for path in folder.path.iterdir()] == ["job.json"]
+
+
+def test_relative_paths_start_at_the_job(tmp_path: Path) -> None:
+    job = read_job(write_text(tmp_path / "job", {**MINIMAL, "unlabelled": ["more", "/data"], "start": "old"}))
+    base = tmp_path / "job"
+    assert job.cases == base / "cases"
+    assert job.out == base / "../models/new"
+    assert job.unlabelled == (base / "more", Path("/data"))
+    assert job.start == base / "old"
+
+
+def test_relative_paths_of_a_program_are_stored_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = read_job(write_job(tmp_path / "job", Job(Path("cases"), "supervised", Path("out"))).path)
+    assert (job.cases, job.out, job.start) == (tmp_path / "cases", tmp_path / "out", None)
+
+
+def test_what_a_job_leaves_out_gets_the_defaults(tmp_path: Path) -> None:
+    job = read_job(write_text(tmp_path / "job", MINIMAL))
+    assert (job.config, job.config_name, job.seed, job.device) == ({}, "default", 0, "auto")
+    assert (job.labelled, job.iterations, job.minutes) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 3}, "'epochs' is unknown. Known keys: cases, method"),
+        ({"cases": None}, "'cases' is missing"),
+        ({"out": ""}, "'out' is missing"),
+        ({"method": 3}, "'method' cannot be used: 3"),
+        ({"cases": 3}, "'cases' cannot be used"),
+        ({"iterations": 0}, "'iterations' cannot be used: 0"),
+        ({"iterations": True}, "'iterations'"),
+        ({"iterations": 1.5}, "'iterations'"),
+        ({"minutes": 0}, "'minutes'"),
+        ({"minutes": float("nan")}, "'minutes'"),
+        ({"labelled": 0}, "'labelled'"),
+        ({"seed": -1}, "'seed'"),
+        ({"config": []}, "'config'"),
+        ({"unlabelled": "folder"}, "'unlabelled'"),
+        ({"start": ""}, "'start'"),
+        ({"device": None}, "'device'"),
+    ],
+)
+def test_a_job_that_cannot_be_used_is_refused_with_the_key(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    folder = write_text(tmp_path / "job", MINIMAL | change)
+    with pytest.raises(JobError, match=rf"job.json: .*{words}"):
+        read_job(folder)
+
+
+def test_a_missing_or_damaged_job_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(JobError, match=r"job.json does not exist"):
+        read_job(tmp_path)
+    (tmp_path / "job.json").write_text('{"cases": "a", ')
+    with pytest.raises(JobError, match=r"job.json is no JSON, or is cut off"):
+        read_job(tmp_path)
+    (tmp_path / "job.json").write_text("[1]")
+    with pytest.raises(JobError, match="a JSON object"):
+        read_job(tmp_path)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(JobError, match="cannot be read: Permission denied"):
+        read_job(tmp_path)
+
+
+def test_the_same_job_may_be_written_again_and_another_may_not(tmp_path: Path) -> None:
+    job = a_job(tmp_path)
+    write_job(tmp_path / "job", job)
+    write_job(tmp_path / "job", job)
+    with pytest.raises(JobError, match="another job already"):
+        write_job(tmp_path / "job", dataclasses.replace(job, seed=1))
+    assert read_job(tmp_path / "job") == job
+
+
+def test_a_full_disk_leaves_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResourceError, match="disk is full"):
+        write_job(tmp_path / "job", a_job(tmp_path))
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_the_state_follows_the_life_of_a_job(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    assert folder.state == "new"
+    with folder.claimed():
+        assert folder.state == "running"
+        assert folder.process_id() == os.getpid()
+        folder.checkpoint_file.write_bytes(b"...")
+    assert folder.state == "stopped"
+    with folder.claimed():
+        folder.finish({"model": "models/new", "dice": 0.9})
+        assert folder.state == "running"
+    assert folder.state == "finished"
+    assert folder.result() == {"model": "models/new", "dice": 0.9}
+    assert folder.log_file.parent == folder.path
+
+
+def test_a_job_is_released_when_its_work_fails(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    with pytest.raises(ValueError, match="ours"), folder.claimed():
+        raise ValueError("ours")
+    assert not folder.process_file.exists()
+
+
+def test_another_live_process_keeps_the_job_until_it_is_killed(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    code = (
+        "import pathlib, sys, time; from crgloco.jobs import JobFolder\n"
+        "with JobFolder(pathlib.Path(sys.argv[1])).claimed(): print('ready', flush=True); time.sleep(60)"
+    )
+    package = str(Path(sys.modules[Job.__module__].__file__ or "").parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder.path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": package},
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        assert folder.state == "running"
+        assert folder.process_id() == child.pid
+        with pytest.raises(JobError, match=f"worked on by process {child.pid}"), folder.claimed():
+            pass
+        child.kill()
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        # Killed and not yet waited for: it is nobody's any more.
+        assert folder.state == "stopped"
+    assert folder.state == "stopped"
+    with folder.claimed():
+        assert folder.state == "running"
+
+
+def test_a_reused_process_id_is_not_taken_for_the_job(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    claim = {"pid": os.getpid(), "created": psutil.Process().create_time() - 1000}
+    folder.process_file.write_text(json.dumps(claim))
+    assert folder.state == "stopped"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "x", "created": 1}', '{"pid": -1}'])
+def test_a_damaged_claim_is_no_claim(tmp_path: Path, text: str) -> None:
+    folder = JobFolder(tmp_path)
+    folder.process_file.write_text(text)
+    assert folder.process_id() is None
+
+
+def test_a_stop_can_be_asked_for_and_taken_back(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.clear_stop()
+    folder.request_stop()
+    folder.request_stop()
+    assert folder.stop_file.exists()
+    folder.clear_stop()
+    assert not folder.stop_file.exists()
+    with pytest.raises(ResourceError):
+        JobFolder(tmp_path / "nowhere").request_stop()
+
+
+def test_only_a_stop_from_before_the_process_started_is_forgotten(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    folder.request_stop()
+    with folder.claimed():
+        assert folder.stop_file.exists()
+    long_ago = psutil.Process().create_time() - 60
+    os.utime(folder.stop_file, (long_ago, long_ago))
+    with folder.claimed():
+        assert not folder.stop_file.exists()
+
+
+def test_events_are_read_on_from_where_the_reader_was(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    assert folder.events() == ([], 0)
+    folder.events_file.write_bytes(b'{"event": "step", "n": 1}\n{damaged\n{"event": "st')
+    events, position = folder.events()
+    assert events == [{"event": "step", "n": 1}]
+    with folder.events_file.open("ab") as file:
+        file.write(b'ep", "n": 2}\n')
+    events, position = folder.events(position)
+    assert events == [{"event": "step", "n": 2}]
+    assert folder.events(position) == ([], position)
