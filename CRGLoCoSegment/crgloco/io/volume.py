@@ -40,11 +40,15 @@ class Geometry:
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.direction, float)
-        if len(self.shape) != 3 or min(self.shape) < 1:
+        shape: tuple[int, ...] = self.shape
+        if len(shape) != 3 or min(shape) < 1:
             msg = f"A volume needs three axes of at least one voxel; found the shape {self.shape}."
             raise GeometryError(msg)
         if not all(np.isfinite(self.spacing)) or min(self.spacing) <= 0:
             msg = f"Voxel sizes must be positive; found {self.spacing} mm."
+            raise GeometryError(msg)
+        if not all(np.isfinite(self.origin)):
+            msg = f"The position of a volume must be known in mm; found {self.origin}."
             raise GeometryError(msg)
         if matrix.shape != (3, 3) or not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-3):
             msg = f"The axes of a volume must be orthogonal unit vectors; found {self.direction}."
@@ -59,12 +63,16 @@ class Geometry:
         return matrix
 
     def same_grid(self, other: Geometry) -> bool:
-        """Whether every voxel of the other grid lies where ours does (tolerance ``TOLERANCE_MM``)."""
+        """Whether every voxel of the other grid lies where ours does.
+
+        The tolerance is ``TOLERANCE_MM``, or a tenth of a voxel where voxels are that small.
+        """
+        nearby = min(TOLERANCE_MM, 0.1 * min(self.spacing))
         return (
             self.shape == other.shape
-            and bool(np.allclose(self.direction, other.direction, atol=TOLERANCE_DIRECTION))
+            and bool(np.allclose(self.direction, other.direction, rtol=0, atol=TOLERANCE_DIRECTION))
             and bool(np.allclose(self.spacing, other.spacing, atol=0, rtol=1e-4))
-            and bool(np.allclose(self.origin, other.origin, atol=TOLERANCE_MM))
+            and bool(np.allclose(self.origin, other.origin, rtol=0, atol=nearby))
         )
 
     def with_shape(self, shape: Shape) -> Geometry:

@@ -1,0 +1,147 @@
+"""One volume file: its kind recognised, its header checked, its voxels read.
+
+What SimpleITK and the operating system raise becomes one line in the user's words.
+"""
+
+# mypy: allow-untyped-calls
+# (SimpleITK is wrapped by SWIG: its classes have no types.)
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from crgloco.errors import CRGLoCoError, GeometryError, InputError
+from crgloco.io import nifti
+from crgloco.io.volume import Geometry, Volume
+
+_READERS = {
+    ".nii.gz": "NiftiImageIO",
+    ".nii": "NiftiImageIO",
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
+_CONTENTS = {
+    ".nii.gz": ("gzip", "NIfTI"),
+    ".nii": ("NIfTI", "gzip"),
+    ".nrrd": ("NRRD",),
+    ".nhdr": ("NRRD",),
+    ".mha": ("MetaImage",),
+    ".mhd": ("MetaImage",),
+}
+
+
+def volume_suffix(path: Path) -> str | None:
+    """Return the ending that names the format (``".nii.gz"``), in lower case; ``None`` if not ours."""
+    name = path.name.lower()
+    return next((suffix for suffix in _READERS if name.endswith(suffix) and name != suffix), None)
+
+
+def read_file(path: Path) -> Volume:
+    """Read a volume file; see ``files.read_volume``."""
+    with _explained(path):
+        reader, geometry = _open_header(path)
+        if reader.GetImageIO() == "NiftiImageIO":
+            return Volume(nifti.read_pixels(path, geometry.shape), geometry)
+        return Volume(sitk.GetArrayFromImage(reader.Execute()), geometry)
+
+
+def read_file_geometry(path: Path) -> Geometry:
+    """Read the header of a volume file; see ``files.read_geometry``."""
+    with _explained(path):
+        return _open_header(path)[1]
+
+
+def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
+    suffix = volume_suffix(path) or ""
+    _check_start(path, suffix)
+    if _READERS[suffix] == "NiftiImageIO":
+        nifti.check_positions(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_READERS[suffix])
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    _check_kind(reader, path)
+    return reader, _geometry(reader, path)
+
+
+def _check_start(path: Path, suffix: str) -> None:
+    """Refuse an empty file, and one whose first bytes belong to another ending."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        msg = f"{path} is empty (0 bytes). Copy or export it again."
+        raise InputError(msg)
+    found = _content(start)
+    if found not in _CONTENTS[suffix]:
+        said = f"its content is {found}" if found else "its content is of no known kind"
+        msg = f"{path} is no {suffix} file as its name says: {said}. Rename it, or export it again."
+        raise InputError(msg)
+
+
+def _content(start: bytes) -> str:
+    if start[:2] == b"\x1f\x8b":
+        return "gzip"
+    if start[:4] == b"NRRD":
+        return "NRRD"
+    if start[128:132] == b"DICM":
+        return "DICOM"
+    if start[:8] == b"\x89PNG\r\n\x1a\n" or start[:3] == b"\xff\xd8\xff":
+        return "a picture"
+    if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
+        return "NIfTI"
+    return "MetaImage" if b"NDims" in start else ""
+
+
+def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
+    size = " x ".join(str(count) for count in reader.GetSize())
+    if reader.GetDimension() != 3:
+        advice = "Split it into one 3-D file for each channel or time." if reader.GetDimension() > 3 else ""
+        msg = f"{path} has {reader.GetDimension()} dimensions ({size}); a volume of 3 is needed. {advice}"
+        raise InputError(msg.strip())
+    if reader.GetNumberOfComponents() != 1:
+        count = reader.GetNumberOfComponents()
+        msg = f"{path} holds {count} numbers in each voxel (colour or vectors). Split it into one file each."
+        raise InputError(msg)
+    if reader.GetPixelIDValue() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        msg = f"{path} holds complex numbers; export its magnitude."
+        raise InputError(msg)
+
+
+def _geometry(reader: sitk.ImageFileReader, path: Path) -> Geometry:
+    i, j, k = reader.GetSize()
+    x, y, z = reader.GetSpacing()
+    direction = reader.GetDirection()
+    rows = (direction[0:3], direction[3:6], direction[6:9])
+    try:
+        return Geometry((k, j, i), (z, y, x), reader.GetOrigin(), rows)
+    except GeometryError as error:
+        msg = f"{path} does not lie on a usable grid. {error}"
+        raise GeometryError(msg) from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise into one line, and keep ITK's remarks off the screen."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    except CRGLoCoError:
+        raise
+    except PermissionError as error:
+        msg = f"{path} cannot be opened: you have no permission to read it."
+        raise InputError(msg) from error
+    except OSError as error:
+        msg = f"{path} cannot be read: {(error.strerror or str(error)).lower()}."
+        raise InputError(msg) from error
+    except RuntimeError as error:
+        msg = f"{path} is damaged, cut off, or lacks its data file. Copy or export it again."
+        raise InputError(msg) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
