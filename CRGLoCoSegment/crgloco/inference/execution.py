@@ -1,0 +1,142 @@
+"""Running a model on batches of windows, and what is done when the memory of a GPU is not enough."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from crgloco.errors import ResourceError
+from crgloco.inference.model import SegmentationModel
+from crgloco.progress import Reporter
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+CPU = torch.device("cpu")
+LARGEST_BATCH = 8
+# Floats that a network holds at once per voxel of its window; a network of 32 features needs about this.
+FLOATS_PER_VOXEL = 96
+
+
+class Execution:
+    """Where and in what portions a model runs; steps down when memory runs out.
+
+    The steps, each said to the reporter and kept in ``notes``: half the batch, down to one window;
+    blending in the computer's memory; all on the CPU.
+
+    Args:
+        model: The model; moved to the device.
+        device: Where the model runs.
+        report: Hears of each step down.
+        batch: Windows at once; estimated without.
+    """
+
+    def __init__(
+        self, model: SegmentationModel, device: torch.device, report: Reporter, batch: int | None = None
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.blend_device = device
+        self.notes: list[str] = []
+        self.batch = batch if batch is not None else estimated_batch(model, device)
+        self._report = report
+        self._move_model(device)
+
+    def each(
+        self, items: Sequence[Item], run: Callable[[Sequence[Item]], T]
+    ) -> Iterator[tuple[Sequence[Item], T]]:
+        """Run a function on consecutive batches of the items; yield each batch with its result.
+
+        Raises:
+            Cancelled: The reporter asked for an end.
+            ResourceError: Even a single item on the CPU does not fit.
+        """
+        position = 0
+        while position < len(items):
+            self._report.check()
+            chunk = items[position : position + self.batch]
+            done = self._try(partial(run, chunk))
+            if done is not None:
+                position += len(chunk)
+                yield chunk, done.pop()
+
+    def attempt(self, run: Callable[[], T]) -> T:
+        """Run a function that may be repeated after a step down, until it succeeds."""
+        while (done := self._try(run)) is None:
+            self._report.check()
+        return done.pop()
+
+    def note(self, text: str) -> None:
+        """Say something to the user and keep it for the record."""
+        self.notes.append(text)
+        self._report.event("message", text=text)
+
+    def _try(self, run: Callable[[], T]) -> list[T] | None:
+        """Return the result in a list; after a step down ``None``, and the failed tensors are gone."""
+        try:
+            with torch.inference_mode(), self._precision():
+                return [run()]
+        except torch.OutOfMemoryError as error:
+            reason = str(error)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _tells_of_memory(error):
+                raise
+            reason = str(error)
+        self._step_down(reason)
+        return None
+
+    def _step_down(self, reason: str) -> None:
+        if self.device.type != "cpu":
+            torch.cuda.empty_cache()
+        if self.batch > 1:
+            self.batch = self.batch // 2
+            self.note(f"The memory of the device did not suffice; now {self.batch} window(s) at once.")
+        elif self.blend_device.type != "cpu":
+            self.blend_device = CPU
+            self.note("The memory of the device did not suffice; windows are now blended on the CPU.")
+        elif self.device.type != "cpu":
+            self.device = CPU
+            self._move_model(CPU)
+            self.note("The memory of the device did not suffice; going on on the CPU, which takes longer.")
+        else:
+            msg = (
+                "The computer's memory does not suffice for one window of this model. Close other "
+                f"programs, or use the quality 'fast'. ({reason.splitlines()[0] if reason else 'no detail'})"
+            )
+            raise ResourceError(msg)
+
+    def _move_model(self, device: torch.device) -> None:
+        self.model.to(device)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def estimated_batch(model: SegmentationModel, device: torch.device) -> int:
+    """Return how many windows a device takes at once: one on the CPU, more where GPU memory is free."""
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    need = window_bytes(model)
+    return int(max(1, min(LARGEST_BATCH, free // 2 // need)))
+
+
+def window_bytes(model: SegmentationModel) -> int:
+    """Return a guess of the memory that one window of the local branch takes while it runs."""
+    k, j, i = model.local.window
+    return k * j * i * (FLOATS_PER_VOXEL + 2 * model.classes) * 4
+
+
+def _tells_of_memory(error: RuntimeError) -> bool:
+    """Whether it is how torch says that the CPU's memory is full (it has no class for that)."""
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text
+
+
+def mirrors(axes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return every combination of mirrored axes, none first."""
+    return tuple(chosen for count in range(len(axes) + 1) for chosen in itertools.combinations(axes, count))

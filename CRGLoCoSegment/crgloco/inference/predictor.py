@@ -1,0 +1,362 @@
+"""One scan in, labels of both branches and their fusion out; memory bounded.
+
+    volumes -> prepared image -> global branch over the whole field of view
+            -> local windows where the global answer leaves something open -> fused slices
+
+Probabilities of all classes exist at low resolution for the whole field of view, and at full
+resolution for one slab as deep as a window.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+from torch.nn import functional
+
+from crgloco.data.boxes import Box
+from crgloco.data.preparation import Preparation
+from crgloco.errors import GeometryError, ModelError, OptionError
+from crgloco.inference.execution import Execution, window_bytes
+from crgloco.inference.fusion import CHUNK_BYTES, FusedSlices
+from crgloco.inference.global_pass import GlobalAnswer, run_global
+from crgloco.inference.local_pass import LocalPass
+from crgloco.inference.model import SegmentationModel
+from crgloco.inference.prediction import Prediction
+from crgloco.inference.windows import all_windows, covering_windows
+from crgloco.io.volume import Geometry, Shape, Volume
+from crgloco.labels import LabelTable
+from crgloco.progress import Reporter, Silent
+
+Quality = Literal["fast", "balanced", "full"]
+QUALITIES: tuple[Quality, ...] = ("fast", "balanced", "full")
+OVERLAP = {"fast": 0.125, "balanced": 0.25, "full": 0.5}
+GIGABYTE = 2**30
+# Python, torch, MONAI and SimpleITK, before any scan.
+LIBRARIES_BYTES = 700 * 2**20
+# Tensors of a chunk that live at once while slices are fused.
+CHUNK_TENSORS = 8
+
+
+@dataclass(frozen=True)
+class Openness:
+    """What the global answer leaves open for the local branch.
+
+    Attributes:
+        foreground: A cell is open if a structure has more than this probability, 0..1.
+        certainty: A cell is open if no class reaches this probability, 0..1.
+        margin: Millimetres around open cells that are open too; at least one cell.
+    """
+
+    foreground: float = 0.1
+    certainty: float = 0.8
+    margin: float = 5.0
+
+
+class Predictor:
+    """A model that is ready to segment scans, one after the other.
+
+    Args:
+        model: Of the shape ``inference.model.SegmentationModel``, in evaluation mode; moved to the device.
+        preparation: Stored with the model.
+        table: The structures; class numbers of predictions count in it.
+        temperature: From ``confidence.fit_temperature``; 1 leaves confidence uncalibrated.
+        device: Where the model runs.
+        flip_axes: Axes (0 = K) that quality ``full`` mirrors.
+        openness: Where local windows run in quality ``balanced``.
+        batch: Local windows at once; estimated without.
+
+    Raises:
+        ModelError: Model and table have different numbers of classes.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        preparation: Preparation,
+        table: LabelTable,
+        *,
+        temperature: float = 1.0,
+        device: torch.device | None = None,
+        flip_axes: tuple[int, ...] = (),
+        openness: Openness | None = None,
+        batch: int | None = None,
+    ) -> None:
+        if table.classes != model.classes:
+            msg = (
+                f"The model knows {model.classes} classes, its label table {table.classes}; "
+                "the model is damaged."
+            )
+            raise ModelError(msg)
+        self.model = model
+        self.preparation = preparation
+        self.table = table
+        self.temperature = temperature
+        self.device = device if device is not None else torch.device("cpu")
+        self.flip_axes = flip_axes
+        self.openness = openness if openness is not None else Openness()
+        self.batch = batch
+
+    def predict(
+        self,
+        volumes: Sequence[Volume],
+        quality: Quality = "balanced",
+        report: Reporter | None = None,
+        *,
+        memory_budget_gb: float = 6.0,
+        probes: npt.NDArray[np.int64] | None = None,
+    ) -> Prediction:
+        """Segment one scan.
+
+        Args:
+            volumes: Its channels, all on one grid.
+            quality: ``"fast"``: global branch only; ``"balanced"``: local windows where the global
+                answer leaves something open; ``"full"``: all windows, with mirrors.
+            report: Hears of progress, may stop.
+            memory_budget_gb: Memory of the whole process, in GiB, to stay below.
+            probes: (N, 3) voxels of the scan whose fused log-probabilities are wanted (calibration).
+
+        Raises:
+            InputError: Another number of channels, or voxels that are not numbers.
+            OptionError: No such quality.
+            ResourceError: Not enough memory even for one window on the CPU.
+            Cancelled: The reporter asked for an end.
+        """
+        started = time.perf_counter()
+        report = report if report is not None else Silent()
+        report.event("progress", stage="preparation", done=0, total=1)
+        image = self.preparation.image(volumes)
+        report.check()
+        held = sum(volume.array.nbytes for volume in volumes)
+        return self.predict_prepared(
+            image,
+            volumes[0].geometry,
+            quality,
+            report,
+            memory_budget_gb=memory_budget_gb,
+            probes=probes,
+            held_bytes=held,
+            started=started,
+        )
+
+    def predict_prepared(
+        self,
+        image: npt.NDArray[np.float16],
+        geometry: Geometry,
+        quality: Quality = "balanced",
+        report: Reporter | None = None,
+        *,
+        memory_budget_gb: float = 6.0,
+        probes: npt.NDArray[np.int64] | None = None,
+        held_bytes: int = 0,
+        started: float | None = None,
+    ) -> Prediction:
+        """Segment one scan that is prepared already, for example in the cache of training.
+
+        Args:
+            image: (channels, K, J, I) from ``Preparation.image``; may be memory-mapped.
+            geometry: Grid of the scan, and of the results.
+            quality: As in ``predict``.
+            report: Hears of progress, may stop.
+            memory_budget_gb: As in ``predict``.
+            probes: As in ``predict``.
+            held_bytes: What the caller holds besides ``image``; counts towards the budget.
+            started: ``time.perf_counter()`` when the work began.
+        """
+        if quality not in QUALITIES:
+            msg = f"There is no quality {quality!r}; choose one of {', '.join(QUALITIES)}."
+            raise OptionError(msg)
+        prepared = self.preparation.prepared_geometry(geometry)
+        if image.shape[1:] != prepared.shape:
+            msg = f"An image of shape {image.shape} was not prepared from a scan of {geometry.describe()}."
+            raise GeometryError(msg)
+        report = report if report is not None else Silent()
+        walk = _Walk(self, image, prepared, geometry, quality=quality, report=report)
+        with torch.inference_mode():
+            return walk.run(
+                int(memory_budget_gb * GIGABYTE) - held_bytes,
+                probes,
+                started if started is not None else time.perf_counter(),
+            )
+
+
+class _Walk:
+    """The way of one scan through both branches."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        image: npt.NDArray[np.float16],
+        prepared: Geometry,
+        geometry: Geometry,
+        *,
+        quality: Quality,
+        report: Reporter,
+    ) -> None:
+        self._predictor = predictor
+        self._image = image
+        self._prepared = prepared
+        self._geometry = geometry
+        self._quality = quality
+        self._report = report
+        self._model = predictor.model
+        self._flips = predictor.flip_axes if quality == "full" else ()
+        self._execution = Execution(self._model, predictor.device, report, predictor.batch)
+        self._memory = MemoryWatch(predictor.device)
+
+    def run(self, budget: int, probes: npt.NDArray[np.int64] | None, started: float) -> Prediction:
+        fill = torch.tensor([smallest(channel) for channel in self._image])
+        answer = self._global_answer(fill)
+        with_local = self._quality != "fast" or answer is None
+        weights = (self._model.local.weight, 0.0)
+        if self._model.global_ is not None:
+            weights = (self._model.local.weight, self._model.global_.weight)
+        fused = FusedSlices(
+            self._geometry.shape,
+            self._prepared.shape,
+            self._model.classes,
+            answer,
+            weights=weights,
+            temperature=self._predictor.temperature,
+            with_local=with_local,
+            probes=probes,
+        )
+        windows = self._windows(answer) if with_local else ()
+        local = LocalPass(
+            self._image,
+            fill,
+            answer,
+            fused,
+            self._execution,
+            flip_axes=self._flips,
+            report=self._report,
+            watch=self._memory.look,
+        )
+        plan = local.plan(windows, budget - self._other_bytes(answer))
+        if plan.dtype != torch.float32:
+            self._execution.note(
+                "To stay within the memory budget, windows are blended in half precision, in "
+                f"{len(plan.strips)} strip(s)."
+            )
+        local.run(windows, plan)
+        self._memory.look()
+        return self._collect(fused, len(windows), time.perf_counter() - started)
+
+    def _global_answer(self, fill: torch.Tensor) -> GlobalAnswer | None:
+        branch = self._model.global_
+        if branch is None:
+            if self._quality == "fast":
+                self._execution.note(
+                    "This model has no global branch: the quality 'fast' runs its local windows with little "
+                    "overlap."
+                )
+            return None
+        answer = run_global(self._image, fill, branch, self._execution, self._report, flip_axes=self._flips)
+        self._memory.look()
+        return answer.to(self._execution.blend_device)
+
+    def _windows(self, answer: GlobalAnswer | None) -> tuple[Box, ...]:
+        shape, window = self._prepared.shape, self._model.local.window
+        overlap = OVERLAP[self._quality]
+        if answer is None or self._quality == "full":
+            return all_windows(shape, window, overlap)
+        cells = open_cells(answer, self._prepared, self._predictor.openness)
+        faces = tuple(answer.grid.faces(axis) for axis in range(3))
+        return covering_windows(cells, faces, shape, window, overlap)
+
+    def _other_bytes(self, answer: GlobalAnswer | None) -> int:
+        """Everything but the sums of the blend; from sizes alone: a result never depends on chance."""
+        maps = 0
+        if answer is not None:
+            maps = answer.probabilities.nbytes
+            maps += 0 if answer.features is None else answer.features.nbytes
+        results = 5 * int(np.prod(self._geometry.shape))
+        network = window_bytes(self._model) * self._execution.batch
+        return LIBRARIES_BYTES + self._image.nbytes + results + maps + network + CHUNK_TENSORS * CHUNK_BYTES
+
+    def _collect(self, fused: FusedSlices, windows: int, seconds: float) -> Prediction:
+        possible = all_windows(self._prepared.shape, self._model.local.window, OVERLAP[self._quality])
+        return Prediction(
+            fused=fused.fused,
+            global_=fused.global_,
+            local=fused.local,
+            confidence=fused.confidence,
+            disagreement=fused.disagreement,
+            geometry=self._geometry,
+            quality=self._quality,
+            seconds=seconds,
+            peak_memory_mb=self._memory.peak_mb,
+            peak_gpu_mb=self._memory.peak_gpu_mb,
+            windows_run=windows,
+            windows_possible=len(possible),
+            mean_confidence=mean_confidence(fused.fused, fused.confidence),
+            notes=tuple(self._execution.notes),
+            probes=fused.probes,
+        )
+
+
+class MemoryWatch:
+    """Remembers the largest memory of the process that it has seen."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._process = psutil.Process()
+        self._device = device
+        self.peak_mb = 0.0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self.look()
+
+    def look(self) -> None:
+        """Look once more."""
+        self.peak_mb = max(self.peak_mb, self._process.memory_info().rss / 2**20)
+
+    @property
+    def peak_gpu_mb(self) -> float:
+        """Largest GPU memory that torch held; 0 on the CPU."""
+        return torch.cuda.max_memory_allocated(self._device) / 2**20 if self._device.type == "cuda" else 0.0
+
+
+def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> npt.NDArray[np.bool_]:
+    """Return the cells (k, j, i) of the global answer that local windows must hold."""
+    probabilities = answer.probabilities
+    structure = probabilities[1:].amax(0).float()
+    background = probabilities[0].float()
+    best = torch.maximum(structure, background)
+    found = (structure > openness.foreground) | (structure > background) | (best < openness.certainty)
+    size = [
+        2 * max(1, round(openness.margin / (cell * mm) + 0.499)) + 1
+        for cell, mm in zip(answer.grid.cell, prepared.spacing, strict=True)
+    ]
+    wide = found.float()[None, None]
+    for axis in range(3):
+        kernel = _along(axis, size[axis], 1)
+        wide = functional.max_pool3d(wide, kernel, stride=1, padding=_along(axis, size[axis] // 2, 0))
+    result: npt.NDArray[np.bool_] = (wide[0, 0] > 0).cpu().numpy()
+    return result
+
+
+def mean_confidence(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> float:
+    """Return the mean confidence 0..1 over the structures, or over everything if there are none."""
+    counts = np.zeros(256, np.int64)
+    whole = np.zeros(256, np.int64)
+    for classes, values in zip(labels, confidence, strict=True):
+        counts += np.bincount(values[classes > 0], minlength=256)
+        whole += np.bincount(values.ravel(), minlength=256)
+    chosen = counts if counts.any() else whole
+    return float((chosen * np.arange(256)).sum() / chosen.sum() / 255)
+
+
+def smallest(channel: npt.NDArray[np.float16]) -> float:
+    """Return the smallest value of (K, J, I), slice by slice: half precision is slow in numpy."""
+    return min(float(plane.astype(np.float32).min()) for plane in channel)
+
+
+def _along(axis: int, value: int, others: int) -> Shape:
+    k, j, i = (value if other == axis else others for other in range(3))
+    return k, j, i
