@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from crgloco.data.boxes import triple
 from crgloco.data.patches import axis_matrix
 from crgloco.inference.execution import Execution, mirrors
 from crgloco.inference.model import BranchShape, tensor_size
@@ -74,8 +75,8 @@ def lattice(shape: Shape, branch: BranchShape) -> tuple[Grid, Shape]:
         cells.append(count)
         padded.append(total)
     size = _triple(total / count for total, count in zip(padded, cells, strict=True))
-    grid = Grid(_triple(start), size, _shape(cells))
-    return grid, _shape(padded)
+    grid = Grid(_triple(start), size, triple(cells))
+    return grid, triple(padded)
 
 
 def reduce_volume(
@@ -133,7 +134,7 @@ def run_global(
         flip_axes: Axes that are mirrored for a mean over all mirrors; features come from the
             unmirrored pass.
     """
-    shape = _shape(image.shape[1:])
+    shape = triple(image.shape[1:])
     grid, padded = lattice(shape, branch)
     reduced = reduce_volume(image, grid, padded, fill, antialias=branch.antialias)
     size = tensor_size(branch)
@@ -198,14 +199,14 @@ class _MapBlend:
     """Gaussian blend of tiles on the lattice; maps may be coarser than the tensor by 2 or 4."""
 
     def __init__(self, cells: Shape, size: Shape, example: torch.Tensor) -> None:
-        given = _shape(example.shape[2:])
+        given = triple(example.shape[2:])
         whole = all(n % g == 0 and TILE_STEP % (n // g) == 0 for n, g in zip(size, given, strict=True))
         # One tile keeps its own resolution, whatever it is; several need a common grid.
         self._map = given if whole or cells == size else size
-        self._stride = _shape(n // g for n, g in zip(size, given, strict=True)) if whole else (1, 1, 1)
+        self._stride = triple([n // g for n, g in zip(size, given, strict=True)]) if whole else (1, 1, 1)
         self._single = cells == size
         shape = (
-            self._map if self._single else _shape(n // s for n, s in zip(cells, self._stride, strict=True))
+            self._map if self._single else triple([n // s for n, s in zip(cells, self._stride, strict=True)])
         )
         count = example.shape[1] * int(np.prod(shape))
         dtype = torch.float16 if count * 4 > HALF_ABOVE_BYTES else torch.float32
@@ -236,17 +237,12 @@ class _MapBlend:
 
 def _grid_like(grid: Grid, padded: Shape, maps: torch.Tensor) -> Grid:
     """The cells of maps over the same padded volume."""
-    shape = _shape(maps.shape[1:])
+    shape = triple(maps.shape[1:])
     return Grid(grid.start, _triple(n / s for n, s in zip(padded, shape, strict=True)), shape)
 
 
 def _slices(start: Sequence[int], size: Shape) -> tuple[slice, ...]:
     return tuple(slice(first, first + n) for first, n in zip(start, size, strict=True))
-
-
-def _shape(values: object) -> Shape:
-    k, j, i = (int(value) for value in values)  # type: ignore[attr-defined]
-    return k, j, i
 
 
 def _triple(values: object) -> tuple[float, float, float]:

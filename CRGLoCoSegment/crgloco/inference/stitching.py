@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from crgloco.data.boxes import Box, overlap
+from crgloco.data.boxes import Box, overlap, triple
 
 
 class SlabBlend:
@@ -118,6 +118,4 @@ def hull(boxes: tuple[Box, ...], shape: tuple[int, int, int]) -> Box:
     """Return the smallest box inside a volume of that shape around all boxes."""
     start = np.maximum(np.min([box.start for box in boxes], axis=0), 0)
     stop = np.minimum(np.max([box.stop for box in boxes], axis=0), shape)
-    k, j, i = (int(n) for n in start)
-    dk, dj, di = (int(n) for n in stop - start)
-    return Box((k, j, i), (dk, dj, di))
+    return Box(triple(start), triple(stop - start))

@@ -1,0 +1,192 @@
+"""How sure a prediction is: calibration by temperature, its error, and the regions worth a look.
+
+Confidence is the calibrated probability of the fused class. The temperature is fitted on validation
+cases (Guo et al. 2017, arXiv 1706.04599): log-probabilities are divided by it, which changes no label.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage, optimize
+
+from crgloco.data.boxes import triple
+from crgloco.errors import CasesError
+from crgloco.inference.prediction import Prediction
+from crgloco.io.volume import Geometry, Shape
+
+# Outside this range a temperature says that samples are too few or too easy, not how sure we are.
+TEMPERATURE_RANGE = (0.25, 4.0)
+BINS = 15
+# Regions smaller than this, in cubic millimetres, are borders of structures.
+SMALLEST_REGION_MM3 = 20.0
+# A label correct with less than this probability is uncertain.
+UNCERTAIN_BELOW = 0.7
+
+
+@dataclass(frozen=True)
+class UncertainRegion:
+    """A connected region of low confidence.
+
+    Attributes:
+        centre: Its most central voxel, K J I.
+        position: The same in mm, x y z, LPS.
+        start: First voxel of its bounding box.
+        stop: First voxel behind it.
+        volume_ml: Its volume.
+        expected_ml: Volume expected to be wrong: sum of (1 - confidence) over its voxels.
+        mean_confidence: 0..1.
+        label: Class number that most of its voxels have in the fused labels.
+    """
+
+    centre: Shape
+    position: tuple[float, float, float]
+    start: Shape
+    stop: Shape
+    volume_ml: float
+    expected_ml: float
+    mean_confidence: float
+    label: int
+
+
+def fit_temperature(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> float:
+    """Fit the temperature that makes samples of validation cases most likely.
+
+    Args:
+        log_probabilities: (N, C) fused, uncalibrated, of any offset per row (logits will do).
+        labels: (N,) true class numbers.
+
+    Returns:
+        The temperature, within ``TEMPERATURE_RANGE``; above 1 the model was too sure.
+
+    Raises:
+        CasesError: There is no sample, or arrays do not fit.
+    """
+    if len(labels) == 0 or log_probabilities.shape[:1] != labels.shape:
+        msg = (
+            f"Confidence cannot be calibrated on {len(labels)} voxels and probabilities of shape "
+            f"{log_probabilities.shape}; a validation case with its label is needed."
+        )
+        raise CasesError(msg)
+    logs = log_probabilities.astype(np.float64)
+    chosen = logs[np.arange(len(labels)), labels]
+
+    def loss(logarithm: float) -> float:
+        sharpness = math.exp(-logarithm)
+        scaled = logs * sharpness
+        highest = scaled.max(1)
+        normaliser = highest + np.log(np.exp(scaled - highest[:, None]).sum(1))
+        return float((normaliser - chosen * sharpness).mean())
+
+    low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
+    found = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
+    return float(math.exp(found.x))
+
+
+def draw_probes(
+    label: npt.NDArray[np.integer], count: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Draw voxels of a validation case for calibration: where confidence is read, not in empty air.
+
+    Args:
+        label: (K, J, I) class numbers.
+        count: Voxels to draw, with repetition.
+        rng: Source of all randomness.
+
+    Returns:
+        (count, 3) voxels from the bounding box of the structures, widened by a quarter on each side;
+        from everywhere if there is no structure.
+    """
+    start, stop = np.zeros(3, np.int64), np.asarray(label.shape)
+    found = np.nonzero(label)
+    if len(found[0]):
+        low, high = np.min(found, axis=1), np.max(found, axis=1) + 1
+        wide = np.ceil((high - low) / 4).astype(int)
+        start, stop = np.maximum(low - wide, 0), np.minimum(high + wide, label.shape)
+    return rng.integers(start, stop, size=(count, 3))
+
+
+def expected_calibration_error(
+    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], bins: int = BINS
+) -> float:
+    """Return the mean distance between confidence and share of correct voxels, 0..1.
+
+    Args:
+        confidence: (N,) 0..1.
+        correct: (N,) whether the label was right.
+        bins: Equal ranges of confidence, weighted by their voxels.
+    """
+    if len(confidence) == 0:
+        return 0.0
+    number = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
+    sure = np.bincount(number, weights=confidence, minlength=bins)
+    right = np.bincount(number, weights=correct, minlength=bins)
+    return float(np.abs(sure - right).sum() / len(confidence))
+
+
+def expected_correction_ml(prediction: Prediction) -> float:
+    """Return the volume in ml that is expected to be wrong, among voxels below ``UNCERTAIN_BELOW``.
+
+    Sure voxels are left out: over a large scan their tiny doubts would outweigh a real one.
+    """
+    counts = np.zeros(256)
+    for plane in prediction.confidence:
+        counts += np.bincount(plane.ravel(), minlength=256)
+    doubt = np.where(np.arange(256) < UNCERTAIN_BELOW * 255, 1 - np.arange(256) / 255, 0)
+    return float((counts * doubt).sum() * math.prod(prediction.geometry.spacing) / 1000)
+
+
+def uncertain_regions(
+    prediction: Prediction, *, below: float = UNCERTAIN_BELOW, at_most: int = 20
+) -> tuple[UncertainRegion, ...]:
+    """Find where a correction is likely worth the most, best first.
+
+    Args:
+        prediction: Labels and confidence.
+        below: Confidence under which a voxel counts.
+        at_most: Largest number of regions.
+    """
+    mask = prediction.confidence < round(below * 255)
+    if not mask.any():
+        return ()
+    around = ndimage.find_objects(mask.view(np.uint8))[0]
+    numbers, count = ndimage.label(mask[around], np.ones((3, 3, 3)))
+    sizes = np.bincount(numbers[mask[around]], minlength=count + 1)
+    enough = sizes * math.prod(prediction.geometry.spacing) >= SMALLEST_REGION_MM3
+    first = np.array([part.start for part in around])
+    regions = [
+        _region(prediction, numbers[box] == number, first + [part.start for part in box])
+        for number, box in enumerate(ndimage.find_objects(numbers), start=1)
+        if enough[number]
+    ]
+    return tuple(sorted(regions, key=lambda region: -region.expected_ml)[:at_most])
+
+
+def _region(
+    prediction: Prediction, inside: npt.NDArray[np.bool_], start: npt.NDArray[np.int64]
+) -> UncertainRegion:
+    """Describe the region that fills ``inside``, a box of the scan that begins at ``start``."""
+    stop = start + inside.shape
+    where = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
+    confidence = prediction.confidence[where][inside] / 255
+    voxel_ml = math.prod(prediction.geometry.spacing) / 1000
+    voxels = np.argwhere(inside)
+    middle = voxels[((voxels - voxels.mean(0)) ** 2).sum(1).argmin()] + start
+    return UncertainRegion(
+        centre=triple(middle),
+        position=_position(prediction.geometry, middle),
+        start=triple(start),
+        stop=triple(stop),
+        volume_ml=float(len(voxels) * voxel_ml),
+        expected_ml=float((1 - confidence).sum() * voxel_ml),
+        mean_confidence=float(confidence.mean()),
+        label=int(np.bincount(prediction.fused[where][inside]).argmax()),
+    )
+
+
+def _position(geometry: Geometry, voxel: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+    x, y, z = (geometry.affine @ np.array([*voxel[::-1], 1.0]))[:3].tolist()
+    return x, y, z
