@@ -15,7 +15,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ import SimpleITK as sitk
 from pydicom.pixels.processing import apply_rescale
 
 from crgloco.errors import InputError
-from crgloco.io.dicom_slices import Slice, read_slice, stack
+from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice, stack
 from crgloco.io.volume import Geometry, Volume
 
 # Never DICOM images; a folder of volumes is passed over without opening them.
@@ -47,6 +47,7 @@ class Series:
         modality: ``CT``, ``MR``, ``PT`` and so on.
         description: As the scanner wrote it, without parts of the patient's name.
         slices: The images, in the order of their paths.
+        doubtful: Damaged DICOM files beside them, which may be a part of the series.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Series:
     modality: str
     description: str
     slices: tuple[Slice, ...]
+    doubtful: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -72,13 +74,18 @@ def list_series(folder: Path, *, recursive: bool = True) -> tuple[Series, ...]:
         msg = f"{folder} is no folder. Give the folder that holds the DICOM files."
         raise InputError(msg)
     groups: dict[tuple[str, Path | None], list[Slice]] = {}
+    damaged: list[Path] = []
     for path in _files(folder, recursive=recursive):
-        one = read_slice(path) if looks_like_dicom(path) else None
+        try:
+            one = read_slice(path) if looks_like_dicom(path) else None
+        except InputError:
+            damaged.append(path)
+            continue
         if one is not None:
             # Files without series UID belong together only within their folder.
             key = (one.series, None if one.series else path.parent)
             groups.setdefault(key, []).append(one)
-    found = [series for group in groups.values() for series in _split(group)]
+    found = [_with_doubt(series, damaged) for group in groups.values() for series in _split(group)]
     return tuple(sorted(found, key=lambda series: (series.slices[0].number, series.name)))
 
 
@@ -115,7 +122,7 @@ def single_series(folder: Path) -> Series:
 
 def read_series_geometry(series: Series) -> Geometry:
     """Return the grid of a series without reading pixels; raises as ``read_series``."""
-    return stack(series.slices, series.name)[1]
+    return _stack(series)[1]
 
 
 def read_series(series: Series) -> Volume:
@@ -128,7 +135,7 @@ def read_series(series: Series) -> Volume:
         InputError: Colour, multi-frame, no position, two images at one position, damaged pixels.
         GeometryError: Missing or unevenly spaced slices, gantry tilt.
     """
-    slices, geometry = stack(series.slices, series.name)
+    slices, geometry = _stack(series)
     for one in slices:
         if not one.path.is_file():
             msg = f"{one.path} of series {series.name} has gone. Read the folder again."
@@ -211,6 +218,21 @@ def _series(slices: list[Slice], suffix: str) -> Series:
     )
 
 
+def _with_doubt(series: Series, damaged: list[Path]) -> Series:
+    folders = {path.parent for path in series.files}
+    return replace(series, doubtful=tuple(path for path in damaged if path.parent in folders))
+
+
+def _stack(series: Series) -> tuple[tuple[Slice, ...], Geometry]:
+    if series.doubtful:
+        msg = (
+            f"{series.doubtful[0]} is damaged and may be a slice of series {series.name}. "
+            "Copy or send it again, or remove it if it belongs to something else."
+        )
+        raise InputError(msg)
+    return stack(series.slices, series.name)
+
+
 def _read_by_itk(slices: tuple[Slice, ...], *, whole: bool) -> npt.NDArray[np.generic]:
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
@@ -233,7 +255,7 @@ def _read_by_pydicom(one: Slice, name: str) -> npt.NDArray[np.generic]:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(one.path, force=True)
             values = apply_rescale(dataset.pixel_array, dataset)
-    except (ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError, EOFError) as error:
+    except DAMAGED as error:
         msg = (
             f"The pixels of {one.path} (series {name}) cannot be read: the file is cut off, damaged or in an "
             "unknown compression. Send the series again, uncompressed if possible."

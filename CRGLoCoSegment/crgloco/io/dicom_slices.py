@@ -6,6 +6,7 @@ refused with the positions in mm; nothing is resampled and no slice is invented.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from crgloco.errors import GeometryError, InputError
 from crgloco.io.volume import Geometry, Shape
@@ -40,6 +41,11 @@ _TAGS = [
     *("SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "BitsAllocated", "PixelRepresentation"),
     *("GantryDetectorTilt", *_DISTINCTIONS),
 ]
+# What pydicom raises on bytes that make no sense.
+DAMAGED = (
+    *(InvalidDicomError, BytesLengthException, NotImplementedError, RuntimeError, OSError),
+    *(ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError),
+)
 # Objects with rows and columns that are no scan.
 _NO_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "RWV", "AU", "DOC"}
 _SAME_DIRECTION = 1e-4
@@ -98,14 +104,19 @@ class Slice:
 
 
 def read_slice(path: Path) -> Slice | None:
-    """Read one header; ``None`` if the file is no DICOM image of a scan (RTSTRUCT, SEG, report, text)."""
+    """Read one header; ``None`` if the file is no DICOM image of a scan (RTSTRUCT, SEG, report).
+
+    Raises:
+        InputError: The header is damaged, so that nobody knows what the file belongs to.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
             return _slice(path, header)
-    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, EOFError):
-        return None
+    except DAMAGED as error:
+        msg = f"{path} is a damaged DICOM file: its header cannot be read. Copy or send it again."
+        raise InputError(msg) from error
 
 
 def stack(slices: Sequence[Slice], name: str) -> tuple[tuple[Slice, ...], Geometry]:
@@ -131,7 +142,7 @@ def stack(slices: Sequence[Slice], name: str) -> tuple[tuple[Slice, ...], Geomet
     _check_straight(ordered, positions, normal, name)
     _check_gaps(heights, name)
     count = len(ordered)
-    step = float(np.linalg.norm(positions[-1] - positions[0])) / (count - 1) if count > 1 else 0.0
+    step = _length(positions[-1] - positions[0]) / (count - 1) if count > 1 else 0.0
     first = ordered[0]
     in_plane = first.spacing or (1.0, 1.0)
     shape: Shape = (count, first.rows, first.columns)
@@ -237,12 +248,18 @@ def _axes(
     if not np.allclose(lengths, 1, atol=1e-3) or abs(float(row @ column)) > 1e-3:
         msg = f"Series {name} has rows and columns that are not at right angles: {first.orientation}."
         raise GeometryError(msg)
-    # ITK makes the axes exactly orthogonal in this order.
+    # As ITK does: exactly orthogonal, in this order, scaled by the reciprocal of the length.
     normal = np.cross(row, column)
-    normal = normal / np.linalg.norm(normal)
+    normal = normal * (1 / _length(normal))
     row = np.cross(column, normal)
-    row = row / np.linalg.norm(row)
+    row = row * (1 / _length(row))
     return row, np.cross(normal, row), normal
+
+
+def _length(vector: npt.NDArray[np.float64]) -> float:
+    """Add the squares in ITK's order; ``numpy.linalg.norm`` may differ in the last digit."""
+    x, y, z = vector.tolist()
+    return math.sqrt(x * x + y * y + z * z)
 
 
 def _check_single(slices: Sequence[Slice], heights: npt.NDArray[np.float64], name: str) -> None:

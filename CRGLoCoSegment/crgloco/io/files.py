@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -223,9 +224,14 @@ def _series_at(path: Path) -> dicom.Series | None:
 
 
 def _storable(volume: Volume) -> Volume:
-    kinds = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}
-    wanted = kinds.get(volume.array.dtype)
-    return volume if wanted is None else Volume(volume.array.astype(wanted), volume.geometry)
+    """Return the volume in a number type, byte order and memory order that every format takes."""
+    kinds: dict[np.dtype[Any], type[np.generic]] = {
+        np.dtype(np.bool_): np.uint8,
+        np.dtype(np.float16): np.float32,
+    }
+    native = volume.array.dtype.newbyteorder("=")
+    array = np.ascontiguousarray(volume.array, dtype=kinds.get(native, native))
+    return Volume(array, volume.geometry)
 
 
 def _write(volume: Volume, path: Path) -> None:

@@ -12,6 +12,7 @@ NIfTI holds float32 only: a grid that comes from DICOM or NRRD (float64) is roun
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ _HEADER_BYTES = 348
 _FIRST_VOXEL = 352
 _COMPRESSION = 4
 _CHUNK = 1 << 24
+# Bytes that one byte of gzip can stand for, at most.
+_DENSEST = 1100
 _MAXIMUM_AXIS = 32767
 
 # name: (format, offset in bytes), from nifti1.h
@@ -60,8 +63,10 @@ _KINDS: dict[int, str] = {
     1280: "u8",
 }
 _CODES = {np.dtype(kind): code for code, kind in _KINDS.items()}
-# NIfTI's code of the unit of length: millimetres in one such unit, as ITK multiplies.
-_UNITS: dict[int, float] = {2: 1.0, 3: 1e-3, 1: 1e3}
+# NIfTI's codes of the units of length.
+_MILLIMETRES, _MICROMETRES = 2, 3
+# Other programs overlook the unit: micrometres are written only for voxels that are counted in them.
+_MICROSCOPIC_MM = 0.1
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -121,7 +126,9 @@ def read_pixels(path: Path, shape: Shape) -> npt.NDArray[np.generic]:
         msg = f"{path} holds voxels of NIfTI type {code}; plain numbers are needed (no colour, no complex)."
         raise InputError(msg)
     kind = np.dtype(_KINDS[code]).newbyteorder(header.dtype["dim"].base.byteorder)
-    data = _read_bytes(path, int(header["vox_offset"]) or _FIRST_VOXEL, int(np.prod(shape)) * kind.itemsize)
+    offset = float(header["vox_offset"])
+    start = int(offset) if np.isfinite(offset) and offset > _FIRST_VOXEL else _FIRST_VOXEL
+    data = _read_bytes(path, start, math.prod(shape) * kind.itemsize)
     array = np.frombuffer(data, kind).reshape(shape)
     array = array.astype(kind.newbyteorder("="), copy=False)
     return _rescaled(array, float(header["scl_slope"]), float(header["scl_inter"]))
@@ -186,6 +193,8 @@ def _read_header(path: Path) -> Any:
 
 def _read_bytes(path: Path, start: int, count: int) -> bytearray:
     """Read exactly the voxels; then go to the end, where gzip keeps its check sum."""
+    if start + count > _DENSEST * path.stat().st_size:
+        raise InputError(_damaged(path))  # before memory for a damaged header's size is asked for
     try:
         with _open(path) as file:
             file.seek(start)
@@ -294,13 +303,13 @@ def _in_unit(geometry: Geometry) -> tuple[int, npt.NDArray[np.float32], npt.NDAr
     A file in micrometres must be answered in micrometres: 2 um is a float32, 0.002 mm is none.
     """
     wanted = np.array([*geometry.spacing[::-1], *(_LPS_TO_RAS @ np.asarray(geometry.origin, float))])
-    chosen: tuple[int, npt.NDArray[np.float32]] = (2, wanted.astype(np.float32))
-    for code, scale in _UNITS.items():
-        stored = (wanted / scale).astype(np.float32)
-        if np.array_equal(stored.astype(np.float64) * scale, wanted):
-            chosen = (code, stored)
-            break
-    return chosen[0], chosen[1][:3], chosen[1][3:]
+    unit, stored = _MILLIMETRES, wanted.astype(np.float32)
+    if max(geometry.spacing) < _MICROSCOPIC_MM and not np.array_equal(stored, wanted):
+        micrometres = (wanted / 1e-3).astype(np.float32)
+        # As ITK multiplies on reading.
+        if np.array_equal(micrometres.astype(np.float64) * 1e-3, wanted):
+            unit, stored = _MICROMETRES, micrometres
+    return unit, stored[:3], stored[3:]
 
 
 def _column(direction: npt.NDArray[np.float64], spacing: np.float32) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ What SimpleITK and the operating system raise becomes one line in the user's wor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,7 +96,8 @@ def _content(start: bytes) -> str:
         return "a picture"
     if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
         return "NIfTI"
-    return "MetaImage" if b"NDims" in start else ""
+    # ITK itself crashes where NDims is no small number.
+    return "MetaImage" if re.search(rb"^NDims *= *[1-9]\r?$", start, re.MULTILINE) else ""
 
 
 def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
