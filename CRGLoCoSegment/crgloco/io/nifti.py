@@ -152,7 +152,8 @@ def write(volume: Volume, path: Path) -> None:
         if path.name.lower().endswith(".gz"):
             with gzip.GzipFile("", "wb", _COMPRESSION, cast(IO[bytes], file), mtime=0) as packed:
                 packed.write(header)
-                packed.write(array.reshape(-1).view(np.uint8).data)
+                for plane in array:  # plane by plane: gzip keeps what one call gives until it ends
+                    packed.write(plane.reshape(-1).view(np.uint8).data)
         else:
             file.write(header)
             file.write(array.reshape(-1).view(np.uint8).data)

@@ -48,7 +48,8 @@ def write(volume: Volume, path: Path) -> None:
     with path.open("wb") as file:
         file.write(_header(volume.geometry, _NAMES[kind.str[1:]]).encode("ascii"))
         with gzip.GzipFile("", "wb", _COMPRESSION, cast(IO[bytes], file), mtime=0) as packed:
-            packed.write(array.reshape(-1).view(np.uint8).data)
+            for plane in array:  # plane by plane: gzip keeps what one call gives until it ends
+                packed.write(plane.reshape(-1).view(np.uint8).data)
 
 
 def _header(geometry: Geometry, kind: str) -> str:
