@@ -33,7 +33,7 @@ class FakeModel:
     """
 
     classes: int = 3
-    local: FakeBranch = field(default_factory=lambda: FakeBranch("local", (8, 12, 12)))
+    local: FakeBranch = field(default_factory=lambda: FakeBranch("local", (12, 16, 16)))
     global_: FakeBranch | None = field(
         default_factory=lambda: FakeBranch("global", (24, 32, 32), (0.5, 0.5, 0.5))
     )

@@ -236,7 +236,7 @@ def _sharpened_background(probabilities: torch.Tensor, temperature: float) -> to
         return probabilities[:1].float()
     result = torch.empty_like(probabilities[:1], dtype=torch.float32)
     for index in range(probabilities.shape[1]):
-        logs = probabilities[:, index].float().clamp_min_(LEAST_PROBABILITY).log_() / temperature
+        logs = probabilities[:, index].float().clamp_min(LEAST_PROBABILITY).log_() / temperature
         result[0, index] = logs.softmax(0)[0]
     return result
 

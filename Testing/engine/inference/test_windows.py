@@ -1,5 +1,7 @@
 """Windows cover what they must, and no more than they need."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,9 @@ def test_windows_cover_an_axis_with_the_overlap_that_was_asked_for(length, windo
         return
     assert starts[0] == 0
     assert starts[-1] == length - window
-    assert all(0 < after - before <= window * (1 - overlap) + 1 for before, after in zip(starts, starts[1:], strict=False))
+    assert all(
+        0 < after - before <= window * (1 - overlap) + 1 for before, after in itertools.pairwise(starts)
+    )
 
 
 def test_a_short_axis_is_centred_in_its_window():
@@ -47,7 +51,11 @@ def test_every_open_voxel_lies_in_a_window_and_every_window_holds_one(data):
     boxes = covering_windows(open_cells, faces, shape, window, 0.25)
     opened = np.zeros(shape, bool)
     for cell in np.argwhere(open_cells):
-        opened[tuple(slice(int(np.floor(f[c])), int(np.ceil(f[c + 1]))) for f, c in zip(faces, cell, strict=True))] = True
+        opened[
+            tuple(
+                slice(int(np.floor(f[c])), int(np.ceil(f[c + 1]))) for f, c in zip(faces, cell, strict=True)
+            )
+        ] = True
     covered = np.zeros(shape, bool)
     for box in boxes:
         where = tuple(slice(max(s, 0), e) for s, e in zip(box.start, box.stop, strict=True))

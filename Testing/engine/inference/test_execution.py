@@ -1,0 +1,102 @@
+"""What happens when a GPU's memory does not suffice: every step is taken in order, and said."""
+
+import pytest
+import torch
+
+from crgloco.errors import Cancelled, ResourceError
+from crgloco.inference.execution import Execution, estimated_batch, mirrors
+from crgloco.progress import Silent
+from fake_models import FakeModel
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")
+
+
+class Failing:
+    """Runs out of memory until nothing is left but the CPU."""
+
+    def __init__(self, execution):
+        self.execution = execution
+        self.seen = []
+
+    def __call__(self, chunk):
+        self.seen.append((len(chunk), self.execution.blend_device.type, self.execution.device.type))
+        if self.execution.device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return len(chunk)
+
+
+def test_batches_then_blending_then_everything_leave_the_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(Execution, "_precision", lambda _: torch.autocast("cpu", enabled=False))
+    model = FakeModel()
+    execution = Execution(model, GPU, Silent(), batch=4)
+    run = Failing(execution)
+    results = list(execution.each(list(range(5)), run))
+    assert run.seen[:5] == [
+        (4, "cuda", "cuda"),
+        (2, "cuda", "cuda"),
+        (1, "cuda", "cuda"),
+        (1, "cpu", "cuda"),
+        (1, "cpu", "cpu"),
+    ]
+    assert [count for _, count in results] == [1] * 5
+    assert [len(note) > 0 for note in execution.notes] == [True] * 4
+    assert model.devices == [GPU, CPU]
+
+
+def test_a_function_is_repeated_after_a_step_down():
+    execution = Execution(FakeModel(), CPU, Silent(), batch=4)
+    left = [torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+
+    def run():
+        if left:
+            raise left.pop()
+
+    assert execution.attempt(run) is None
+    assert execution.batch == 1
+    assert len(execution.notes) == 2
+
+
+def test_the_last_step_is_an_error_for_the_user():
+    execution = Execution(FakeModel(), CPU, Silent(), batch=1)
+
+    def run():
+        raise MemoryError
+
+    with pytest.raises(ResourceError, match="Close other programs"):
+        execution.attempt(run)
+
+
+def test_faults_of_ours_are_not_taken_for_want_of_memory():
+    execution = Execution(FakeModel(), CPU, Silent(), batch=4)
+
+    def run(chunk):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(execution.each([1], run))
+    assert execution.batch == 4
+
+
+def test_an_end_is_heard_between_batches():
+    class Stopper(Silent):
+        def check(self):
+            raise Cancelled("Stopped on request.")
+
+    execution = Execution(FakeModel(), CPU, Stopper(), batch=1)
+    with pytest.raises(Cancelled):
+        list(execution.each([1], len))
+
+
+def test_the_cpu_takes_one_window_and_a_gpu_what_fits(monkeypatch):
+    assert estimated_batch(FakeModel(), CPU) == 1
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10 * 2**20, 2**34))
+    few = estimated_batch(FakeModel(), GPU)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**34, 2**34))
+    assert 1 <= few < estimated_batch(FakeModel(), GPU) == 8
+
+
+def test_mirrors_are_all_combinations_and_begin_with_none():
+    assert mirrors(()) == ((),)
+    assert mirrors((0, 2)) == ((), (0,), (2,), (0, 2))
