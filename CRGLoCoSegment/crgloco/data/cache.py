@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.data.cases import Case, content_hash
+from crgloco.data.cases import Case, content_hash, source_hash
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ResourceError
-from crgloco.io.files import Source, assert_usable_image, read_source
+from crgloco.io.files import assert_usable_image, read_source
 from crgloco.io.label_files import read_label
 from crgloco.io.volume import Geometry, Shape, Volume, assert_same_grid
 from crgloco.labels import LabelTable
@@ -181,7 +181,7 @@ class _Order:
 
 def _order(case: Case, preparation: Preparation, table: LabelTable | None) -> _Order:
     label = case.label if table is not None else None
-    hashes = {f"channel_{number}": _source_hash(source) for number, source in enumerate(case.channels)}
+    hashes = {f"channel_{number}": source_hash(source) for number, source in enumerate(case.channels)}
     if label is not None:
         hashes["label"] = content_hash(label)
     return _Order(replace(case, label=label), preparation, table if label is not None else None, hashes)
@@ -279,11 +279,6 @@ def _read_channels(case: Case) -> list[Volume]:
         assert_usable_image(volume, source.path)
         assert_same_grid(volumes[0].geometry, volume.geometry, f"Case {case.name}: its channels")
     return volumes
-
-
-def _source_hash(source: Source) -> str:
-    digest = content_hash(source.path)
-    return digest if source.series_uid is None else f"{digest}/{source.series_uid}"
 
 
 def _remove_old(prepared: PreparedCase, order: _Order) -> None:

@@ -49,6 +49,8 @@ class ChannelRule:
     std: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "mean", "std"):  # 1 and 1.0 are one number, but not in JSON
+            object.__setattr__(self, name, float(getattr(self, name)))
         numbers = (self.low, self.high, self.mean, self.std)
         if self.kind not in ("ct", "mr") or not all(map(math.isfinite, numbers)) or self.std <= 0:
             msg = f"The intensity rule {self!r} cannot be used: the kind is ct or mr, the numbers are finite."
@@ -70,7 +72,7 @@ class ChannelRule:
             low, high, mean, std = self.low, self.high, self.mean, self.std
         else:
             low, high, mean, std = _volume_statistics(_sampled(array), self.low, self.high)
-        if std <= 1e-6 * max(1e-6, abs(mean), high - low):  # constant after clipping
+        if std <= 1e-9 * abs(mean):  # constant after clipping
             std = math.inf
         # float32 cannot tell neighbours apart in wide integers or float64
         exact: type[np.floating[Any]] = np.float64

@@ -49,6 +49,8 @@ class Preparation:
     rules: tuple[ChannelRule, ...]
 
     def __post_init__(self) -> None:
+        k, j, i = map(float, self.spacing)  # 1 and 1.0 are one number, but not in JSON
+        object.__setattr__(self, "spacing", (k, j, i))
         _check_spacing(self.spacing)
         if not self.rules:
             msg = "A preparation needs the intensity rule of at least one channel."
