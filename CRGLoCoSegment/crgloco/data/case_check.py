@@ -1,0 +1,299 @@
+"""What is wrong with a cases folder, case by case, before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from crgloco.data.case_files import CaseFiles, list_case_files, listed_first
+from crgloco.data.cases import Case, CasesFolder, open_cases
+from crgloco.data.manifest import DATASET, Dataset, read_dataset, read_manifest
+from crgloco.data.provenance import content_hash
+from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
+from crgloco.io.files import Source, assert_usable_image, read_source
+from crgloco.io.label_files import read_label
+from crgloco.io.volume import Geometry, assert_same_grid
+from crgloco.progress import Reporter, Silent
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        case: Name of the case; empty if it concerns the whole folder.
+        severity: ``"error"``: the case (or the folder) cannot be used; ``"warning"``: it can.
+        text: What was found, where, and what to do.
+    """
+
+    case: str
+    severity: Severity
+    text: str
+
+
+@dataclass
+class _Findings:
+    """What was seen so far: problems, and what only the comparison of cases can tell."""
+
+    problems: list[Problem] = field(default_factory=list)
+    contents: dict[str, list[Case]] = field(default_factory=dict)  # hash of all voxels -> cases
+    classes: set[int] = field(default_factory=set)
+
+    def error(self, case: str, text: object) -> None:
+        self.problems.append(Problem(case, "error", str(text)))
+
+    def warning(self, case: str, text: object) -> None:
+        self.problems.append(Problem(case, "warning", str(text)))
+
+
+def check(folder: CasesFolder | Path, report: Reporter | None = None) -> tuple[Problem, ...]:
+    """Read every image and every label and say what is wrong.
+
+    Args:
+        folder: A cases folder or a plain folder of scans, opened or not.
+        report: Hears the progress; may stop.
+
+    Returns:
+        The problems of the folder first, then case by case; empty if all is well.
+    """
+    report = report or Silent()
+    if isinstance(folder, Path):
+        try:
+            folder = open_cases(folder)
+        except (CasesError, InputError) as error:
+            return (Problem("", "error", str(error)),)
+    findings = _Findings()
+    _check_roles(folder, findings)
+    if folder.table is not None:
+        dataset = read_dataset(folder.root)
+        files = list_case_files(folder.root, dataset.file_ending, len(folder.channel_names))
+        _check_files(folder, files, findings)
+        _check_books(folder, files, dataset, findings)
+    cases = (*folder.labelled, *folder.unlabelled)
+    for number, case in enumerate(cases):
+        report.check()
+        report.event("progress", done=number, total=len(cases), stage="check")
+        _check_case(case, folder, findings)
+    report.event("progress", done=len(cases), total=len(cases), stage="check")
+    _check_copies(folder, findings)
+    _check_classes(folder, findings)
+    order = {"": 0, **{case.name: number for number, case in enumerate(cases, 1)}}
+    return tuple(sorted(findings.problems, key=lambda problem: order.get(problem.case, len(order))))
+
+
+def without_faulty(folder: CasesFolder, problems: Sequence[Problem]) -> CasesFolder:
+    """Leave out the cases that have errors, so that the others can be used.
+
+    Raises:
+        CasesError: An error concerns the whole folder, or no case is left.
+    """
+    for problem in problems:
+        if problem.severity == "error" and not problem.case:
+            raise CasesError(problem.text)
+    faulty = {problem.case for problem in problems if problem.severity == "error"}
+    labelled, unlabelled = (
+        tuple(case for case in cases if case.name not in faulty)
+        for cases in (folder.labelled, folder.unlabelled)
+    )
+    if not labelled and not unlabelled:
+        msg = f"None of the cases of {folder.root} can be used; 'crgloco cases check' says why."
+        raise CasesError(msg)
+    return replace(folder, labelled=labelled, unlabelled=unlabelled)
+
+
+def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
+    root, count = folder.root, len(folder.labelled)
+    if not count and folder.table is not None:
+        findings.error("", f"{root} has no labelled case; training needs one. Label a case and accept it.")
+    elif not count:
+        findings.warning("", f"{root} is a plain folder of scans without labels: good for prediction only.")
+    elif count == 1:
+        text = f"{root} has one labelled case: it teaches, and nothing is left to measure. Label another one."
+        findings.warning("", text)
+    elif not folder.training:
+        findings.error("", f"All labelled cases of {root} are for validation; none is left to teach.")
+    for name in sorted(set(folder.validation) - {case.name for case in folder.labelled}):
+        if any(case.name == name for case in folder.unlabelled):
+            findings.error(name, f"Validation case {name} is unlabelled in {root}. Put its label back.")
+        else:
+            text = f"Validation case {name} of crgloco.json does not exist in {root}. Put it back."
+            findings.error("", text)
+    _check_names([case.name for case in (*folder.labelled, *folder.unlabelled)], root, findings)
+
+
+def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            findings.error(name, f"Case name {name} is used {times} times in {root}. Rename all but one.")
+    alike: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        alike.setdefault(name.casefold(), []).append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            text = f"Cases {' and '.join(same)} differ only in upper and lower case: one file on Windows."
+            findings.warning(same[1], text)
+
+
+def _check_files(folder: CasesFolder, files: CaseFiles, findings: _Findings) -> None:
+    root, known = folder.root, {*files.images, *files.waiting}
+    for name in sorted(set(files.labels) - known):
+        findings.error(name, f"{files.labels[name]} is a label without image. Add the image or remove it.")
+    for name in sorted(set(files.images) - set(files.labels)):
+        text = (
+            f"Case {name} of imagesTr has no label in labelsTr; it counts as unlabelled. "
+            "Move it to imagesUl: nnU-Net refuses images without label."
+        )
+        findings.warning(name, text)
+    for name in sorted(set(files.waiting) & set(files.images)):
+        if not _are_copies(files, name):
+            text = f"Case {name} is in imagesTr and, with other content, in imagesUl. Rename one of them."
+            findings.error(name, text)
+    for path in files.strange:
+        left = ".part" in path.suffixes
+        reason = "was left by an interrupted write; delete it" if left else "is no image or label by its name"
+        findings.warning("", f"{path} is ignored: it {reason}.")
+    for name in listed_first(root):
+        if name not in known:
+            findings.warning("", f"train.list names the case {name}, which does not exist in {root}.")
+
+
+def _are_copies(files: CaseFiles, name: str) -> bool:
+    """Whether what waits in ``imagesUl`` is what is in ``imagesTr``: a move cut short, or converted."""
+    waiting, images = files.waiting[name], files.images[name]
+    common = set(waiting) & set(images)
+    if len(common) < min(len(waiting), len(images)):
+        return False
+    try:
+        return all(
+            content_hash(waiting[number].path) == content_hash(images[number].path)
+            or _voxels(waiting[number]) == _voxels(images[number])
+            for number in common
+        )
+    except CRGLoCoError:
+        return False
+
+
+def _check_books(folder: CasesFolder, files: CaseFiles, dataset: Dataset, findings: _Findings) -> None:
+    root = folder.root
+    if dataset.training != len(files.images):
+        text = (
+            f"{root / DATASET} says numTraining {dataset.document.get('numTraining', 'nothing')}; "
+            f"imagesTr has {len(files.images)} cases. nnU-Net refuses that; accepting any label corrects it."
+        )
+        findings.warning("", text)
+    if any(second != first + 1 for first, second in pairwise(dataset.table.values)):
+        text = f"{root / DATASET}: label values have gaps. We can train on them, nnU-Net cannot."
+        findings.warning("", text)
+    for name, history in read_manifest(root).provenance.items():
+        path = files.labels.get(name)
+        if path is not None and history and history[-1].content_hash != content_hash(path):
+            text = f"{path} was changed after it was accepted as revision {history[-1].revision}."
+            findings.warning(name, text)
+
+
+def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
+    _check_channel_numbers(case, folder, findings)
+    hashes: list[str] = []
+    grid: Geometry | None = None
+    for number, source in enumerate(case.channels):
+        try:
+            volume = read_source(source)
+            grid = grid or volume.geometry
+            hashes.append(_fingerprint(volume.array))
+            assert_usable_image(volume, source.path)
+            assert_same_grid(grid, volume.geometry, f"Channels 0 and {number} of case {case.name}")
+        except (InputError, ResourceError) as error:
+            findings.error(case.name, error)
+    if len(set(hashes)) < len(hashes):
+        findings.warning(case.name, f"Two channels of case {case.name} are the same image. Check the export.")
+    if hashes and len(hashes) == len(case.channels):
+        findings.contents.setdefault("|".join(hashes), []).append(case)
+    if case.label is not None:
+        _check_label(case, case.label, grid, folder, findings)
+
+
+def _check_channel_numbers(case: Case, folder: CasesFolder, findings: _Findings) -> None:
+    wanted = len(folder.channel_names)
+    if len(case.channels) != wanted:
+        names = ", ".join(folder.channel_names)
+        text = f"Case {case.name} has {len(case.channels)} channels; {wanted} are needed ({names})."
+        findings.error(case.name, text)
+        return
+    for number, source in enumerate(case.channels):
+        plain = source.series_uid is not None or source.name == case.name
+        if not plain and not source.name.endswith(f"_{number:04d}"):
+            text = f"Case {case.name} has no channel {number}: found {source.path} instead."
+            findings.error(case.name, text)
+
+
+def _check_label(
+    case: Case, path: Path, grid: Geometry | None, folder: CasesFolder, findings: _Findings
+) -> None:
+    if folder.table is None:
+        return
+    try:
+        label = read_label(path, folder.table)
+    except (InputError, ResourceError) as error:
+        findings.error(case.name, error)
+        return
+    found = set(np.unique(label.array).tolist()) - {0}
+    findings.classes |= found
+    if not found:
+        text = f"The label {path} is empty: no structure is drawn. Leave it so only if none is visible."
+        findings.warning(case.name, text)
+    if grid is not None:
+        try:
+            assert_same_grid(grid, label.geometry, f"The label {path} and its image")
+        except InputError as error:
+            findings.error(case.name, error)
+
+
+def _check_copies(folder: CasesFolder, findings: _Findings) -> None:
+    """Name images that are there twice: what is measured must not have taught, labelled or not."""
+    for cases in findings.contents.values():
+        for case in cases[1:]:
+            first = cases[0]
+            pair = f"Cases {first.name} and {case.name} have the same image"
+            if first.label is None:
+                findings.warning(case.name, f"{pair}. Remove one of them.")
+            elif case.label is None:
+                text = f"{pair}, once labelled and once unlabelled. Remove the unlabelled one."
+                findings.error(case.name, text)
+            elif (first.name in folder.validation) != (case.name in folder.validation):
+                teaching = first if case.name in folder.validation else case
+                text = f"{pair}; one is for training, the other for validation. Remove {teaching.name}."
+                findings.error(teaching.name, text)
+            else:
+                text = f"{pair}. Remove one: they could fall on both sides of the split."
+                findings.error(case.name, text)
+
+
+def _check_classes(folder: CasesFolder, findings: _Findings) -> None:
+    if folder.table is None or not folder.labelled:
+        return
+    for number, label in enumerate(folder.table.labels, 1):
+        if number not in findings.classes:
+            text = f"Label {label.value} {label.name} is drawn in no case: it cannot be learnt."
+            findings.warning("", text)
+
+
+def _voxels(source: Source) -> str:
+    return _fingerprint(read_source(source).array)
+
+
+def _fingerprint(array: npt.NDArray[np.generic]) -> str:
+    """Hash the voxels, whatever format and type they were stored in."""
+    whole = hashlib.sha256(repr(array.shape).encode())
+    for plane in array:
+        whole.update(np.ascontiguousarray(plane, np.float32).tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,265 @@
+"""A cases folder, opened: which cases there are, which have a label, which ones only measure.
+
+A cases folder is an nnU-Net v2 raw data set (``imagesTr``, ``labelsTr``, ``dataset.json``) with
+``imagesUl`` for unlabelled cases and ``crgloco.json`` for the split and provenance. Any other folder
+of volumes or of DICOM series is read as unlabelled cases. Opening reads names and the two JSON files
+only, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crgloco.atomic import saving
+from crgloco.data.case_files import (
+    IMAGES,
+    LABELS,
+    UNLABELLED,
+    CaseFiles,
+    Channels,
+    group_channels,
+    list_case_files,
+    listed_first,
+)
+from crgloco.data.folder_lock import locked
+from crgloco.data.manifest import (
+    DATASET,
+    MANIFEST,
+    Split,
+    agreed_table,
+    read_dataset,
+    read_manifest,
+    read_split,
+    write_json,
+    write_manifest,
+)
+from crgloco.data.provenance import content_hash, source_hash
+from crgloco.errors import CasesError, OptionError, ResourceError
+from crgloco.io.files import Source, find_volumes
+from crgloco.labels import LabelTable
+
+__all__ = [
+    "Case",
+    "CasesFolder",
+    "content_hash",
+    "draw_split",
+    "first_labelled",
+    "open_cases",
+    "open_unlabelled",
+    "source_hash",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient, animal or specimen at one time.
+
+    Attributes:
+        name: Unique in its folder.
+        channels: One scan per channel, on one grid.
+        label: File with the values of the label table; ``None`` if not (yet) labelled.
+    """
+
+    name: str
+    channels: tuple[Source, ...]
+    label: Path | None = None
+
+
+@dataclass(frozen=True)
+class CasesFolder:
+    """What a cases folder holds.
+
+    Attributes:
+        root: The folder.
+        table: Its label table; ``None`` for a plain folder of scans.
+        channel_names: One name per channel, as ``dataset.json`` has them (``"CT"`` means Hounsfield units).
+        labelled: Cases with a label: in the order of ``train.list``, then by name.
+        unlabelled: Cases without a label, by name.
+        validation: Names of the cases that never teach, as stored; empty before ``draw_split``.
+    """
+
+    root: Path
+    table: LabelTable | None
+    channel_names: tuple[str, ...]
+    labelled: tuple[Case, ...]
+    unlabelled: tuple[Case, ...]
+    validation: tuple[str, ...] = ()
+
+    @property
+    def training(self) -> tuple[Case, ...]:
+        """The labelled cases that teach."""
+        return tuple(case for case in self.labelled if case.name not in self.validation)
+
+    @property
+    def validating(self) -> tuple[Case, ...]:
+        """The labelled cases that only measure."""
+        return tuple(case for case in self.labelled if case.name in self.validation)
+
+    def find(self, name: str) -> Case:
+        """Return a case by its name.
+
+        Raises:
+            CasesError: There is none of that name.
+        """
+        for case in (*self.labelled, *self.unlabelled):
+            if case.name == name:
+                return case
+        msg = f"{self.root} has no case {name!r}. Add its image first."
+        raise CasesError(msg)
+
+
+def open_cases(root: Path) -> CasesFolder:
+    """Open a cases folder, or a plain folder of scans as unlabelled single-channel cases.
+
+    A case of ``imagesTr`` without label counts as unlabelled. Nothing is checked beyond names and
+    tables, see ``case_check.check``.
+
+    Raises:
+        CasesError: There is no such folder, nothing in it, or ``dataset.json`` or ``crgloco.json``
+            cannot be used.
+        LabelError: The label table cannot be used, or the two files disagree about it.
+    """
+    if not root.is_dir():
+        msg = f"{root} is no folder. Give a cases folder or a folder of scans."
+        raise CasesError(msg)
+    if not any((root / name).exists() for name in (DATASET, IMAGES, LABELS, MANIFEST)):
+        return CasesFolder(root, None, ("image",), (), open_unlabelled(root, 1))
+    dataset, manifest = read_dataset(root), read_manifest(root)
+    table = agreed_table(root, dataset, manifest)
+    count = len(dataset.channel_names)
+    files = list_case_files(root, dataset.file_ending, count)
+    known = {*files.images, *files.waiting}
+    order = [name for name in listed_first(root) if name in files.labels]
+    order += [name for name in sorted(files.labels) if name not in set(order)]
+    return CasesFolder(
+        root,
+        table,
+        dataset.channel_names,
+        labelled=tuple(_case(name, files, count, files.labels[name]) for name in order if name in known),
+        unlabelled=tuple(_case(name, files, count) for name in sorted(known) if name not in files.labels),
+        validation=manifest.split.validation if manifest.split is not None else (),
+    )
+
+
+def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:
+    """Read any folder as unlabelled cases: volumes, DICOM series, or all images of a cases folder.
+
+    Args:
+        folder: A flat folder of volumes or of DICOM series at any depth, or a cases folder, whose
+            labels and held-back ``imagesTs`` are not looked at.
+        channels: Channels of a case; where there are several, files are named ``<case>_0000`` and so on.
+
+    Raises:
+        CasesError: There is no such folder, or no scan in it.
+    """
+    if not folder.is_dir():
+        msg = f"{folder} is no folder. Give a folder of volumes or of DICOM series."
+        raise CasesError(msg)
+    places = [folder / name for name in (IMAGES, UNLABELLED) if (folder / name).is_dir()]
+    found: dict[str, Channels] = {}
+    for place in places or [folder]:
+        for name, numbered in group_channels(find_volumes(place), channels, siblings=bool(places)).items():
+            found.setdefault(name, numbered)
+    if not found:
+        msg = f"{folder} holds no scans. Volumes (.nii.gz, .nrrd, .mha, ...) or DICOM series are needed."
+        raise CasesError(msg)
+    return tuple(Case(name, _in_order(found[name])) for name in sorted(found))
+
+
+def first_labelled(folder: CasesFolder, count: int) -> CasesFolder:
+    """Keep the labels of the first ``count`` labelled cases; the others become unlabelled.
+
+    Stored validation cases beyond the first ``count`` are left out entirely: their label would be
+    one more than asked for, and their image must not teach.
+
+    Raises:
+        CasesError: There are fewer labelled cases.
+    """
+    if not 1 <= count <= len(folder.labelled):
+        msg = f"{folder.root} has {len(folder.labelled)} labelled cases; {count} were asked for."
+        raise CasesError(msg)
+    kept, others = folder.labelled[:count], folder.labelled[count:]
+    bare = tuple(replace(case, label=None) for case in others if case.name not in folder.validation)
+    validation = tuple(case.name for case in kept if case.name in folder.validation)
+    return replace(folder, labelled=kept, unlabelled=(*bare, *folder.unlabelled), validation=validation)
+
+
+def draw_split(
+    folder: CasesFolder,
+    *,
+    fraction: float = 0.2,
+    seed: int = 0,
+    store: bool = True,
+    split_file: Path | None = None,
+) -> CasesFolder:
+    """Part the labelled cases into those that teach and those that measure: once, and kept.
+
+    A stored split stays as it is; labelled cases that came later teach. With one labelled case there
+    is no validation, and it will never be drawn for validation later, because it has taught.
+
+    Args:
+        folder: An opened cases folder.
+        fraction: Share of the labelled cases for validation, 0..1; at least one from two cases on.
+        seed: Of the draw.
+        store: Whether to store what is drawn.
+        split_file: Where to store it instead of ``crgloco.json``, for data that can only be read; a
+            split that is stored there comes first.
+
+    Raises:
+        CasesError: A stored split cannot be read.
+        OptionError: The fraction is out of range.
+        ResourceError: The split cannot be stored.
+    """
+    if not 0 <= fraction < 1:
+        msg = f"The validation fraction is {fraction}; possible are 0 up to, but not including, 1."
+        raise OptionError(msg)
+    if split_file is not None and split_file.is_file():
+        return replace(folder, validation=read_split(split_file).validation)
+    if split_file is None and store and not folder.validation and folder.table is not None:
+        return _draw_and_store(folder, fraction, seed)
+    split = _drawn(folder, fraction, seed)
+    if split_file is not None and store:
+        write_json(split_file, split.to_json())
+    return replace(folder, validation=split.validation)
+
+
+def _draw_and_store(folder: CasesFolder, fraction: float, seed: int) -> CasesFolder:
+    try:
+        with locked(folder.root), saving(folder.root / MANIFEST):
+            manifest = read_manifest(folder.root)
+            if manifest.split is not None and manifest.split.validation:  # somebody was faster
+                return replace(folder, validation=manifest.split.validation)
+            split = _drawn(folder, fraction, seed)
+            write_manifest(folder.root, replace(manifest, table=folder.table, split=split))
+    except ResourceError as error:
+        msg = (
+            f"The split into training and validation cannot be stored in {folder.root}. {error} "
+            "Or copy the cases to a folder that can be written."
+        )
+        raise ResourceError(msg) from error
+    return replace(folder, validation=split.validation)
+
+
+def _drawn(folder: CasesFolder, fraction: float, seed: int) -> Split:
+    """Return the folder's split, or a new one among the cases that have not taught yet."""
+    validation = folder.validation
+    if not validation and folder.table is not None:
+        stored = read_manifest(folder.root).split
+        taught = stored.training if stored is not None else ()
+        candidates = sorted(case.name for case in folder.labelled if case.name not in taught)
+        total = len(folder.labelled)
+        wanted = max(1, round(fraction * total)) if fraction and total > 1 else 0
+        number = min(wanted, len(candidates), max(total - 1, 0))
+        validation = tuple(sorted(random.Random(seed).sample(candidates, number)))
+    training = tuple(case.name for case in folder.labelled if case.name not in validation)
+    return Split(validation, training, fraction, seed)
+
+
+def _case(name: str, files: CaseFiles, count: int, label: Path | None = None) -> Case:
+    return Case(name, _in_order(files.channels(name, count)), label)
+
+
+def _in_order(numbered: Channels) -> tuple[Source, ...]:
+    return tuple(numbered[number] for number in sorted(numbered))

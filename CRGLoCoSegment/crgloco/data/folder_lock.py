@@ -1,0 +1,116 @@
+"""One writer at a time in a cases folder, across processes and computers.
+
+The lock is a file that is created exclusively, which every file system can do. It says who holds it,
+so that the lock of a process that was killed is recognised and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from crgloco.errors import ResourceError
+
+LOCK = "crgloco.json.lock"
+_ABANDONED_S = 900.0  # writing a case takes seconds; on another computer we can only go by the clock
+_UNFINISHED_S = 10.0  # a lock file is written at once; empty for longer means its writer was killed
+
+
+@contextmanager
+def locked(root: Path, *, patience_s: float = 20.0) -> Iterator[None]:
+    """Hold the folder's lock.
+
+    Args:
+        root: The cases folder.
+        patience_s: Seconds to wait for another writer.
+
+    Raises:
+        ResourceError: The folder is not writable, or another program keeps writing.
+    """
+    _assert_not_marked_read_only(root)
+    path = root / LOCK
+    end = time.monotonic() + patience_s
+    while not _created(path):
+        _remove_if_abandoned(path)
+        if time.monotonic() > end:
+            msg = f"Another program is writing in {root}. Try again; if none is, delete {path}."
+            raise ResourceError(msg)
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _assert_not_marked_read_only(root: Path) -> None:
+    """Respect the mark even where the system would let us write: root in a container may write anywhere."""
+    if os.name == "posix" and root.is_dir() and not root.stat().st_mode & 0o222:
+        msg = f"{root} cannot be written: it is marked read-only. Make the folder writable."
+        raise ResourceError(msg)
+
+
+def _created(path: Path) -> bool:
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        msg = (
+            f"{path.parent} cannot be written: {error.strerror or error}. "
+            "Make the folder writable, or free space on its disk."
+        )
+        raise ResourceError(msg) from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(holder, file)
+    return True
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    """Take an abandoned lock away by renaming it: of several who try, one succeeds."""
+    before = _content(path)
+    if before is None or not _is_abandoned(path, before):
+        return
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+        if _content(aside) != before:  # somebody was faster and holds it now: give it back
+            aside.rename(path)
+        else:
+            aside.unlink()
+
+
+def _is_abandoned(path: Path, content: str) -> bool:
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return False
+    try:
+        holder: dict[str, Any] = json.loads(content)
+        pid, host, since = int(holder["pid"]), str(holder["host"]), float(holder["time"])
+    except (ValueError, KeyError, TypeError):
+        return age > _UNFINISHED_S
+    if host != socket.gethostname():
+        return age > _ABANDONED_S
+    try:
+        return psutil.Process(pid).create_time() > since + 1  # the number was given to another process
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return age > _ABANDONED_S
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

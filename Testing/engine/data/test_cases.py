@@ -1,0 +1,315 @@
+"""Opening a cases folder, and the split that is drawn once."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from crgloco.data.cases import Case, draw_split, first_labelled, open_cases, open_unlabelled
+from crgloco.data.manifest import read_manifest
+from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
+from crgloco.io.files import write_volume
+from crgloco.io.volume import Geometry, Volume
+from phantoms import two_ellipsoids, write_cases_folder
+
+SHAPE = (6, 8, 8)
+GRID = Geometry(SHAPE, (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+
+
+def write_image(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(Volume(two_ellipsoids(SHAPE, seed)[0], GRID), path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_cases_folder(tmp_path / "cases", 5, 2, shape=SHAPE)
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    document = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**document, **changes}))
+
+
+def names(cases: tuple[Case, ...]) -> list[str]:
+    return [case.name for case in cases]
+
+
+def state(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in [root, *root.rglob("*")]}
+
+
+def test_opening_tells_labelled_from_unlabelled_and_writes_nothing(root: Path) -> None:
+    before = state(root)
+    folder = open_cases(root)
+    assert names(folder.labelled) == [f"phantom_{n:03d}" for n in range(5)]
+    assert names(folder.unlabelled) == ["phantom_005", "phantom_006"]
+    assert folder.table is not None
+    assert folder.table.names == ("background", "large", "small")
+    assert folder.channel_names == ("MR",)
+    assert folder.validation == ()
+    assert state(root) == before
+
+
+def test_train_list_gives_the_order_and_later_cases_follow(root: Path) -> None:
+    (root / "train.list").write_text("phantom_003\nphantom_001\nnowhere\nphantom_003\n")
+    expected = [f"phantom_{n:03d}" for n in (3, 1, 0, 2, 4)]
+    assert names(open_cases(root).labelled) == expected
+
+
+def test_a_plain_folder_of_volumes_is_unlabelled(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a_2019.nrrd", "c_0000.mha"):
+        write_image(tmp_path / name)
+    (tmp_path / "._b.nii.gz").write_bytes(b"macOS")
+    folder = open_cases(tmp_path)
+    assert folder.table is None
+    assert names(folder.unlabelled) == ["a_2019", "b", "c"]
+    assert folder.labelled == ()
+    assert names(open_unlabelled(tmp_path, 1)) == ["a_2019", "b", "c"]
+
+
+def test_channels_of_a_case_are_put_together_in_order(tmp_path: Path) -> None:
+    for case in ("x", "y"):
+        for number in (1, 0):
+            write_image(tmp_path / f"{case}_{number:04d}.nii.gz")
+    assert names(open_unlabelled(tmp_path, 1)) == ["x", "x_0001", "y", "y_0001"]
+    cases = open_unlabelled(tmp_path, 2)
+    assert [[source.path.name for source in case.channels] for case in cases] == [
+        ["x_0000.nii.gz", "x_0001.nii.gz"],
+        ["y_0000.nii.gz", "y_0001.nii.gz"],
+    ]
+
+
+def test_a_cases_folder_read_as_unlabelled_gives_all_its_images(root: Path) -> None:
+    assert names(open_unlabelled(root, 1)) == [f"phantom_{n:03d}" for n in range(7)]
+    assert all(case.label is None for case in open_unlabelled(root, 1))
+
+
+def test_dicom_series_are_unlabelled_cases(data_root: Path) -> None:
+    cases = open_unlabelled(data_root / "dicom" / "STS_008_CT_rtstruct", 1)
+    assert len(cases) == 1
+    assert cases[0].channels[0].series_uid
+
+
+def test_an_image_without_label_counts_as_unlabelled(root: Path) -> None:
+    (root / "labelsTr/phantom_002.nii.gz").unlink()
+    folder = open_cases(root)
+    assert "phantom_002" in names(folder.unlabelled)
+    assert "phantom_002" not in names(folder.labelled)
+
+
+@pytest.mark.parametrize("make_folder", [False, True])
+def test_a_missing_or_empty_folder_is_refused(tmp_path: Path, *, make_folder: bool) -> None:
+    root = tmp_path / "none"
+    if make_folder:
+        root.mkdir()
+    with pytest.raises(CasesError, match="none"):
+        open_cases(root)
+    with pytest.raises(CasesError, match="none"):
+        open_unlabelled(root, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": {"background": 0, "organ": [1, 2]}}, "no regions"),
+        ({"labels": {"0": "background", "1": "organ"}}, "MSD"),
+        ({"labels": {"background": 0, "organ": 1, "ignore": 2}}, "ignore"),
+        ({"labels": {"organ": 1}}, "background"),
+        ({"labels": ["organ"]}, "map names"),
+        ({"labels": {"background": 0}}, "empty"),
+        ({"channel_names": {"1": "MR"}}, "channel_names"),
+        ({"channel_names": {}}, "channel_names"),
+        ({"channel_names": "MR"}, "channel_names"),
+        ({"file_ending": ".png"}, "file ending"),
+        ({"dataset": {}}, "'dataset'"),
+    ],
+)
+def test_a_dataset_json_that_cannot_be_used_is_named(
+    root: Path, changes: dict[str, object], words: str
+) -> None:
+    edit_json(root / "dataset.json", **changes)
+    with pytest.raises((CasesError, LabelError), match=words) as caught:
+        open_cases(root)
+    assert "dataset.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"labels": {}}'])
+def test_a_dataset_json_that_is_no_json_or_incomplete_is_named(root: Path, text: str) -> None:
+    (root / "dataset.json").write_text(text)
+    with pytest.raises(CasesError, match=r"dataset\.json"):
+        open_cases(root)
+
+
+def test_a_missing_dataset_json_is_named(root: Path) -> None:
+    (root / "dataset.json").unlink()
+    with pytest.raises(CasesError, match=r"has no dataset\.json"):
+        open_cases(root)
+
+
+def test_colours_come_from_our_table_when_both_tables_agree(root: Path) -> None:
+    labels = [
+        {"value": 1, "name": "large", "colour": [1, 2, 3], "terminology": "a~b"},
+        {"value": 2, "name": "small"},
+    ]
+    edit_json(root / "crgloco.json", format=1, labels=labels)
+    table = open_cases(root).table
+    assert table is not None
+    assert table.labels[0].colour == (1, 2, 3)
+    assert table.labels[0].terminology == "a~b"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [{"value": 1, "name": "small"}, {"value": 2, "name": "large"}],
+        [{"value": 1, "name": "large"}],
+        [{"value": 1, "name": "large"}, {"value": 2, "name": "small"}, {"value": 3, "name": "more"}],
+    ],
+)
+def test_label_tables_in_conflict_are_refused_naming_both(
+    root: Path, labels: list[dict[str, object]]
+) -> None:
+    edit_json(root / "crgloco.json", format=1, labels=labels)
+    with pytest.raises(LabelError, match=r"crgloco\.json and .* dataset\.json"):
+        open_cases(root)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 2},
+        {"split": 3},
+        {"split": {"validation": "phantom_000"}},
+        {"provenance": []},
+        {"provenance": {"a": [{"patient": "x"}]}},
+        {"provenance": {"a": 5}},
+        {"labels": [{"value": "one"}]},
+    ],
+)
+def test_a_crgloco_json_that_cannot_be_used_is_refused(root: Path, changes: dict[str, object]) -> None:
+    edit_json(root / "crgloco.json", **{"format": 1, **changes})
+    with pytest.raises((CasesError, LabelError)):
+        open_cases(root)
+
+
+def test_the_split_is_drawn_once_and_new_cases_teach(root: Path) -> None:
+    folder = draw_split(open_cases(root), fraction=0.4)
+    assert len(folder.validation) == 2
+    assert set(names(folder.training)) | set(folder.validation) == set(names(folder.labelled))
+    assert names(folder.validating) == list(folder.validation)
+    shutil.move(root / "imagesUl/phantom_005_0000.nii.gz", root / "imagesTr")
+    shutil.copy(root / "labelsTr/phantom_000.nii.gz", root / "labelsTr/phantom_005.nii.gz")
+    again = draw_split(open_cases(root), fraction=0.8, seed=5)
+    assert again.validation == folder.validation
+    assert "phantom_005" in names(again.training)
+    assert open_cases(root).validation == folder.validation
+
+
+def test_the_seed_decides_the_split(root: Path) -> None:
+    drawn = {draw_split(open_cases(root), seed=seed, store=False).validation for seed in range(12)}
+    assert len(drawn) > 2
+    assert draw_split(open_cases(root), seed=3, store=False) == draw_split(
+        open_cases(root), seed=3, store=False
+    )
+    assert not (root / "crgloco.json").exists()
+
+
+def test_one_labelled_case_teaches_and_never_measures_later(tmp_path: Path) -> None:
+    root = write_cases_folder(tmp_path, 1, 1, shape=SHAPE)
+    assert draw_split(open_cases(root)).validation == ()
+    shutil.move(root / "imagesUl/phantom_001_0000.nii.gz", root / "imagesTr")
+    shutil.copy(root / "labelsTr/phantom_000.nii.gz", root / "labelsTr/phantom_001.nii.gz")
+    assert draw_split(open_cases(root)).validation == ("phantom_001",)
+
+
+def test_a_plain_folder_has_no_split(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.nii.gz")
+    assert draw_split(open_cases(tmp_path)).validation == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+def test_a_split_can_be_kept_elsewhere_and_then_comes_first(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "split.json"
+    first = draw_split(open_cases(root), seed=1, split_file=file)
+    assert not (root / "crgloco.json").exists()
+    assert draw_split(open_cases(root), seed=2, split_file=file) == first
+    draw_split(open_cases(root), seed=7)
+    assert draw_split(open_cases(root), split_file=file) == first
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    folder = open_cases(root)
+    monkeypatch.setattr("crgloco.data.folder_lock.os.open", refuse)
+    with pytest.raises(ResourceError, match=r"split .* cannot be stored in .*Make the folder writable"):
+        draw_split(folder)
+    assert draw_split(folder, store=False).validation
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows marks folders for other reasons")
+def test_a_folder_marked_read_only_stays_untouched_even_for_root(root: Path, tmp_path: Path) -> None:
+    folder = open_cases(root)
+    root.chmod(0o555)
+    before = state(root)
+    try:
+        with pytest.raises(ResourceError, match="marked read-only"):
+            draw_split(folder)
+        assert draw_split(folder, split_file=tmp_path / "split.json").validation
+        assert state(root) == before
+    finally:
+        root.chmod(0o755)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_a_fraction_out_of_range_is_refused(root: Path, fraction: float) -> None:
+    with pytest.raises(OptionError, match="fraction"):
+        draw_split(open_cases(root), fraction=fraction)
+
+
+def test_storing_the_split_keeps_entries_we_do_not_know(root: Path) -> None:
+    edit_json(root / "crgloco.json", format=1, notes="keep me")
+    draw_split(open_cases(root))
+    assert read_manifest(root).document["notes"] == "keep me"
+
+
+def test_the_first_labelled_keep_their_labels_and_others_become_unlabelled(root: Path) -> None:
+    edit_json(root / "crgloco.json", format=1, split={"validation": ["phantom_001", "phantom_004"]})
+    folder = first_labelled(open_cases(root), 2)
+    assert names(folder.labelled) == ["phantom_000", "phantom_001"]
+    assert folder.validation == ("phantom_001",)
+    assert names(folder.unlabelled) == [f"phantom_{n:03d}" for n in (2, 3, 5, 6)]
+    assert all(case.label is None for case in folder.unlabelled)
+    with pytest.raises(CasesError, match="5 labelled"):
+        first_labelled(open_cases(root), 6)
+
+
+def test_a_case_is_found_by_name(root: Path) -> None:
+    assert open_cases(root).find("phantom_006").label is None
+    with pytest.raises(CasesError, match="nobody"):
+        open_cases(root).find("nobody")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "labelled", "classes"),
+    [("chaos_mr", 12, 5), ("hippocampus", 208, 3), ("la2018", 60, 2), ("btcv_ct", 12, 14)],
+)
+def test_real_folders_open_fast_in_the_order_of_their_list(
+    data_root: Path, name: str, labelled: int, classes: int
+) -> None:
+    before = state(data_root / name)
+    started = time.monotonic()
+    folder = open_cases(data_root / name)
+    assert time.monotonic() - started < 1
+    assert len(folder.labelled) == labelled
+    assert folder.table is not None
+    assert folder.table.classes == classes
+    assert names(folder.labelled) == (data_root / name / "train.list").read_text().split()
+    assert draw_split(folder, store=False).validation
+    assert state(data_root / name) == before
