@@ -132,14 +132,14 @@ class _Axis:
         places: npt.NDArray[np.float64] = np.clip(self.centre(np.arange(self.after)), 0, self.before - 1)
         linear = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(self.before)))
         if not self.sigma:
-            return linear.astype(np.float32)
+            return np.asarray(linear, np.float32)
         offsets = np.arange(-self.radius, self.radius + 1)
         gaussian = np.exp(-0.5 * (offsets / self.sigma) ** 2)
         smoothed = np.zeros_like(linear)
         for offset, weight in zip(offsets, gaussian / gaussian.sum(), strict=True):
             columns = np.clip(np.arange(self.before) + offset, 0, self.before - 1)
             np.add.at(smoothed.T, columns, weight * linear.T)
-        return smoothed.astype(np.float32)
+        return np.asarray(smoothed, np.float32)
 
     def needed(self, part: slice) -> slice:
         """Input voxels that the output voxels ``part`` look at."""
