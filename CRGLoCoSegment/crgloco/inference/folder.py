@@ -1,0 +1,275 @@
+"""Many scans, one after the other: results on disk, one failure stops nothing, finished ones are kept.
+
+Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local``,
+``<case>_confidence`` and ``<case>_disagreement`` (0..1) are written, and a record of all in
+``predictions.json``. A case whose record names the same scan, model and quality is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crgloco.atomic import saving, write_bytes
+from crgloco.data.cases import Case, source_hash
+from crgloco.errors import Cancelled, CasesError, CRGLoCoError
+from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
+from crgloco.inference.prediction import Prediction
+from crgloco.inference.predictor import Predictor, Quality
+from crgloco.io.files import assert_usable_image, read_source, write_volume
+from crgloco.io.label_files import write_label
+from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.progress import Reporter, Silent
+
+RECORD = "predictions.json"
+FORMAT = 1
+KINDS = ("", "_global", "_local", "_confidence", "_disagreement")
+SUFFIX = ".nii.gz"
+REGIONS_KEPT = 5
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    """How a folder is segmented.
+
+    Attributes:
+        predictor: The model, warm.
+        model: Hash of its weights: results of another model are done again.
+        quality: ``"fast"``, ``"balanced"`` or ``"full"``.
+        memory_budget_gb: Memory of the whole process, in GiB, to stay below.
+    """
+
+    predictor: Predictor
+    model: str
+    quality: Quality = "balanced"
+    memory_budget_gb: float = 6.0
+
+
+def predict_folder(
+    job: FolderJob, cases: Sequence[Case], out: Path | None, report: Reporter | None = None
+) -> Record:
+    """Segment cases and write the results.
+
+    Args:
+        job: Model and quality.
+        cases: What to segment.
+        out: Folder of the results, made if missing; without it nothing is written.
+        report: Hears of progress (with ``case``), may stop; what is finished then stays.
+
+    Returns:
+        What ``predictions.json`` holds: ``cases``, one record each, and ``failed``, their number. A
+        failed case has an ``error`` in words, and nothing else.
+
+    Raises:
+        CasesError: Two cases would write the same file.
+        ResourceError: The folder or its record cannot be written.
+        Cancelled: The reporter asked for an end.
+    """
+    report = report if report is not None else Silent()
+    _assert_distinct(cases)
+    known: dict[str, Record] = {}
+    if out is not None:
+        with saving(out):
+            out.mkdir(parents=True, exist_ok=True)
+        known = _finished(out, job)
+    records: list[Record] = []
+    for number, case in enumerate(cases, start=1):
+        report.check()
+        told = _OfCase(report, case.name)
+        report.event("case", case=case.name, number=number, total=len(cases), state="started")
+        record = _attempt(job, case, out, known.get(case.name), told)
+        records.append(record)
+        state = "failed" if "error" in record else "kept" if record["kept"] else "done"
+        report.event("case", case=case.name, number=number, total=len(cases), state=state)
+        if out is not None:
+            _write_record(out, _answer(job, records, known))
+    return _answer(job, records, {})
+
+
+def rank(
+    job: FolderJob, cases: Sequence[Case], out: Path | None = None, report: Reporter | None = None
+) -> Record:
+    """Order cases by the expected benefit of correcting them.
+
+    The benefit is the volume that is expected to be wrong among voxels that are not sure
+    (``confidence.expected_correction_ml``).
+
+    Args:
+        job: Model and quality.
+        cases: Unlabelled cases.
+        out: Keeps the predictions, and uses those that are there; without it nothing is written.
+        report: Hears of progress, may stop.
+
+    Returns:
+        As ``predict_folder``, best case first, failed ones last.
+    """
+    answer = predict_folder(job, cases, out, report)
+    ordered = sorted(
+        answer["cases"], key=lambda record: ("error" in record, -record.get("expected_correction_ml", 0.0))
+    )
+    return {**answer, "cases": ordered}
+
+
+def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None, report: Reporter) -> Record:
+    try:
+        content = _content(case)
+        if known is not None and known["content"] == content:
+            return {**known, "kept": True}
+        record = _segment(job, case, out, report)
+    except Cancelled:
+        raise
+    except CRGLoCoError as error:
+        text = " ".join(str(error).split())
+        report.event("message", text=f"{case.name}: {text}")
+        return {"case": case.name, "error": text}
+    return {"case": case.name, "content": content, "kept": False, **record}
+
+
+def _segment(job: FolderJob, case: Case, out: Path | None, report: Reporter) -> Record:
+    volumes = _read(case)
+    prediction = job.predictor.predict(volumes, job.quality, report, memory_budget_gb=job.memory_budget_gb)
+    del volumes
+    files = {} if out is None else write_prediction(prediction, job.predictor, out, case.name)
+    return {**describe(prediction, job.predictor), "files": files}
+
+
+def describe(prediction: Prediction, predictor: Predictor) -> Record:
+    """Return the numbers of a prediction as plain values, ready for JSON."""
+    voxel_ml = math.prod(prediction.geometry.spacing) / 1000
+    counts = np.zeros(256, np.int64)
+    for plane in prediction.fused:
+        counts += np.bincount(plane.ravel(), minlength=256)
+    names = predictor.table.names
+    return {
+        "quality": prediction.quality,
+        "seconds": round(prediction.seconds, 3),
+        "peak_memory_mb": round(prediction.peak_memory_mb, 1),
+        "peak_gpu_mb": round(prediction.peak_gpu_mb, 1),
+        "windows_run": prediction.windows_run,
+        "windows_possible": prediction.windows_possible,
+        "mean_confidence": round(prediction.mean_confidence, 4),
+        "expected_correction_ml": round(expected_correction_ml(prediction), 3),
+        "volumes_ml": {
+            name: round(float(counts[number] * voxel_ml), 3) for number, name in enumerate(names) if number
+        },
+        "regions": [asdict(region) for region in uncertain_regions(prediction, at_most=REGIONS_KEPT)],
+        "notes": list(prediction.notes),
+    }
+
+
+def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, name: str) -> dict[str, str]:
+    """Write the volumes of a prediction; what it does not have is removed if it lies there from before.
+
+    Returns:
+        Kind (``fused``, ``global``, ``local``, ``confidence``, ``disagreement``) -> file name.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    files: dict[str, str] = {}
+    for kind, labels in zip(KINDS[:3], (prediction.fused, prediction.global_, prediction.local), strict=True):
+        path = out / f"{name}{kind}{SUFFIX}"
+        if labels is None:
+            with saving(path):
+                path.unlink(missing_ok=True)
+        else:
+            write_label(labels, prediction.geometry, predictor.table, path)
+            files[kind[1:] or "fused"] = path.name
+    for kind, shares in zip(KINDS[3:], (prediction.confidence, prediction.disagreement), strict=True):
+        path = out / f"{name}{kind}{SUFFIX}"
+        write_volume(prediction.share(shares), path)
+        files[kind[1:]] = path.name
+    return files
+
+
+def _read(case: Case) -> tuple[Volume, ...]:
+    """Read the channels of a case and refuse what no network can make sense of."""
+    volumes: list[Volume] = []
+    for source in case.channels:
+        volume = read_source(source)
+        assert_usable_image(volume, source.path)
+        if volumes:
+            what = f"The channels {case.channels[0].path} and {source.path}"
+            assert_same_grid(volumes[0].geometry, volume.geometry, what)
+        volumes.append(volume)
+    return tuple(volumes)
+
+
+def _content(case: Case) -> str:
+    hashes = [source_hash(source) for source in case.channels]
+    return hashes[0] if len(hashes) == 1 else f"sha256:{hashlib.sha256(''.join(hashes).encode()).hexdigest()}"
+
+
+def _finished(out: Path, job: FolderJob) -> dict[str, Record]:
+    """The records of an earlier run that still hold: same model and quality, all files there."""
+    try:
+        stored = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):  # a damaged record only means that the work is done again
+        return {}
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT or stored.get("model") != job.model:
+        return {}
+    return {
+        record["case"]: record
+        for record in stored.get("cases", [])
+        if record.get("quality") == job.quality
+        and record.get("files")
+        and all((out / name).is_file() for name in record["files"].values())
+    }
+
+
+def _answer(job: FolderJob, records: Sequence[Record], known: dict[str, Record]) -> Record:
+    """All records of this run; of an earlier one, those whose turn has not come yet."""
+    names = {record["case"] for record in records}
+    waiting = [record for name, record in known.items() if name not in names]
+    return {
+        "format": FORMAT,
+        "model": job.model,
+        "quality": job.quality,
+        "labels": job.predictor.table.to_json(),
+        "cases": [*records, *waiting],
+        "failed": sum("error" in record for record in records),
+    }
+
+
+def _write_record(out: Path, answer: Record) -> None:
+    write_bytes(out / RECORD, (json.dumps(answer, indent=2) + "\n").encode())
+
+
+def _assert_distinct(cases: Sequence[Case]) -> None:
+    owners: dict[str, str] = {}
+    for case in cases:
+        for kind in KINDS:
+            name = f"{case.name}{kind}"
+            if name in owners:
+                msg = (
+                    f"The cases {owners[name]} and {case.name} would write the same file; rename one of them."
+                )
+                raise CasesError(msg)
+            owners[name] = case.name
+
+
+class _OfCase:
+    """A reporter that says which case an event belongs to."""
+
+    def __init__(self, report: Reporter, case: str) -> None:
+        self._report = report
+        self._case = case
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Pass the event on with the case's name."""
+        self._report.event(kind, **{**fields, "case": self._case})
+
+    def check(self) -> None:
+        """Ask on."""
+        self._report.check()
