@@ -1,0 +1,171 @@
+"""Many scans: one failure stops nothing, finished ones are kept, all is on record."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from crgloco.data.cases import open_cases
+from crgloco.data.intensities import ChannelRule
+from crgloco.data.preparation import Preparation
+from crgloco.errors import Cancelled, CasesError, ResourceError
+from crgloco.inference.folder import FolderJob, predict_folder, rank
+from crgloco.inference.predictor import Predictor
+from crgloco.io.files import read_geometry, read_volume
+from crgloco.io.label_files import read_label
+from crgloco.labels import LabelTable
+from crgloco.progress import Silent
+from fake_models import FakeModel
+from phantoms import write_cases_folder
+
+PREPARATION = Preparation((2.0, 1.0, 1.0), (ChannelRule("mr"),))
+# The second structure has the value 5 in files: class numbers must not leak.
+TABLE = LabelTable.from_names({"large": 1, "small": 5})
+ENDINGS = ("", "_global", "_local", "_confidence", "_disagreement")
+
+
+def job(quality="balanced", model="a", **options):
+    return FolderJob(Predictor(FakeModel(**options), PREPARATION, TABLE), model, quality)
+
+
+@pytest.fixture
+def cases(tmp_path):
+    return open_cases(write_cases_folder(tmp_path / "cases", 0, 3)).unlabelled
+
+
+class Recorder(Silent):
+    def __init__(self, stop_at=None):
+        self.events, self.stop_at = [], stop_at
+
+    def event(self, kind, **fields):
+        self.events.append((kind, fields))
+
+    def check(self):
+        started = [fields for kind, fields in self.events if kind == "case" and fields["state"] == "started"]
+        if self.stop_at is not None and len(started) >= self.stop_at:
+            raise Cancelled("Stopped on request.")
+
+    def states(self):
+        return [
+            fields["state"] for kind, fields in self.events if kind == "case" and fields["state"] != "started"
+        ]
+
+
+def test_every_result_lies_on_the_grid_of_its_scan(cases, tmp_path):
+    answer = predict_folder(job(), cases, tmp_path / "out")
+    assert answer["failed"] == 0
+    for case, record in zip(cases, answer["cases"], strict=True):
+        grid = read_geometry(case.channels[0].path)
+        for ending in ENDINGS:
+            assert read_geometry(tmp_path / "out" / f"{case.name}{ending}.nii.gz").same_grid(grid)
+        label = read_label(tmp_path / "out" / f"{case.name}.nii.gz", TABLE, grid)
+        assert set(np.unique(label.array)) <= {0, 1, 2}
+        confidence = read_volume(tmp_path / "out" / f"{case.name}_confidence.nii.gz").array
+        assert 0 <= confidence.min() < confidence.max() <= 1
+        assert record["windows_run"] <= record["windows_possible"]
+        assert record["volumes_ml"]["large"] == pytest.approx((label.array == 1).sum() * 0.002, abs=1e-3)
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == answer
+
+
+def test_fast_writes_no_local_labels_and_removes_old_ones(cases, tmp_path):
+    predict_folder(job(), cases[:1], tmp_path / "out")
+    record = predict_folder(job("fast"), cases[:1], tmp_path / "out")["cases"][0]
+    assert "local" not in record["files"]
+    assert not (tmp_path / "out" / f"{cases[0].name}_local.nii.gz").exists()
+
+
+def test_one_bad_scan_stops_nothing(cases, tmp_path):
+    cases[1].channels[0].path.write_bytes(b"no scan")
+    report = Recorder()
+    answer = predict_folder(job(), cases, tmp_path / "out", report)
+    assert report.states() == ["done", "failed", "done"]
+    assert answer["failed"] == 1
+    assert cases[1].channels[0].path.name in answer["cases"][1]["error"]
+    assert set(answer["cases"][1]) == {"case", "error"}
+
+
+def test_a_constant_scan_is_named(cases, tmp_path):
+    image = sitk.ReadImage(str(cases[0].channels[0].path))
+    sitk.WriteImage(image * 0, str(cases[0].channels[0].path))
+    answer = predict_folder(job(), cases[:1], tmp_path / "out")
+    assert "same number" in answer["cases"][0]["error"]
+
+
+def test_finished_cases_are_kept_and_others_done(cases, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(Cancelled):
+        predict_folder(job(), cases, out, Recorder(stop_at=2))
+    assert len(json.loads((out / "predictions.json").read_text())["cases"]) == 1
+    report = Recorder()
+    answer = predict_folder(job(), cases, out, report)
+    assert report.states() == ["kept", "done", "done"]
+    assert [record["kept"] for record in answer["cases"]] == [True, False, False]
+
+
+def test_an_interrupted_repetition_forgets_no_finished_case(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases, out)
+    with pytest.raises(Cancelled):
+        predict_folder(job(), cases, out, Recorder(stop_at=2))
+    report = Recorder()
+    predict_folder(job(), cases, out, report)
+    assert report.states() == ["kept"] * 3
+
+
+@pytest.mark.parametrize("change", ["scan", "model", "quality", "missing file", "damaged record"])
+def test_what_is_out_of_date_is_done_again(cases, tmp_path, change):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[:1], out)
+    again = job()
+    if change == "scan":
+        image = sitk.ReadImage(str(cases[0].channels[0].path))
+        sitk.WriteImage(image + 1, str(cases[0].channels[0].path))
+    elif change == "model":
+        again = job(model="b")
+    elif change == "quality":
+        again = job("full")
+    elif change == "missing file":
+        (out / f"{cases[0].name}_global.nii.gz").unlink()
+    else:
+        (out / "predictions.json").write_text("{")
+    report = Recorder()
+    predict_folder(again, cases[:1], out, report)
+    assert report.states() == ["done"]
+
+
+def test_without_a_folder_nothing_is_written(cases, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    answer = predict_folder(job(), cases, None)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert all(record["files"] == {} for record in answer["cases"])
+
+
+def test_events_name_their_case(cases, tmp_path):
+    report = Recorder()
+    predict_folder(job(), cases, tmp_path / "out", report)
+    assert {fields["case"] for _, fields in report.events} == {case.name for case in cases}
+
+
+def test_ranking_puts_the_largest_expected_correction_first(cases):
+    cases[0].channels[0].path.write_bytes(b"no scan")
+    answer = rank(job(sharpness=1.0), cases)
+    values = [record.get("expected_correction_ml") for record in answer["cases"]]
+    assert values[2] is None
+    assert values[0] >= values[1] > 0
+    assert answer["cases"][0]["regions"][0]["expected_ml"] > 0
+
+
+def test_cases_that_would_overwrite_each_other_are_refused(cases, tmp_path):
+    twin = type(cases[0])(f"{cases[0].name}_local", cases[1].channels)
+    with pytest.raises(CasesError, match="same file"):
+        predict_folder(job(), [cases[0], twin], tmp_path / "out")
+    with pytest.raises(CasesError, match="same file"):
+        predict_folder(job(), [cases[0], cases[0]], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_in_words(cases, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ResourceError, match="cannot be written"):
+        predict_folder(job(), cases, tmp_path / "out")
