@@ -1,0 +1,97 @@
+"""The command line ``crgloco``.
+
+Exit codes: 0 done, 1 an error that is told in one line, 2 wrong usage, 3 some cases of a batch failed,
+130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from crgloco import __version__
+from crgloco.commands import cases, demo, evaluate, methods, models, predict, rank, train
+from crgloco.commands.arguments import FAILED
+from crgloco.commands.console import Console
+from crgloco.errors import Cancelled, CRGLoCoError, ResourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CANCELLED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after ``crgloco``; those of the process without.
+
+    Returns:
+        The exit code.
+    """
+    _never_stumble_over_letters()
+    try:
+        return _run(parser().parse_args(argv))
+    except SystemExit as end:  # argparse ends so, after help or wrong usage
+        return int(end.code or 0)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "worker":
+        from crgloco import worker
+
+        return worker.main()
+    console = Console(arguments.events, arguments.json, arguments.debug)
+    try:
+        return int(arguments.run(arguments, console))
+    except (CRGLoCoError, KeyboardInterrupt, MemoryError) as error:
+        if arguments.debug:
+            traceback.print_exc()
+        told = _in_our_words(error)
+        console.error(told)
+        return CANCELLED if isinstance(told, Cancelled) else FAILED
+    except BrokenPipeError:
+        # Whoever read our output has left (`crgloco ... | head`); Python must not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; imports neither torch nor MONAI."""
+    top = argparse.ArgumentParser(
+        prog="crgloco",
+        description="Dual-resolution segmentation of medical volumes, and training on few labelled and many "
+        "unlabelled scans. For research, not for clinical decisions.",
+    )
+    top.add_argument("--version", action="version", version=f"crgloco {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (demo, train, predict, evaluate, rank, methods, models, cases):
+        module.add_to(commands)
+    help_text = "serve requests of a program: JSON lines on stdin, event lines on stdout"
+    commands.add_parser("worker", help=help_text, description=help_text)
+    return top
+
+
+def _in_our_words(error: BaseException) -> CRGLoCoError:
+    if isinstance(error, CRGLoCoError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Cancelled("Cancelled.")
+    msg = f"The computer's memory does not suffice ({error}). Close other programs and try again."
+    return ResourceError(msg)
+
+
+def _never_stumble_over_letters() -> None:
+    """Let a file name with letters that the console lacks be shown with escapes instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What several commands take: how they speak, the device, the quality, and a model by folder or name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crgloco.commands.console import STDOUT, Console
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name)
+
+Run = Callable[[argparse.Namespace, Console], int]
+
+OK = 0
+FAILED = 1
+SOME_CASES_FAILED = 3
+# Beside the package in a checkout, in Slicer and in an editable installation.
+RESOURCES = Path(__file__).parents[2] / "Resources"
+BUNDLED_MODELS = RESOURCES / "Models"
+
+
+def add_command(commands: Subparsers, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    """Add a command with the flags that all of them share.
+
+    Args:
+        commands: Where it is added.
+        name: What the user types.
+        run: Does the work and returns the exit code.
+        text: What it does, in one sentence.
+    """
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run, usage=parser.error)
+    group = parser.add_argument_group("how it speaks")
+    group.add_argument(
+        "--json",
+        nargs="?",
+        const=STDOUT,
+        metavar="FILE",
+        help="write the result as JSON: to FILE, or to stdout without FILE",
+    )
+    group.add_argument("--events", action="store_true", help="write event lines @{json} on stdout")
+    group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    return parser
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device", type=device_name, default="auto", metavar="{auto,cpu,cuda}", help="default: auto"
+    )
+
+
+def add_quality(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quality``."""
+    parser.add_argument(
+        "--quality",
+        choices=("fast", "balanced", "full"),
+        default="balanced",
+        help="fast: global branch only; balanced (default): local windows where the global answer leaves "
+        "something open; full: all local windows and mirrors",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``."""
+    parser.add_argument(
+        "--model", type=model_folder, required=True, metavar="MODEL", help="folder or name of a bundled model"
+    )
+
+
+def model_folder(text: str) -> Path:
+    """Return a model's folder; a plain name that is no folder here may be one of the bundled models."""
+    path, bundled = Path(text), BUNDLED_MODELS / text
+    return bundled if not path.exists() and len(path.parts) == 1 and bundled.is_dir() else path
+
+
+def device_name(text: str) -> str:
+    """Check the form of a device's name, such as ``cuda:1``."""
+    kind, colon, number = text.partition(":")
+    if text in ("auto", "cpu", "cuda") or (kind == "cuda" and colon and number.isdigit()):
+        return text
+    msg = f"expected auto, cpu, cuda or cuda:N, found {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def whole_number(text: str) -> int:
+    """Check a number of things: 1, 2, 3 and so on."""
+    if text.isdigit() and int(text) >= 1:
+        return int(text)
+    msg = f"expected a whole number of at least 1, found {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def seed_number(text: str) -> int:
+    """Check a seed: 0, 1, 2 and so on."""
+    if text.isdigit():
+        return int(text)
+    msg = f"expected a whole number of at least 0, found {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def positive_number(text: str) -> float:
+    """Check an amount above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if 0 < value < float("inf"):
+        return value
+    msg = f"expected a number above 0, found {text!r}"
+    raise argparse.ArgumentTypeError(msg)

@@ -1,0 +1,64 @@
+"""``crgloco cases``: what a cases folder holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crgloco.commands.arguments import OK, SOME_CASES_FAILED, add_command
+from crgloco.commands.console import Console
+
+if TYPE_CHECKING:
+    from crgloco.commands.arguments import Subparsers
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the command and its actions."""
+    help_text = "list and check the cases of a folder"
+    actions = commands.add_parser("cases", help=help_text, description=help_text).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    parser = add_command(actions, "check", run_check, "read every image and label, and say what is wrong")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder, or a flat folder of scans")
+    parser = add_command(actions, "list", run_list, "list labelled, validation and unlabelled cases")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder")
+
+
+def run_check(arguments: argparse.Namespace, console: Console) -> int:
+    """List the problems per case; exit code 3 if a case cannot be used."""
+    from crgloco.data.case_check import check
+
+    with console.reporter() as report:
+        problems = check(arguments.folder, report)
+    for problem in problems:
+        console.say(f"{problem.severity}: {problem.case + ': ' if problem.case else ''}{problem.text}")
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        console.say(f"{errors} cases or files cannot be used as they are.")
+    else:
+        console.say(f"{arguments.folder} can be used." + (f" Warnings: {len(problems)}." if problems else ""))
+    console.result([dataclasses.asdict(problem) for problem in problems])
+    return SOME_CASES_FAILED if errors else OK
+
+
+def run_list(arguments: argparse.Namespace, console: Console) -> int:
+    """List the cases with their role."""
+    from crgloco.data.cases import open_cases
+
+    folder = open_cases(arguments.folder)
+    roles = {
+        case.name: "validation" if case.name in folder.validation else "labelled" for case in folder.labelled
+    } | {case.name: "unlabelled" for case in folder.unlabelled}
+    for name, role in roles.items():
+        console.say(f"{name}\t{role}")
+    labels = folder.table.to_json() if folder.table is not None else None
+    console.result(
+        {
+            "channel_names": list(folder.channel_names),
+            "labels": labels,
+            "cases": [{"name": name, "role": role} for name, role in roles.items()],
+        }
+    )
+    return OK

@@ -1,0 +1,155 @@
+"""How a command speaks: bars on a terminal, plain lines elsewhere, JSON or event lines for programs.
+
+What a person reads while the work goes on is written to stderr, results to stdout; so a pipe gets
+results only. With ``--events`` stdout carries nothing but event lines, with ``--json`` one document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from crgloco.atomic import write_bytes
+from crgloco.commands.bars import Bars, LogFile, PlainLines
+from crgloco.progress import EventLines, Reporter
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where the answers of one command go.
+
+    Attributes:
+        events: Event lines on stdout, for a program that listens.
+        json: ``"-"`` for one JSON document on stdout, a path for a file; ``None`` for neither.
+        debug: Tracebacks also for errors that are told in one line.
+    """
+
+    events: bool = False
+    json: str | None = None
+    debug: bool = False
+
+    @property
+    def for_programs(self) -> bool:
+        """Whether stdout is read by a program and must hold no words."""
+        return self.events or self.json == STDOUT
+
+    def say(self, text: str) -> None:
+        """Tell a person something."""
+        print(text, file=sys.stderr if self.for_programs else sys.stdout, flush=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table to a person; columns of numbers are aligned to the right."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for number, column in enumerate(columns):
+            numbers = all(row[number][:1].isdigit() or row[number] in {"", "-"} for row in rows)
+            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        # Without a terminal there is no width to keep to: a log must not fold its numbers.
+        width = None if sys.stdout.isatty() else 200
+        stream = sys.stderr if self.for_programs else sys.stdout
+        RichConsole(file=stream, width=width, highlight=False, markup=False).print(table)
+
+    def result(self, values: dict[str, Any] | list[Any]) -> None:
+        """Hand the result to programs: as a document with ``--json``, as the last event with ``--events``.
+
+        Raises:
+            ResourceError: The file of ``--json`` cannot be written.
+        """
+        if self.events:
+            EventLines().event("result", **(values if isinstance(values, dict) else {"items": values}))
+        if self.json is None:
+            return
+        text = json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
+        if self.json == STDOUT:
+            print(text, end="", flush=True)
+        else:
+            write_bytes(Path(self.json), text.encode())
+
+    def error(self, error: Exception) -> None:
+        """Tell what went wrong in one line."""
+        text = " ".join(str(error).split())
+        if self.events:
+            EventLines().event("error", type=type(error).__name__, text=text)
+        print(f"crgloco: {text}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def reporter(
+        self, *, stop_file: Path | None = None, copy: Path | None = None, log: Path | None = None
+    ) -> Iterator[Reporter]:
+        """Follow long work; the first Ctrl-C asks for a clean end, the second ends at once.
+
+        Args:
+            stop_file: Work stops once this file exists.
+            copy: Collects the events, one JSON object per line.
+            log: Collects the sentences, with the time.
+        """
+        with ExitStack() as stack:
+            silence = stack.enter_context(Path(os.devnull).open("w"))
+            lines = EventLines(sys.stdout if self.events else silence, stop_file=stop_file, copy=copy)
+            listeners: list[Reporter] = [lines]
+            if log is not None:
+                listeners.append(LogFile(log))
+            if not self.events:
+                on_terminal = sys.stderr.isatty()
+                listeners.append(stack.enter_context(Bars()) if on_terminal else PlainLines(sys.stderr))
+            stack.enter_context(_stopped_by_signals(lines.stop_requested))
+            yield Together(listeners)
+
+
+class Together:
+    """Several reporters as one."""
+
+    def __init__(self, listeners: Sequence[Reporter]) -> None:
+        self._listeners = tuple(listeners)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Tell all of them."""
+        for listener in self._listeners:
+            listener.event(kind, **fields)
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if any of them wants an end."""
+        for listener in self._listeners:
+            listener.check()
+
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        hint = " Ctrl-C again ends at once." if number == signal.SIGINT else ""
+        print(f"\nStopping at the next step.{hint}", file=sys.stderr, flush=True)
+
+    before: dict[int, Handler] = {
+        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

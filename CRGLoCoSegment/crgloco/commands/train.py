@@ -1,0 +1,175 @@
+"""``crgloco train``: from flags or a job file to a new model; started again, it resumes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crgloco import jobs, methods, model_store
+from crgloco.commands.arguments import (
+    OK,
+    add_command,
+    add_device,
+    model_folder,
+    positive_number,
+    seed_number,
+    whole_number,
+)
+from crgloco.commands.console import Console
+from crgloco.errors import Cancelled, ModelError, OptionError
+from crgloco.options import from_mapping, parse_assignments
+
+if TYPE_CHECKING:
+    from crgloco.commands.arguments import Subparsers
+
+_FLAGS = (
+    *("cases", "unlabelled", "method", "out", "title", "config_name", "set", "labelled", "iterations"),
+    *("minutes", "seed", "start"),
+)
+
+
+def add_to(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(commands, "train", run, "train a model on labelled and unlabelled scans")
+    parser.add_argument("job_file", nargs="?", type=Path, metavar="job.json", help="a job instead of flags")
+    parser.add_argument("--cases", type=Path, metavar="DIR", help="the cases folder")
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="folders of further scans without label: volumes or DICOM series",
+    )
+    parser.add_argument("--method", default=None, metavar="NAME", help=f"default: {methods.DEFAULT}")
+    parser.add_argument("--out", type=Path, metavar="MODEL", help="folder of the new model")
+    parser.add_argument("--title", default=None, help="name of the new model as users see it")
+    parser.add_argument(
+        "--config-name", default=None, metavar="NAME", help="a named configuration of the method"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of the method; `crgloco methods NAME` lists them",
+    )
+    parser.add_argument(
+        "--labelled",
+        type=whole_number,
+        metavar="N",
+        help="use the first N labels only; the rest is unlabelled",
+    )
+    parser.add_argument("--iterations", type=whole_number, metavar="N", help="updates")
+    parser.add_argument("--minutes", type=positive_number, metavar="N", help="time budget")
+    parser.add_argument("--seed", type=seed_number, metavar="N", help="default: 0")
+    parser.add_argument("--start", type=model_folder, metavar="MODEL", help="model to start from")
+    parser.add_argument(
+        "--job", type=Path, metavar="DIR", help="where checkpoint and events are kept; default: MODEL.job"
+    )
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Train; a stop keeps the checkpoint and says how to resume."""
+    job, folder = _read_job(arguments) if arguments.job_file else _job_of_flags(arguments)
+    check_at_the_door(job)
+    if _leads():
+        folder = jobs.write_job(folder.path, job)
+    model = train(job, folder, console)
+    if _leads():
+        console.say(f"The new model is in {model}.")
+        console.result({"model": str(model), **folder.result()})
+    return OK
+
+
+def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
+    """Run a job that is written already; return the new model's folder.
+
+    Raises:
+        Cancelled: Stopped by the user; the message says how to resume.
+        CRGLoCoError: Anything the user can repair.
+    """
+    log, copy = (folder.log_file, folder.events_file) if _leads() else (None, None)
+    with console.reporter(stop_file=folder.stop_file, copy=copy, log=log) as report:
+        from crgloco.training import fine_tune
+
+        try:
+            return fine_tune.run(job, folder, report)
+        except Cancelled as error:
+            report.event("stopped", job=folder.path)
+            msg = f"{error} To go on: crgloco train {shlex.quote(str(folder.job_file))}"
+            raise Cancelled(msg) from error
+
+
+def check_at_the_door(job: jobs.Job) -> None:
+    """Refuse what can be seen to fail, before torch is imported and hours are spent.
+
+    Raises:
+        ModelError: The new model exists already, or the start model cannot be read.
+        OptionError: There is no such method, configuration or option.
+        CasesError: The cases folder cannot be used.
+    """
+    if job.out.exists():
+        msg = f"{job.out} exists already; a model is never overwritten. Choose another name with --out."
+        raise ModelError(msg)
+    card = methods.card(job.method)
+    if job.config_name not in card.configurations:
+        known = ", ".join(card.configurations)
+        msg = f"{job.method} has no configuration {job.config_name!r}. Configurations: {known}."
+        raise OptionError(msg)
+    from_mapping(card.config, {**card.configurations[job.config_name], **job.config})
+    if job.start is not None:
+        model_store.read_card(job.start)
+    from crgloco.data.cases import open_cases
+
+    open_cases(job.cases)
+
+
+def _read_job(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
+    given = [name for name in _FLAGS if getattr(arguments, name)]
+    given += ["device"] if arguments.device != "auto" else []
+    if given:
+        arguments.usage(f"a job file or --{given[0].replace('_', '-')}, not both")
+    job = jobs.read_job(arguments.job_file)
+    path = arguments.job_file.absolute()
+    home = path if path.is_dir() else path.parent
+    # A job file of another name lies among the user's own files: its job gets a folder beside the model.
+    own = path.is_dir() or path.name == "job.json"
+    return job, jobs.JobFolder(arguments.job or (home if own else _folder_beside(job.out)))
+
+
+def _job_of_flags(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
+    missing = [name for name in ("cases", "out") if getattr(arguments, name) is None]
+    if missing:
+        arguments.usage(f"--{missing[0]} is missing: give --cases and --out, or a job.json")
+    job = jobs.Job(
+        cases=arguments.cases.absolute(),
+        method=arguments.method or methods.DEFAULT,
+        out=arguments.out.absolute(),
+        unlabelled=tuple(path.absolute() for path in arguments.unlabelled),
+        config_name=arguments.config_name or "default",
+        config=parse_assignments(arguments.set),
+        labelled=arguments.labelled,
+        iterations=arguments.iterations,
+        minutes=arguments.minutes,
+        seed=arguments.seed or 0,
+        start=arguments.start.absolute() if arguments.start is not None else None,
+        device=arguments.device,
+        title=arguments.title or "",
+    )
+    return job, jobs.JobFolder(arguments.job or _folder_beside(job.out))
+
+
+def _folder_beside(out: Path) -> Path:
+    return out.with_name(out.name + ".job")
+
+
+def _leads() -> bool:
+    """Whether this process writes files; `torchrun` numbers its processes in the environment."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,252 @@
+"""A long-lived child of a program with a window: requests in, events out, the model kept warm.
+
+Each line on stdin is a request, a JSON object with ``command`` and an ``id`` of the program's choice:
+
+    {"id": 1, "command": "predict", "model": DIR, "input": FILE or DIR, "out": DIR}  as ``crgloco predict``
+    {"id": 2, "command": "estimate", "model": DIR, "input": FILE}   memory and work; nothing is done yet
+    {"id": 3, "command": "rank", "model": DIR, "input": DIR}        as ``crgloco rank``; "out" keeps results
+    {"id": 4, "command": "load", "model": DIR}                      the next prediction then starts at once
+    {"id": 5, "command": "unload"}                                  gives the model's memory back
+    {"id": 1, "command": "cancel"}                                  ends request 1, waiting or running
+    {"command": "shutdown"}                                         as the end of stdin: ends all
+
+Optional: ``quality``, ``device``, ``memory_gb``; instead of ``input`` the files of one case as ``channels``,
+with ``name``; for an estimate ``shape`` and ``spacing`` along K, J, I.
+
+The first event is ``ready`` with the process id. Every later event carries the id of its request, which
+ends with exactly one of ``result``, ``error`` (``type``, ``text``) or ``cancelled``. Neither a request that
+fails nor a line that is no request ends the worker. Requests run one after the other.
+
+Libraries that print to stdout, also from C, reach stderr: stdout carries events only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from crgloco import __version__
+from crgloco.errors import Cancelled, CRGLoCoError, OptionError
+from crgloco.progress import EventLines
+
+# Once stdin has ended, work that does not come to a checkpoint is left to itself no longer than this.
+PATIENCE_S = 8.0
+
+Answer = dict[str, Any]
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One wish of the program; also the reporter of the work on it.
+
+    Attributes:
+        id: Given by the program, a text or a number.
+        fields: Everything the program said.
+        events: Where answers go.
+        stop: Set when the program no longer wants it.
+    """
+
+    id: str | int
+    fields: Fields
+    events: EventLines
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Tell the program something about this request."""
+        self.events.event(kind, **{**fields, "id": self.id})
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` once the program no longer wants it."""
+        if self.stop.is_set():
+            raise Cancelled("Cancelled.")
+
+
+class Worker:
+    """Hears requests in one thread and works on them in another, one after the other.
+
+    Args:
+        events: Where events go.
+        commands: What can be asked for: name -> function of a request.
+    """
+
+    def __init__(self, events: EventLines, commands: Mapping[str, Callable[[Request], Answer]]) -> None:
+        self._events = events
+        self._commands = commands
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._open: dict[str | int, Request] = {}
+        self._running: Request | None = None
+        self._lock = threading.Lock()
+
+    def listen(self, lines: TextIO) -> None:
+        """Hear requests until the stream ends or a shutdown is asked for; then everything is cancelled."""
+        try:
+            for line in lines:
+                if line.strip() and not self._hear(line):
+                    break
+        finally:
+            with self._lock:
+                for request in self._open.values():
+                    request.stop.set()
+            self._queue.put(None)
+
+    def serve(self) -> None:
+        """Work on requests until ``listen`` has ended."""
+        self._events.event("ready", pid=os.getpid(), version=__version__, commands=sorted(self._commands))
+        while (request := self._queue.get()) is not None:
+            with self._lock:
+                wanted = self._open.get(request.id) is request
+                self._running = request if wanted else None
+            if wanted:
+                kind, answer = self._outcome(request)
+                with self._lock:
+                    del self._open[request.id]
+                    self._running = None
+                request.event(kind, **answer)
+
+    def _hear(self, line: str) -> bool:
+        """Take one line; return whether to go on."""
+        try:
+            fields = _parse(line)
+        except OptionError as error:
+            self._refuse(None, str(error))
+            return True
+        name, number = fields["command"], fields.get("id")
+        if name == "shutdown":
+            return False
+        if not isinstance(number, (str, int)) or isinstance(number, bool):
+            self._refuse(None, f"A request needs an id, a text or a whole number; found {number!r}.")
+        elif name == "cancel":
+            self._cancel(number)
+        elif name not in self._commands:
+            known = ", ".join([*sorted(self._commands), "cancel", "shutdown"])
+            self._refuse(number, f"There is no command {name!r}. Commands: {known}.")
+        else:
+            self._accept(Request(number, fields, self._events))
+        return True
+
+    def _accept(self, request: Request) -> None:
+        with self._lock:
+            taken = request.id in self._open
+            if not taken:
+                self._open[request.id] = request
+        if taken:
+            self._refuse(request.id, f"A request with the id {request.id!r} is still open. Use another id.")
+        else:
+            self._queue.put(request)
+
+    def _cancel(self, number: str | int) -> None:
+        """End a request; one that is not open any more has had its last event already."""
+        with self._lock:
+            request = self._open.get(number)
+            waits = request is not None and request is not self._running
+            if waits:
+                del self._open[number]
+        if request is not None:
+            request.stop.set()
+            if waits:
+                request.event("cancelled")
+
+    def _refuse(self, number: str | int | None, text: str) -> None:
+        self._events.event("error", id=number, type="OptionError", text=text)
+
+    def _outcome(self, request: Request) -> tuple[str, Answer]:
+        try:
+            request.check()
+            return "result", self._commands[request.fields["command"]](request)
+        except Cancelled:
+            return "cancelled", {}
+        except CRGLoCoError as error:
+            return "error", {"type": type(error).__name__, "text": " ".join(str(error).split())}
+        except Exception as error:  # noqa: BLE001  (a fault of ours in one request must not end the others)
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
+            return "error", {"type": "Fault", "text": text, "traceback": traceback.format_exc()}
+        finally:
+            give_memory_back()
+
+
+def main() -> int:
+    """Serve requests on stdin until it ends; never returns before."""
+    return serve_on_stdin(model_commands())
+
+
+def model_commands() -> dict[str, Callable[[Request], Answer]]:
+    """Return what the engine can be asked for; the first request imports torch, not this."""
+    held: list[Any] = []
+
+    def command(name: str) -> Callable[[Request], Answer]:
+        def run(request: Request) -> Answer:
+            from crgloco.inference.service import Service
+
+            if not held:
+                held.append(Service())
+            answer: Answer = held[0].answer(name, request.fields, request)
+            return answer
+
+        return run
+
+    return {name: command(name) for name in ("load", "predict", "estimate", "rank", "unload")}
+
+
+def serve_on_stdin(commands: Mapping[str, Callable[[Request], Answer]]) -> int:
+    """Take stdin and stdout, serve until stdin ends, and leave without waiting for any thread."""
+    lines, stream = take_streams()
+    worker = Worker(EventLines(stream), commands)
+
+    def listen() -> None:
+        worker.listen(lines)
+        time.sleep(PATIENCE_S)
+        os._exit(0)
+
+    threading.Thread(target=listen, name="requests", daemon=True).start()
+    code = 1
+    try:
+        with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):  # nobody listens any more
+            worker.serve()
+        code = 0
+    except Exception:  # noqa: BLE001  (the process ends here, and must not end silently)
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def take_streams() -> tuple[TextIO, TextIO]:
+    """Return stdin and stdout for ourselves alone; everybody else gets an empty stdin and stderr."""
+    lines = os.fdopen(os.dup(0), "r", encoding="utf-8", errors="replace")
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return lines, stream
+
+
+def give_memory_back() -> None:
+    """Return GPU memory that no tensor holds to the system, if torch was used at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        msg = f"A line on stdin is no JSON: {line.strip()[:60]!r}."
+        raise OptionError(msg) from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("command"), str):
+        msg = f"A request is a JSON object with a command; found {line.strip()[:60]!r}."
+        raise OptionError(msg)
+    return fields

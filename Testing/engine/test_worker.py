@@ -1,0 +1,254 @@
+"""The worker as a program sees it: requests in, events out, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from crgloco.progress import parse_event
+
+# A worker whose commands need no model; "noisy" writes to stdout from Python, from C and from a child.
+FAKE = """
+import os, subprocess, sys, threading, time
+from crgloco import worker
+from crgloco.errors import InputError
+from crgloco.progress import EventLines
+
+def echo(request):
+    return {"said": request.fields.get("text")}
+
+def slow(request):
+    for done in range(1000):
+        request.check()
+        request.event("progress", stage="waiting", done=done, total=1000)
+        time.sleep(0.02)
+    return {}
+
+def stuck(request):
+    request.event("message", text="stuck")
+    time.sleep(60)
+    return {}
+
+def noisy(request):
+    print("python says hello", flush=True)
+    os.write(1, b"C says hello\\n")
+    subprocess.run([sys.executable, "-c", "print('a child says hello')"])
+    return {}
+
+def wrong(request):
+    raise InputError("scan.nii is\\ncut off.")
+
+def fault(request):
+    raise ZeroDivisionError("nobody foresaw this")
+
+worker.PATIENCE_S = 1.0
+commands = {f.__name__: f for f in (echo, slow, stuck, noisy, wrong, fault)}
+sys.exit(worker.serve_on_stdin(commands))
+"""
+
+
+class Program:
+    """The other side of the worker: writes requests, collects events."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self.lines: queue.Queue[str] = queue.Queue()
+        self.log: list[str] = []
+        self.threads = [
+            threading.Thread(target=self._collect, daemon=True),
+            threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True),
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def _collect(self) -> None:
+        for line in self.process.stdout:
+            self.lines.put(line)
+
+    def ask(self, command: str, number: int | str | None = None, **fields: Any) -> None:
+        self.write(json.dumps({"command": command, "id": number, **fields}) + "\n")
+
+    def write(self, text: str) -> None:
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def event(self, *kinds: str, number: Any = ..., timeout: float = 60.0) -> dict[str, Any]:
+        """The next event of one of the kinds (and of one request); every line must be an event."""
+        end = time.monotonic() + timeout
+        while True:
+            line = self.lines.get(timeout=max(0.01, end - time.monotonic()))
+            event = parse_event(line)
+            assert event is not None, f"not an event: {line!r}"
+            if event["event"] in kinds and (number is ... or event.get("id") == number):
+                return event
+
+    def last(self, number: int | str, timeout: float = 60.0) -> dict[str, Any]:
+        return self.event("result", "error", "cancelled", number=number, timeout=timeout)
+
+    def end(self) -> None:
+        """Kill it if a test failed half-way; collect what it said."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(20)
+        for thread in self.threads:
+            thread.join(20)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+
+
+@pytest.fixture
+def fake(tmp_path):
+    program = Program("-c", FAKE)
+    yield program
+    program.end()
+
+
+def test_the_first_event_tells_the_process_id(fake):
+    assert fake.event("ready", "error")["pid"] == fake.process.pid
+
+
+def test_an_answer_carries_the_id_of_its_request(fake):
+    fake.ask("echo", 7, text="é")
+    fake.ask("echo", "seven", text="b")
+    assert fake.last(7) == {"event": "result", "id": 7, "said": "é"}
+    assert fake.last("seven")["said"] == "b"
+
+
+def test_what_libraries_print_never_reaches_the_events(fake):
+    fake.ask("noisy", 1)
+    fake.ask("echo", 2)
+    assert fake.last(1)["event"] == "result"
+    assert fake.last(2)["event"] == "result"
+    fake.process.stdin.close()
+    fake.process.wait(20)
+    fake.threads[1].join(20)
+    log = "".join(fake.log)
+    assert "python says hello" in log
+    assert "C says hello" in log
+    assert "a child says hello" in log
+
+
+def test_a_failing_request_is_told_in_one_line_and_does_not_end_the_worker(fake):
+    fake.ask("wrong", 1)
+    error = fake.last(1)
+    assert (error["event"], error["type"], error["text"]) == ("error", "InputError", "scan.nii is cut off.")
+    fake.ask("fault", 2)
+    error = fake.last(2)
+    assert error["type"] == "Fault"
+    assert "nobody foresaw this" in error["text"]
+    assert "Traceback" in error["traceback"]
+    fake.ask("echo", 3)
+    assert fake.last(3)["event"] == "result"
+
+
+@pytest.mark.parametrize(
+    "line", ["what?", "[1, 2]", "{}", '{"command": 3}', '{"command": "echo"}', '{"command": "sing", "id": 1}']
+)
+def test_a_line_that_is_no_request_is_answered_by_an_error(fake, line):
+    fake.write(line + "\n")
+    assert fake.event("error")["text"]
+    fake.ask("echo", 5)
+    assert fake.last(5)["event"] == "result"
+
+
+def test_bytes_that_are_no_text_are_answered_by_an_error(fake):
+    fake.process.stdin.buffer.write(b"\xff\xfe\x00garbage\n")
+    fake.process.stdin.flush()
+    assert fake.event("error")["text"]
+    fake.ask("echo", 5)
+    assert fake.last(5)["event"] == "result"
+
+
+def test_an_empty_line_is_passed_over(fake):
+    fake.write("\n  \n")
+    fake.ask("echo", 1)
+    assert fake.event("error", "result")["event"] == "result"
+
+
+def test_an_id_in_use_is_refused_and_the_first_request_goes_on(fake):
+    fake.ask("slow", 1)
+    fake.event("progress", number=1)
+    fake.ask("echo", 1)
+    assert "still open" in fake.event("error", number=1)["text"]
+    fake.ask("cancel", 1)
+    assert fake.last(1)["event"] == "cancelled"
+
+
+def test_a_running_request_is_cancelled_and_the_next_one_runs(fake):
+    fake.ask("slow", 1)
+    fake.event("progress", number=1)
+    fake.ask("cancel", 1)
+    assert fake.last(1, timeout=5)["event"] == "cancelled"
+    fake.ask("echo", 1)
+    assert fake.last(1)["event"] == "result"
+
+
+def test_a_waiting_request_is_cancelled_at_once_while_another_runs(fake):
+    fake.ask("slow", 1)
+    fake.ask("echo", 2)
+    fake.event("progress", number=1)
+    fake.ask("cancel", 2)
+    assert fake.last(2, timeout=5)["event"] == "cancelled"
+    fake.ask("cancel", 1)
+    assert fake.last(1)["event"] == "cancelled"
+    fake.ask("echo", 3)
+    assert fake.event("result", "cancelled", "error")["id"] == 3
+
+
+def test_cancelling_what_is_over_is_no_error(fake):
+    fake.ask("echo", 1)
+    fake.last(1)
+    fake.ask("cancel", 1)
+    fake.ask("echo", 2)
+    assert fake.event("error", "result", "cancelled")["id"] == 2
+
+
+def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_work(fake):
+    fake.ask("slow", 1)
+    fake.event("progress", number=1)
+    began = time.monotonic()
+    fake.process.stdin.close()
+    assert fake.process.wait(10) == 0
+    assert time.monotonic() - began < 2
+
+
+def test_the_end_of_stdin_ends_also_work_that_never_listens(fake):
+    fake.ask("stuck", 1)
+    fake.event("message", number=1)
+    fake.process.stdin.close()
+    assert fake.process.wait(10) == 0
+
+
+def test_a_shutdown_ends_the_worker(fake):
+    fake.ask("slow", 1)
+    fake.event("progress", number=1)
+    fake.ask("shutdown")
+    assert fake.last(1)["event"] == "cancelled"
+    assert fake.process.wait(10) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a closed pipe shows itself otherwise on Windows")
+def test_a_worker_that_nobody_listens_to_ends():
+    reading, writing = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", FAKE], stdin=subprocess.PIPE, stdout=writing) as process:
+        os.close(writing)
+        process.stdin.write(b'{"id": 1, "command": "slow"}\n')
+        process.stdin.flush()
+        assert os.read(reading, 1)
+        os.close(reading)
+        assert process.wait(10) == 0
