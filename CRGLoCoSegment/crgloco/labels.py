@@ -105,7 +105,8 @@ class LabelTable:
     def to_values(self, classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn class numbers into label values, in the smallest unsigned type that holds the table."""
         kind = np.uint8 if max(self._values) <= 255 else np.uint16
-        return np.asarray(self._values, kind)[classes]
+        values: npt.NDArray[Any] = np.asarray(self._values, kind)[classes]
+        return values
 
     def mirrored_classes(self) -> tuple[int, ...] | None:
         """Return, for every class, the class across the body's mirror; ``None`` if no side is named.
@@ -204,7 +205,5 @@ def _plain(name: str) -> str:
 
 def _other_side(name: str) -> str | None:
     plain = _plain(name)
-    swapped = re.sub(
-        r"\b(left|right)\b", lambda side: "right" if side[0] == "left" else "left", plain
-    )
+    swapped = re.sub(r"\b(left|right)\b", lambda side: "right" if side[0] == "left" else "left", plain)
     return swapped if swapped != plain else None

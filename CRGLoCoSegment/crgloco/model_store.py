@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from crgloco import model_card
 from crgloco.atomic import PART, saving, write_through
-from crgloco.errors import ModelError
+from crgloco.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from crgloco.data.preparation import Preparation
+    from crgloco.labels import LabelTable
     from crgloco.model_card import ModelCard
+    from crgloco.networks.dual_resolution import DualResolution
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
@@ -211,3 +214,55 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
     return tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        card: What the model says of itself.
+        network: Both branches, in evaluation mode, on the device.
+        preparation: How scans become arrays.
+        table: The label table.
+        temperature: Calibration of the confidence.
+        flip_axes: Axes along which the body may be mirrored.
+    """
+
+    card: ModelCard
+    network: DualResolution
+    preparation: Preparation
+    table: LabelTable
+    temperature: float
+    flip_axes: tuple[int, ...]
+
+
+def load(folder: Path, device: torch.device) -> LoadedModel:
+    """Build the networks of a model and fill in its weights; imports torch and MONAI.
+
+    Raises:
+        ModelError: The folder is damaged, or the weights do not fit the method's networks.
+    """
+    from crgloco import methods
+    from crgloco.data.preparation import Preparation
+    from crgloco.methods.base import Task
+    from crgloco.options import from_mapping
+
+    card, tensors = read_card(folder), load_tensors(folder)
+    try:
+        kind = methods.get(card.method)
+        task = Task.from_json(card.network)
+        network = kind(from_mapping(kind.Config, card.config), task).averaged
+        network.load_state_dict(tensors)
+    except (OptionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"{folder}: the weights do not fit the method {card.method!r} of this version ({reason})."
+        raise ModelError(msg) from error
+    return LoadedModel(
+        card,
+        network.to(device).eval(),
+        Preparation.from_json(card.preparation),
+        card.labels,
+        card.calibration["temperature"],
+        task.flip_axes,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -18,7 +19,7 @@ def option(
     default: Any,
     *,
     label: str,
-    help: str,
+    help: str,  # noqa: A002  (what every form calls it)
     unit: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
@@ -103,6 +104,24 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def three_numbers(text: str, name: str) -> tuple[float, float, float] | None:
+    """Read an option of the form ``"K,J,I"``; ``None`` if it is empty.
+
+    Raises:
+        OptionError: These are not three positive numbers.
+    """
+    if not text.strip():
+        return None
+    try:
+        k, j, i = (float(part) for part in text.split(","))
+    except ValueError:
+        k = j = i = 0.0
+    if not min(k, j, i) > 0:
+        msg = f"Option {name!r} needs three positive numbers K,J,I; found {text!r}."
+        raise OptionError(msg)
+    return k, j, i
+
+
 def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -117,7 +136,7 @@ def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
     if kind in (int, float) and ((low is not None and value < low) or (high is not None and value > high)):
         msg = f"Option {field.name!r} must lie in {low}..{high}; found {value!r}."
         raise OptionError(msg)
-    if kind is float and value != value:
+    if isinstance(value, float) and math.isnan(value):
         msg = f"Option {field.name!r} is not a number."
         raise OptionError(msg)
     return value

@@ -65,11 +65,11 @@ class PreparedCase:
     original: Geometry
 
     def image(self) -> np.memmap[Any, np.dtype[np.float16]]:
-        """Return (C, K, J, I) float16, memory-mapped, read-only."""
+        """Return (C, K, J, I) float16, memory-mapped; what is written stays in memory."""
         return _mapped(self.folder / "image.npy")
 
     def label(self) -> np.memmap[Any, np.dtype[np.uint8]] | None:
-        """Return class numbers (K, J, I) uint8, memory-mapped, read-only; ``None`` if unlabelled."""
+        """Return class numbers (K, J, I) uint8, memory-mapped; ``None`` if unlabelled."""
         return _mapped(self.folder / "label.npy") if self.labelled else None
 
     def locations(self) -> dict[int, npt.NDArray[np.int32]]:
@@ -326,7 +326,7 @@ def _counts(label: npt.NDArray[np.uint8]) -> dict[int, int]:
 
 def _mapped(path: Path) -> np.memmap[Any, Any]:
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(path, mmap_mode="c", allow_pickle=False)  # torch wants arrays it could write to
     except (OSError, ValueError) as error:
         msg = f"The prepared file {path} cannot be read ({error}); start again, it will be prepared anew."
         raise ResourceError(msg) from error

@@ -98,7 +98,7 @@ def reduce_volume(
     matrices = []
     for axis in range(3):
         before = -int(grid.start[axis])
-        matrix = axis_matrix(padded[axis], grid.shape[axis], antialias)
+        matrix = axis_matrix(padded[axis], grid.shape[axis], antialias=antialias)
         matrices.append(matrix[:, before : before + length[axis]])
     shift = fill.float()[:, None, None, None]
     result = torch.zeros((image.shape[0], *grid.shape))

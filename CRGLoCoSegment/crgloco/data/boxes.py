@@ -1,0 +1,166 @@
+"""Box arithmetic in whole voxels: position, overlap and crops of two fields of view. No torch here.
+
+A box is ``start`` and ``size`` along K, J, I. It may reach outside its volume; readers pad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A block of voxels.
+
+    Attributes:
+        start: First voxel along K, J, I; may be negative.
+        size: Voxels along K, J, I.
+    """
+
+    start: Triple
+    size: Triple
+
+    @property
+    def stop(self) -> Triple:
+        """First voxel behind the box along K, J, I."""
+        return triple(np.add(self.start, self.size))
+
+    @property
+    def volume(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.size))
+
+    def moved_to_frame_of(self, frame: Box) -> Box:
+        """Return the same block counted from the first voxel of another box."""
+        return Box(triple(np.subtract(self.start, frame.start)), self.size)
+
+    def mirrored(self, shape: Triple, flips: tuple[bool, bool, bool]) -> Box:
+        """Return where the block lies once a volume of that shape is mirrored along the flipped axes."""
+        start = [
+            length - stop if flip else begin
+            for begin, stop, length, flip in zip(self.start, self.stop, shape, flips, strict=True)
+        ]
+        return Box(triple(start), self.size)
+
+    def lattice(self, step: Triple, phase: Triple) -> tuple[slice, slice, slice]:
+        """Return index ranges of the block's voxels that lie on a lattice of the whole array.
+
+        Args:
+            step: Every so many voxels along K, J, I.
+            phase: First voxel of the lattice, below ``step``.
+        """
+        k, j, i = (
+            slice(begin + (first - begin) % every, stop, every)
+            for begin, stop, every, first in zip(self.start, self.stop, step, phase, strict=True)
+        )
+        return k, j, i
+
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Return index ranges along K, J, I; the box must not start below 0."""
+        k, j, i = (slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
+        return k, j, i
+
+
+def overlap(first: Box, second: Box) -> Box | None:
+    """Return the block that both boxes hold, or ``None``."""
+    start = np.maximum(first.start, second.start)
+    stop = np.minimum(first.stop, second.stop)
+    if np.any(stop <= start):
+        return None
+    return Box(triple(start), triple(stop - start))
+
+
+def union(first: Box, second: Box) -> Box:
+    """Return the smallest box around both."""
+    start = np.minimum(first.start, second.start)
+    stop = np.maximum(first.stop, second.stop)
+    return Box(triple(start), triple(stop - start))
+
+
+def overlap_share(large: Box, small: Box) -> float:
+    """Return the share of the small box that the large box holds, 0..1 (rho of CR-GLoCo, not an IoU)."""
+    shared = overlap(large, small)
+    return 0.0 if shared is None else shared.volume / small.volume
+
+
+def draw_released_pair(
+    shape: Triple, large: Triple, small: Triple, rng: np.random.Generator, *, at_least: float = 0.1
+) -> tuple[Box, Box]:
+    """Draw the two fields of view as CR-GLoCo's code does (specification 2.2, steps 1 to 3).
+
+    The volume counts as padded evenly to at least the large box. Both corners are uniform and
+    independent; ``b - a`` is even on each axis; redrawn until the overlap share suffices, at most 50
+    times, then ``b = a``.
+
+    Args:
+        shape: Voxels of the volume.
+        large: Voxels of the large box.
+        small: Voxels of the small box.
+        rng: Source of all randomness.
+        at_least: Smallest accepted overlap share.
+
+    Returns:
+        Large box and small box in volume coordinates.
+    """
+    padded = np.maximum(shape, large)
+    before = (padded - shape) // 2
+    a = rng.integers(0, np.subtract(padded, large) + 1)
+    large_box = Box(triple(a - before), large)
+    for _ in range(50):
+        b = rng.integers(0, np.subtract(padded, small) + 1)
+        b = np.clip(a + (b - a) // 2 * 2, a % 2, padded - small)
+        b -= (b - a) % 2
+        small_box = Box(triple(b - before), small)
+        if overlap_share(large_box, small_box) >= at_least:
+            return large_box, small_box
+    return large_box, Box(large_box.start, small)
+
+
+def draw_offset(large: Triple, small: Triple, rng: np.random.Generator, *, beyond: float = 0.25) -> Triple:
+    """Draw ``b - a``, even, with the small box at most partly outside the large one.
+
+    Args:
+        large: Voxels of the large box.
+        small: Voxels of the small box.
+        rng: Source of all randomness.
+        beyond: Share of the small box, per axis, that may lie outside.
+    """
+    margin = (np.asarray(small) * beyond).astype(int)
+    span = np.maximum(np.subtract(large, small), 0)
+    return triple(rng.integers(-margin, span + margin + 1) // 2 * 2)
+
+
+def place_pair(
+    shape: Triple, large: Triple, small: Triple, offset: Triple, aim: Triple | None, rng: np.random.Generator
+) -> tuple[Box, Box]:
+    """Place both boxes with a given ``b - a``, the small box as near to ``aim`` as possible.
+
+    Where the large box is longer than the volume, it always holds the whole axis; where it is
+    shorter, it stays inside.
+
+    Args:
+        shape: Voxels of the volume.
+        large: Voxels of the large box.
+        small: Voxels of the small box.
+        offset: ``b - a`` along K, J, I.
+        aim: Voxel that the small box should be centred on; ``None`` for anywhere.
+        rng: Source of all randomness.
+    """
+    room = np.subtract(shape, large)
+    low, high = np.minimum(room, 0), np.maximum(room, 0)
+    if aim is None:
+        a = rng.integers(low, high + 1)
+    else:
+        jitter = rng.integers(-(np.asarray(small) // 4), np.asarray(small) // 4 + 1)
+        a = np.clip(np.asarray(aim) + jitter - np.asarray(small) // 2 - offset, low, high)
+    return Box(triple(a), large), Box(triple(np.add(a, offset)), small)
+
+
+def triple(values: object) -> Triple:
+    """Return three whole numbers of any kind as plain ``int``."""
+    k, j, i = (int(value) for value in np.asarray(values))
+    return k, j, i

@@ -1,0 +1,103 @@
+"""Cross-entropy and Dice on voxels that count, without one-hot volumes.
+
+All functions work in float32 and treat the label ``IGNORE`` (255) as absent: such voxels carry no
+gradient. Sums are guarded: nothing kept gives 0, never NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed
+from torch.nn import functional
+
+from crgloco.data.patches import IGNORE
+
+EPSILON = 1e-5
+
+
+def masked_cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, *, over_all: bool = False
+) -> torch.Tensor:
+    """Return the mean cross-entropy of kept voxels, per sample, then over samples.
+
+    Args:
+        logits: (B, C, K, J, I).
+        target: (B, K, J, I) uint8 class numbers, ``IGNORE`` where nothing is known.
+        over_all: Divide by all voxels instead of the kept ones, so that few kept voxels weigh little.
+
+    Returns:
+        Scalar float32, at least 0.
+    """
+    entropy = functional.cross_entropy(
+        logits.float(), target.long(), ignore_index=IGNORE, reduction="none"
+    ).flatten(1)
+    kept = (target != IGNORE).flatten(1)
+    count = (
+        torch.full_like(kept[:, 0], kept.shape[1], dtype=torch.float32) if over_all else kept.sum(1).float()
+    )
+    return (entropy.sum(1) / count.clamp_min(1)).mean()
+
+
+def batch_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy summed over the kept voxels of the batch, divided by their number or 1."""
+    total = functional.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction="sum")
+    return total / (target != IGNORE).sum().clamp_min(1)
+
+
+def dice_loss(
+    logits: torch.Tensor, target: torch.Tensor, *, over_batch: bool = False, present_only: bool = False
+) -> torch.Tensor:
+    """Return the mean soft Dice loss over classes, background included, with squared denominators.
+
+    ``1 - (2 sum p y + e) / (sum p^2 + sum y^2 + e)``, ``e = 1e-5``, over kept voxels (CR-GLoCo,
+    specification 2.4).
+
+    Args:
+        logits: (B, C, K, J, I).
+        target: (B, K, J, I) uint8 class numbers or ``IGNORE``.
+        over_batch: Sum over the batch too (as released), and over the processes that share it;
+            otherwise each sample has its own Dice.
+        present_only: Average over classes that occur in the target; 0 if none does.
+
+    Returns:
+        Scalar float32 in 0..1.
+    """
+    probability = logits.float().softmax(1).flatten(2)
+    flat = target.flatten(1).long()
+    kept = flat != IGNORE
+    index = flat.masked_fill(~kept, 0)
+    true_probability = probability.gather(1, index[:, None])[:, 0] * kept
+    shape = probability.shape[:2]
+    shared = true_probability.new_zeros(shape).scatter_add(1, index, true_probability)
+    voxels = true_probability.new_zeros(shape).scatter_add(1, index, kept.float())
+    squares = (probability.square() * kept[:, None]).sum(2)
+    if over_batch:
+        shared, voxels, squares = _whole_batch(torch.stack([shared, voxels, squares]).sum(1, keepdim=True))
+    loss = 1 - (2 * shared + EPSILON) / (squares + voxels + EPSILON)
+    if not present_only:
+        return loss.mean()
+    present = (voxels > 0).float()
+    return ((loss * present).sum(1) / present.sum(1).clamp_min(1)).mean()
+
+
+def segmentation_loss(
+    logits: torch.Tensor, target: torch.Tensor, *, over_batch: bool = False
+) -> torch.Tensor:
+    """Return ``0.5 (CE + Dice)`` on kept voxels: the supervised loss of every method.
+
+    Args:
+        logits: (B, C, K, J, I).
+        target: (B, K, J, I) uint8 class numbers or ``IGNORE``.
+        over_batch: Sums of Dice run over the batch, as in the released CR-GLoCo.
+    """
+    return 0.5 * (masked_cross_entropy(logits, target) + dice_loss(logits, target, over_batch=over_batch))
+
+
+def _whole_batch(sums: torch.Tensor) -> torch.Tensor:
+    """Return the sums over all processes; gradients pass, so that their mean is that of one process."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return sums
+    from torch.distributed.nn.functional import all_reduce
+
+    total: torch.Tensor = all_reduce(sums)
+    return total

@@ -1,0 +1,235 @@
+"""What a learning method is: networks, views, losses, and the branches that inference runs.
+
+The trainer and the predictor know this class and no method by name. A method is one file in this
+folder with ``title``, ``reference``, ``kind``, a frozen dataclass ``Config`` and one subclass of
+``Method``; everything else finds it by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from crgloco.data.boxes import Triple, triple
+from crgloco.data.patches import TrainingCase
+from crgloco.errors import ModelError, OptionError
+from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
+from crgloco.networks.dual_resolution import BranchShape, DualResolution
+from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.plan import Windows, plan_windows
+from crgloco.options import three_numbers
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method must know of the scans to build its networks; stored in the model card.
+
+    Attributes:
+        channels: Image channels.
+        classes: Number of classes C, background included.
+        spacing: Millimetres of prepared voxels along K, J, I.
+        shapes: Prepared shapes of the training cases.
+        flip_axes: Axes (0 = K) along which the body may be mirrored without changing any label.
+    """
+
+    channels: int
+    classes: int
+    spacing: tuple[float, float, float]
+    shapes: tuple[Triple, ...]
+    flip_axes: tuple[int, ...] = (0, 1, 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Task:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ModelError: A value is missing or of the wrong kind.
+        """
+        try:
+            spacing = tuple(float(mm) for mm in values["spacing"])
+            shapes = tuple(tuple(int(n) for n in shape) for shape in values["shapes"])
+            flips = tuple(int(axis) for axis in values["flip_axes"])
+            return cls(int(values["channels"]), int(values["classes"]), spacing, shapes, flips)  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"The description of the network cannot be read: {error!r}."
+            raise ModelError(msg) from error
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one update.
+
+    Attributes:
+        labelled: What ``views`` made of labelled cases.
+        unlabelled: What ``views`` made of unlabelled cases.
+        device: Where the networks are.
+        rng: For draws that concern the batch as a whole.
+    """
+
+    labelled: Sequence[Any]
+    unlabelled: Sequence[Any]
+    device: torch.device
+    rng: np.random.Generator
+
+
+class Method(nn.Module, ABC):
+    """One way to learn from labelled and unlabelled scans.
+
+    Args:
+        config: The method's options.
+        task: What the scans are like.
+    """
+
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    kind: ClassVar[str] = "segmentation"
+    Config: ClassVar[type[DualResolutionOptions]]
+
+    networks: DualResolution
+    averaged: DualResolution
+
+    def __init__(self, config: Any, task: Task) -> None:
+        super().__init__()
+        self.config = config
+        self.task = task
+
+    @classmethod
+    def configurations(cls) -> dict[str, dict[str, Any]]:
+        """Return named configurations: name -> options that differ from ``Config``'s defaults."""
+        return {"default": {}}
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Return what differs from the publication, one sentence each, for the model card."""
+        return ()
+
+    @abstractmethod
+    def views(self, case: TrainingCase, rng: np.random.Generator, shared_rng: np.random.Generator) -> Any:
+        """Return one training sample.
+
+        Args:
+            case: Case to read from; its label is ``None`` if it serves as unlabelled.
+            rng: Randomness of this sample.
+            shared_rng: Randomness that is the same for all samples of an update.
+        """
+
+    @abstractmethod
+    def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        """Return ``{"total": ..., parts...}``; ``progress`` runs from 0 to 1 and drives every ramp."""
+
+    def after_step(self, step: int) -> None:
+        """Follow the networks with their moving average, decay ``min(0.99, 1 - 1 / (step + 1))``."""
+        update_average(self.averaged, self.networks, min(0.99, 1 - 1 / (step + 1)))
+
+    def start_from(self, weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+        """Take over the weights of a start model where name and shape agree.
+
+        Returns:
+            The names that were taken over.
+
+        Raises:
+            ModelError: Nothing fits.
+        """
+        own = self.networks.state_dict()
+        fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+        if not fitting:
+            msg = "No weight of the start model fits the networks of this method."
+            raise ModelError(msg)
+        self.networks.load_state_dict(fitting, strict=False)
+        self.averaged.load_state_dict(fitting, strict=False)
+        return tuple(fitting)
+
+    def branches(self, task: str | None = None) -> tuple[BranchShape, ...]:
+        """Return the branches as inference runs them, global first where there is one."""
+        del task
+        network = self.averaged
+        return (network.local,) if network.global_ is None else (network.global_, network.local)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return optimiser groups; gradients are clipped group by group."""
+        return [{"params": list(self.networks.parameters())}]
+
+
+def build_networks(config: DualResolutionOptions, task: Task, **kwargs: Any) -> DualResolution:
+    """Build both branches from options and scans.
+
+    Args:
+        config: Network, widths and windows.
+        task: What the scans are like.
+        kwargs: ``context`` and ``global_weight`` of ``DualResolution``.
+    """
+    windows = windows_of(config, task)
+    k, j, i = (mm / share for mm, share in zip(task.spacing, windows.scale, strict=True))
+    local_body = _body(config, task, windows.local, task.spacing)
+    global_body = _body(config, task, windows.local, (k, j, i))
+    head = config.head if config.network == "fast" else "linear"
+    return DualResolution(local_body, global_body, windows, task.classes, head=head, **kwargs)
+
+
+def windows_of(config: DualResolutionOptions, task: Task) -> Windows:
+    """Return both windows: as the options say, else as the scans suggest."""
+    planned = plan_windows(task.shapes, task.spacing, config.window_voxels)
+    local = _window(config.local_window, "local_window") or planned.local
+    glob = _window(config.global_window, "global_window") or planned.global_
+    if any(large < small for large, small in zip(glob, local, strict=True)):
+        msg = f"The global window {glob} must be at least as large as the local window {local}."
+        raise OptionError(msg)
+    return Windows(local, glob)
+
+
+def draw_lattice(networks: DualResolution, rng: np.random.Generator) -> tuple[Triple, Triple]:
+    """Draw step and phase of the native voxels on which the global branch is supervised.
+
+    A reduced map holds no detail between its voxels, so every second voxel of the unresized label
+    (or every so many, as the reduction allows) says as much as all of them, at a fraction of the cost.
+    """
+    scale = networks.global_.scale if networks.global_ is not None else (1.0, 1.0, 1.0)
+    step = triple([max(1, int(1 / share + 1e-6)) for share in scale])
+    return step, triple(rng.integers(0, step))
+
+
+def averaged_copy(networks: DualResolution) -> DualResolution:
+    """Return a copy without gradients, in evaluation mode for good."""
+    average = copy.deepcopy(networks)
+    for parameter in average.parameters():
+        parameter.requires_grad = False
+    return average.eval()
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, source: nn.Module, decay: float) -> None:
+    """Move every parameter towards the source: ``average = decay * average + (1 - decay) * source``."""
+    torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), 1 - decay)
+    for target, value in zip(average.buffers(), source.buffers(), strict=True):
+        target.copy_(value)
+
+
+def _body(
+    config: DualResolutionOptions, task: Task, size: Triple, spacing: tuple[float, float, float]
+) -> PublishedUNet | StemmedDynUNet:
+    if config.network == "published":
+        if min(size) < 16 or max(size) < 32:
+            msg = (
+                f"The published network halves its window four times and needs at least 16 voxels on each axis, 32 "
+                f"on one; the local window has {size}. Choose a larger local_window, or the fast network."
+            )
+            raise OptionError(msg)
+        return PublishedUNet(task.channels)
+    widths = tuple(min(config.width * 2**level, 4 * config.width) for level in range(config.levels))
+    return StemmedDynUNet(task.channels, widths, size, spacing, config.stem)
+
+
+def _window(text: str, name: str) -> Triple | None:
+    numbers = three_numbers(text, name)
+    return None if numbers is None else triple(numbers)

@@ -1,0 +1,97 @@
+"""Options that every dual-resolution method shares: its networks and its training run. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crgloco.options import option
+
+
+@dataclass(frozen=True)
+class DualResolutionOptions:
+    """Networks, fields of view and training schedule."""
+
+    iterations: int = option(
+        4000, label="Updates", help="Number of network updates.", minimum=1, maximum=1_000_000
+    )
+    labelled_batch: int = option(
+        2, label="Labelled per update", help="Labelled crops in each update.", minimum=1, maximum=64
+    )
+    unlabelled_batch: int = option(
+        2, label="Unlabelled per update", help="Unlabelled crops in each update.", minimum=0, maximum=64
+    )
+    optimiser: str = option(
+        "adamw",
+        label="Optimiser",
+        help="'adamw' learns faster in short runs; 'sgd' is what the papers use.",
+        choices=("adamw", "sgd"),
+        advanced=True,
+    )
+    learning_rate: float = option(
+        0.001,
+        label="Learning rate",
+        help="Rate at the start; falls to 0 by the power 0.9.",
+        minimum=1e-7,
+        maximum=1.0,
+    )
+    network: str = option(
+        "fast",
+        label="Network",
+        help="'fast' has a strided stem and suits a computer without GPU; 'published' is the paper's U-Net.",
+        choices=("fast", "published"),
+        advanced=True,
+    )
+    stem: str = option(
+        "strided",
+        label="Stem",
+        help="How the fast network leaves full resolution.",
+        choices=("strided", "space_to_depth", "full"),
+        advanced=True,
+    )
+    head: str = option(
+        "linear",
+        label="Head",
+        help="How logits return to full resolution.",
+        choices=("linear", "depth_to_space"),
+        advanced=True,
+    )
+    width: int = option(
+        32,
+        label="Width",
+        help="Features of the first level of the fast network.",
+        minimum=4,
+        maximum=128,
+        advanced=True,
+    )
+    levels: int = option(
+        4, label="Levels", help="Resolutions inside the fast network.", minimum=3, maximum=6, advanced=True
+    )
+    spacing: str = option(
+        "",
+        label="Voxel size",
+        help="Voxel size K,J,I to train at; empty chooses from the scans.",
+        unit="mm",
+        advanced=True,
+    )
+    flips: str = option(
+        "auto",
+        label="Mirroring",
+        help="Axes mirrored in training: 'auto' spares left-right where labels name a side.",
+        choices=("auto", "none"),
+        advanced=True,
+    )
+    window_voxels: int = option(
+        400_000,
+        label="Window size",
+        help="Voxels of a window as the network sees it.",
+        unit="voxels",
+        minimum=4_096,
+        maximum=8_000_000,
+        advanced=True,
+    )
+    local_window: str = option(
+        "", label="Local window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
+    )
+    global_window: str = option(
+        "", label="Global window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
+    )

@@ -1,0 +1,88 @@
+"""The state of a run on disk: networks, averages, optimiser and the number of updates.
+
+One safetensors file, written beside and renamed: a killed process leaves the last whole one. Random
+numbers need no state, since they follow from the seed and the update.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from crgloco.errors import JobError, ResourceError
+from crgloco.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run keeps its state.
+
+    Attributes:
+        path: The file.
+        run: What the run is (method, options, seed, cases); another run's state is refused.
+    """
+
+    path: Path
+    run: dict[str, Any]
+
+    def save(self, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
+        """Write the state after ``step`` updates.
+
+        Raises:
+            ResourceError: The file cannot be written.
+        """
+        tensors = {f"method.{name}": value.contiguous() for name, value in method.state_dict().items()}
+        for number, entry in optimiser.state_dict()["state"].items():
+            tensors.update({f"optimiser.{number}.{k}": t for k, t in entry.items() if torch.is_tensor(t)})
+        part = self.path.with_name(self.path.name + ".part")
+        try:
+            save_file(tensors, part, {"step": str(step), "run": json.dumps(self.run, sort_keys=True)})
+            part.replace(self.path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            msg = f"The checkpoint {self.path} cannot be written: {error}. Free space, then resume the job."
+            raise ResourceError(msg) from error
+
+    def load(self, method: Method, optimiser: torch.optim.Optimizer) -> int:
+        """Put the state back; return the number of updates done, 0 without a checkpoint.
+
+        Raises:
+            JobError: The file is damaged or belongs to a run with other options.
+        """
+        if not self.path.exists():
+            return 0
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            msg = f"The checkpoint {self.path} cannot be read ({error}). Delete it to start the job anew."
+            raise JobError(msg) from error
+        if metadata.get("run") != json.dumps(self.run, sort_keys=True):
+            msg = (
+                f"The checkpoint {self.path} belongs to a run with other cases or options. Use another job "
+                "folder, or delete the checkpoint to start anew."
+            )
+            raise JobError(msg)
+        method.load_state_dict(
+            {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
+        )
+        _restore(optimiser, tensors)
+        return int(metadata["step"])
+
+
+def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimiser":
+            number, _, key = rest.partition(".")
+            parameter = parameters[int(number)]
+            # AdamW counts its steps in a scalar on the CPU; everything else lies beside its parameter.
+            optimiser.state[parameter][key] = tensor if key == "step" else tensor.to(parameter.device)

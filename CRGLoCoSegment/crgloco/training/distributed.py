@@ -1,0 +1,71 @@
+"""Data-parallel training under ``torchrun``: one process per device, gradients averaged.
+
+No wrapper around the networks: every process computes its share of the update, then gradients are
+averaged before the optimiser moves. Losses are means over samples, so the average over processes
+is what one process with the whole batch would have found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that share one run.
+
+    Attributes:
+        rank: Number of this process.
+        processes: Number of processes.
+        local_rank: Number of this process on its machine, which is its CUDA device.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process reports, validates and writes files."""
+        return self.rank == 0
+
+
+def join_team(device_type: str) -> Team:
+    """Join the processes that ``torchrun`` started; alone without it."""
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Team()
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    return Team(distributed.get_rank(), distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def leave_team() -> None:
+    """End the group of processes, if there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter], team: Team) -> None:
+    """Replace each gradient by its mean over the processes; one message for all of them."""
+    if team.processes == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= team.processes
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def agreed_stop(team: Team, device: torch.device, *, wanted: bool) -> bool:
+    """Whether any process wants to stop: all of them must leave at the same update."""
+    if team.processes == 1:
+        return wanted
+    flag = torch.tensor(float(wanted), device=device)
+    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+    return bool(flag.item() > 0)

@@ -1,0 +1,361 @@
+"""From a job to a new model: cases, preparation, training, comparison, model folder."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crgloco import __version__, methods, model_store
+from crgloco.data.cache import PreparedCase, prepare_case
+from crgloco.data.cases import Case, source_hash
+from crgloco.data.dataset import SampleStream, Slots
+from crgloco.data.patches import TrainingCase
+from crgloco.data.preparation import Preparation
+from crgloco.errors import ModelError, OptionError, ResourceError
+from crgloco.inference.device import choose_device
+from crgloco.inference.predictor import Predictor
+from crgloco.io.volume import Geometry
+from crgloco.jobs import Job, JobFolder
+from crgloco.labels import LabelTable
+from crgloco.methods.base import Method, Task
+from crgloco.model_card import BranchCard, ModelCard
+from crgloco.networks.dual_resolution import DualResolution
+from crgloco.networks.options import DualResolutionOptions
+from crgloco.options import from_mapping, three_numbers, to_mapping
+from crgloco.progress import Reporter
+from crgloco.training.checkpoint import Checkpoint
+from crgloco.training.distributed import Team, join_team, leave_team
+from crgloco.training.selection import Selection, select_cases
+from crgloco.training.trainer import Schedule, Trainer
+from crgloco.training.validation import calibrate, score
+
+# Options that fix the shape of the weights: a start model brings its own.
+NETWORK_OPTIONS = (
+    "network",
+    "stem",
+    "head",
+    "width",
+    "levels",
+    "window_voxels",
+    "local_window",
+    "global_window",
+)
+RESIDENT_SHARE = 0.4
+LICENCE = "As the training data; not to be passed on unless their licence allows it."
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that stands before the first update.
+
+    Attributes:
+        job: What was asked for.
+        selection: Cases by role.
+        preparation: How scans become arrays.
+        config: The method's options.
+        task: What the scans are like.
+        device: Where the networks run.
+        team: The processes that share the run.
+        parent: The start model.
+    """
+
+    job: Job
+    selection: Selection
+    preparation: Preparation
+    config: DualResolutionOptions
+    task: Task
+    device: torch.device
+    team: Team
+    parent: model_store.LoadedModel | None
+
+
+def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
+    """Train the model that a job asks for; called again after a stop, it resumes.
+
+    Args:
+        job: What to train on what.
+        folder: Where checkpoint and events are kept.
+        report: Hears ``progress``, ``message``, ``validation`` and ``model``; may stop.
+
+    Returns:
+        The new model's folder.
+
+    Raises:
+        CRGLoCoError: Anything the user can repair; the checkpoint stays.
+    """
+    if job.out.exists():
+        msg = f"{job.out} exists already; a model is never overwritten. Choose another name."
+        raise ModelError(msg)
+    device = choose_device(job.device)
+    team = join_team(device.type)
+    claim = folder.claimed() if team.leads else contextlib.nullcontext()
+    try:
+        with claim:
+            return _run(job, folder, report, device, team)
+    finally:
+        leave_team()
+
+
+def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, team: Team) -> Path:
+    if device.type == "cuda":
+        device = torch.device("cuda", team.local_rank if team.processes > 1 else device.index or 0)
+    selection = select_cases(job, folder.path / "split.json")
+    parent = None if job.start is None else model_store.load(job.start, device)
+    config = resolve_config(job, parent)
+    preparation = _preparation(config, selection, parent, report)
+    report.event("message", text=_in_words(selection))
+    prepared = _prepare(selection, preparation, job.out.parent / ".crgloco-cache", report)
+    task = _task(config, selection, prepared, preparation, parent)
+    started = Run(job, selection, preparation, config, task, device, team, parent)
+    method = build_method(started)
+    labelled, unlabelled = prepared[: len(selection.labelled)], prepared[len(selection.labelled) :]
+    trainer = _trainer(started, method, folder, labelled, unlabelled, report)
+    timings = trainer.fit()
+    if not team.leads:
+        return job.out
+    training = {"updates": timings.updates, "waiting_share": round(timings.waiting_share, 4)}
+    return _finish(started, method, folder, training, report)
+
+
+def resolve_config(job: Job, parent: model_store.LoadedModel | None) -> DualResolutionOptions:
+    """Return the method's options: named configuration, then the start model's networks, then the job's own.
+
+    Raises:
+        OptionError: There is no such method, configuration or option, or a value is out of range.
+    """
+    card = methods.card(job.method)
+    if job.config_name not in card.configurations:
+        known = ", ".join(card.configurations)
+        msg = f"{job.method!r} has no configuration {job.config_name!r}. Configurations: {known}."
+        raise OptionError(msg)
+    values = dict(card.configurations[job.config_name])
+    if parent is not None:
+        values.update(
+            {name: parent.card.config[name] for name in NETWORK_OPTIONS if name in parent.card.config}
+        )
+    values.update(job.config)
+    if job.iterations is not None:
+        values["iterations"] = job.iterations
+    config: DualResolutionOptions = from_mapping(methods.get(job.method).Config, values)
+    return config
+
+
+def build_method(started: Run) -> Method:
+    """Build the method on its device, with the weights of the start model where they fit."""
+    torch.manual_seed(started.job.seed)
+    method = methods.get(started.job.method)(started.config, started.task)
+    if started.parent is not None:
+        method.start_from(started.parent.network.state_dict())
+    return method.to(started.device)
+
+
+def _preparation(
+    config: DualResolutionOptions,
+    selection: Selection,
+    parent: model_store.LoadedModel | None,
+    report: Reporter,
+) -> Preparation:
+    if parent is None:
+        spacing = three_numbers(config.spacing, "spacing")
+        cases = (*selection.labelled, *selection.unlabelled)
+        return Preparation.fit(cases, selection.channel_names, spacing, report)
+    if parent.table.names != selection.table.names or parent.table.values != selection.table.values:
+        msg = (
+            f"The start model {parent.card.name!r} knows {', '.join(parent.table.names[1:])}; the cases are "
+            f"labelled with {', '.join(selection.table.names[1:])}. "
+            "Choose a start model with the same label table."
+        )
+        raise ModelError(msg)
+    if len(parent.preparation.rules) != len(selection.channel_names):
+        msg = (
+            f"The start model {parent.card.name!r} expects {len(parent.preparation.rules)} channels; the "
+            f"cases have {len(selection.channel_names)}."
+        )
+        raise ModelError(msg)
+    return parent.preparation
+
+
+def _prepare(
+    selection: Selection, preparation: Preparation, cache: Path, report: Reporter
+) -> list[PreparedCase]:
+    cases: Sequence[Case] = (*selection.labelled, *selection.unlabelled)
+    prepared = []
+    for number, case in enumerate(cases):
+        report.check()
+        table = selection.table if number < len(selection.labelled) else None
+        prepared.append(prepare_case(case, preparation, table, cache, report))
+        report.event("progress", stage="preparing", done=number + 1, total=len(cases))
+        _check_space(cache, prepared, len(cases))
+    return prepared
+
+
+def _check_space(cache: Path, prepared: list[PreparedCase], cases: int) -> None:
+    sizes = [2 * case.channels * int(np.prod(case.shape)) for case in prepared]
+    need = int(np.mean(sizes) * (cases - len(prepared)))
+    free = shutil.disk_usage(cache).free
+    if need > free:
+        msg = (
+            f"The prepared cases need about {need >> 20} MB more, but {cache} has {free >> 20} MB free. "
+            "Free some space, or put the new model on another disk."
+        )
+        raise ResourceError(msg)
+
+
+def _task(
+    config: DualResolutionOptions,
+    selection: Selection,
+    prepared: Sequence[PreparedCase],
+    preparation: Preparation,
+    parent: model_store.LoadedModel | None,
+) -> Task:
+    flips = flip_axes(selection.table, prepared[0].geometry) if config.flips == "auto" else ()
+    if parent is not None:
+        return replace(Task.from_json(parent.card.network), flip_axes=flips)
+    return Task(
+        channels=len(selection.channel_names),
+        classes=selection.table.classes,
+        spacing=preparation.spacing,
+        shapes=tuple(case.shape for case in prepared),
+        flip_axes=flips,
+    )
+
+
+def flip_axes(table: LabelTable, grid: Geometry) -> tuple[int, ...]:
+    """Return the array axes that may be mirrored: not left-right where a label names a side.
+
+    Args:
+        table: The label table.
+        grid: Grid of a case; its direction tells which axis runs from right to left.
+    """
+    if table.mirrored_classes() is None:
+        return (0, 1, 2)
+    sideways = 2 - int(np.abs(np.asarray(grid.direction)[0]).argmax())
+    return tuple(axis for axis in range(3) if axis != sideways)
+
+
+def _trainer(
+    started: Run,
+    method: Method,
+    folder: JobFolder,
+    labelled: Sequence[PreparedCase],
+    unlabelled: Sequence[PreparedCase],
+    report: Reporter,
+) -> Trainer:
+    job, config, team = started.job, started.config, started.team
+    home = started.device if _fits(started.device, [*labelled, *unlabelled]) else None
+    sides = [[TrainingCase.open(case, home) for case in side] for side in (labelled, unlabelled)]
+    slots = Slots(config.labelled_batch, config.unlabelled_batch, team.rank, team.processes)
+    threads = 1 if started.device.type == "cpu" else 4
+    stream = SampleStream(sides[0], sides[1], method.views, slots, job.seed, threads=threads)
+    schedule = Schedule(
+        config.iterations, config.learning_rate, job.seed, job.minutes, _validation_steps(started)
+    )
+    identity = {
+        "method": job.method,
+        "config": to_mapping(config),
+        "task": started.task.to_json(),
+        "seed": job.seed,
+        "cases": [case.name for case in (*labelled, *unlabelled)],
+        "labelled": len(labelled),
+    }
+    checkpoint = Checkpoint(folder.checkpoint_file, identity)
+
+    def validate(step: int) -> dict[str, Any]:
+        del step
+        return score(_predictor(started, method.averaged), started.selection.validation, report)
+
+    has_validation = bool(started.selection.validation)
+    return Trainer(method, schedule, stream, report, checkpoint, validate if has_validation else None, team)
+
+
+def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:
+    """Whether all prepared cases may live on the device, so that no copy ever stalls the loop."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    need = sum((2 * case.channels + 1) * int(np.prod(case.shape)) for case in cases)
+    return need < RESIDENT_SHARE * free
+
+
+def _validation_steps(started: Run) -> int:
+    """Four validations on a GPU; on a CPU, where each takes minutes, one half-way."""
+    return max(1, started.config.iterations // (4 if started.device.type == "cuda" else 2))
+
+
+def _finish(
+    started: Run, method: Method, folder: JobFolder, training: dict[str, Any], report: Reporter
+) -> Path:
+    job, selection = started.job, started.selection
+    calibration, scores = {"temperature": 1.0}, {}
+    if selection.validation:
+        calibration = calibrate(_predictor(started, method.averaged), selection.validation, report)
+        scores["new"] = score(_predictor(started, method.averaged), selection.validation, report)
+        if started.parent is not None:
+            start = _predictor(started, started.parent.network)
+            scores["start"] = score(start, selection.validation, report)
+        report.event("comparison", **scores)
+    card = _card(started, method, calibration, {**training, "metrics": scores})
+    model_store.save(job.out, card, method.averaged.state_dict())
+    folder.finish({"model": str(job.out), "metrics": scores})
+    folder.checkpoint_file.unlink(missing_ok=True)
+    report.event("model", path=str(job.out), title=card.title, metrics=scores)
+    return job.out
+
+
+def _predictor(started: Run, network: DualResolution) -> Predictor:
+    return Predictor(network, started.preparation, started.selection.table, device=started.device)
+
+
+def _card(started: Run, method: Method, calibration: dict[str, float], training: dict[str, Any]) -> ModelCard:
+    job, selection = started.job, started.selection
+    branches = tuple(
+        BranchCard(branch.name, branch.window, branch.scale, branch.weight) for branch in method.branches()
+    )
+    roles = {
+        "labelled": selection.labelled,
+        "unlabelled": selection.unlabelled,
+        "validation": selection.validation,
+    }
+    return ModelCard(
+        name=job.out.name,
+        title=job.title or job.out.name,
+        method=job.method,
+        config=to_mapping(started.config),
+        labels=selection.table,
+        channel_names=selection.channel_names,
+        preparation=started.preparation.to_json(),
+        network=started.task.to_json(),
+        branches=branches,
+        calibration=calibration,
+        intended_use="Research only; every result must be checked by an expert. Not a medical device.",
+        licence=LICENCE,
+        parent=None if started.parent is None else started.parent.card.weights_sha256,
+        training={
+            **{role: {case.name: _hash(case) for case in cases} for role, cases in roles.items()},
+            "configuration": job.config_name,
+            "seed": job.seed,
+            "deviations": list(method.deviations),
+            **training,
+        },
+        engine=__version__,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def _hash(case: Case) -> str:
+    return source_hash(case.channels[0])
+
+
+def _in_words(selection: Selection) -> str:
+    return (
+        f"Training on {len(selection.labelled)} labelled and {len(selection.unlabelled)} unlabelled cases; "
+        f"{len(selection.validation)} are kept for validation."
+    )

@@ -1,0 +1,86 @@
+"""Which cases a job trains on, and in which role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crgloco.data.cases import Case, CasesFolder, draw_split, first_labelled, open_cases, open_unlabelled
+from crgloco.errors import CasesError, ResourceError
+from crgloco.jobs import Job
+from crgloco.labels import LabelTable
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cases of a job.
+
+    Attributes:
+        labelled: Cases whose labels are learnt from.
+        unlabelled: Cases whose labels, if any, are not looked at.
+        validation: Cases that never train; they calibrate, and compare models.
+        table: The label table.
+        channel_names: Names of the image channels.
+    """
+
+    labelled: tuple[Case, ...]
+    unlabelled: tuple[Case, ...]
+    validation: tuple[Case, ...]
+    table: LabelTable
+    channel_names: tuple[str, ...]
+
+
+def select_cases(job: Job, split_file: Path) -> Selection:
+    """Sort the cases of a job into roles.
+
+    Validation cases come from the split stored in the cases folder, drawn once (beside the job where
+    the folder cannot be written). With ``job.labelled``, the first so many keep their labels, and the
+    rest serve as unlabelled.
+
+    Args:
+        job: Folders and number of labelled cases.
+        split_file: Keeps the split of a cases folder that can only be read.
+
+    Raises:
+        CasesError: No labelled case is left to train on, or the number asked for is not there.
+    """
+    folder = _with_split(open_cases(job.cases), split_file)
+    table = folder.table
+    if table is None:
+        msg = f"{folder.root} has no label table: its dataset.json must name the labels."
+        raise CasesError(msg)
+    if job.labelled is not None:
+        folder = first_labelled(folder, job.labelled)
+    if not folder.training:
+        msg = (
+            f"{folder.root} has no labelled case to train on ({len(folder.validation)} are kept for "
+            "validation). Label and export at least one case."
+        )
+        raise CasesError(msg)
+    channels = len(folder.channel_names)
+    extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
+    known = {case.name for case in folder.labelled}
+    inside = [case for case in folder.unlabelled if case.name not in known]
+    unlabelled = _renamed([*inside, *extra], known)
+    return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names)
+
+
+def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:
+    if split_file.is_file():
+        return draw_split(folder, split_file=split_file)
+    try:
+        return draw_split(folder)
+    except ResourceError:
+        return draw_split(folder, split_file=split_file)
+
+
+def _renamed(cases: list[Case], taken: set[str]) -> tuple[Case, ...]:
+    """Two folders may use one name for different scans: later ones are renamed, none is lost."""
+    result: list[Case] = []
+    for case in cases:
+        name, number = case.name, 2
+        while name in taken:
+            name, number = f"{case.name}-{number}", number + 1
+        taken = taken | {name}
+        result.append(replace(case, name=name))
+    return tuple(result)

@@ -1,0 +1,217 @@
+"""The one training loop: it knows networks, losses and time, and no method by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from crgloco.data.dataset import Samples, SampleStream
+from crgloco.errors import Cancelled, CRGLoCoError
+from crgloco.methods.base import Batch, Method
+from crgloco.networks.precision import mixed_precision
+from crgloco.progress import Reporter
+from crgloco.training.checkpoint import Checkpoint
+from crgloco.training.distributed import Team, agreed_stop, average_gradients
+
+POWER = 0.9
+# SGD as in the CR-GLoCo code; AdamW decouples its decay, which is then a thousand times larger.
+MOMENTUM = 0.9
+WEIGHT_DECAY = {"sgd": 1e-5, "adamw": 1e-2}
+CLIP_NORM = 12.0
+
+
+class TrainingDiverged(CRGLoCoError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        iterations: Updates of the whole run.
+        learning_rate: Rate at the start; falls as ``(1 - progress) ** 0.9``.
+        seed: Seed of everything random.
+        minutes: Time budget of this call. The schedule then follows the clock where that is further
+            than the updates, so that a run cut short still ends with a low rate.
+        validate_every: Updates between validations; 0 validates at the end only.
+        save_every: Seconds between checkpoints.
+        tell_every: Seconds between progress events.
+    """
+
+    iterations: int
+    learning_rate: float
+    seed: int = 0
+    minutes: float | None = None
+    validate_every: int = 0
+    save_every: float = 60.0
+    tell_every: float = 0.5
+
+
+@dataclass
+class Timings:
+    """Where the time went, in seconds, and how far the run came."""
+
+    waiting: float = 0.0
+    total: float = 0.0
+    updates: int = 0
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the loop spent waiting for data, 0..1."""
+        return self.waiting / self.total if self.total else 0.0
+
+
+@dataclass
+class Trainer:
+    """Runs the updates of one method.
+
+    Attributes:
+        method: What learns; already on its device.
+        schedule: How long and how fast.
+        stream: Where samples come from.
+        report: Who is told, and who may ask for an end.
+        checkpoint: Where the state is kept; ``None`` keeps nothing.
+        validate: Called with the update's number; its result is told as an event.
+        team: The processes that share the run.
+    """
+
+    method: Method
+    schedule: Schedule
+    stream: SampleStream
+    report: Reporter
+    checkpoint: Checkpoint | None = None
+    validate: Callable[[int], dict[str, Any]] | None = None
+    team: Team = field(default_factory=Team)
+
+    def __post_init__(self) -> None:
+        self.device = next(self.method.networks.parameters()).device
+        self.groups = self.method.parameter_groups()
+        self.optimiser = _optimiser(self.method.config.optimiser, self.groups, self.schedule.learning_rate)
+        self.timings = Timings()
+        self._clock_share = 0.0
+        self._total = torch.zeros(())
+
+    def fit(self) -> Timings:
+        """Train to the end of the schedule, from the checkpoint on if there is one.
+
+        Raises:
+            Cancelled: An end was asked for; the checkpoint is written first.
+            TrainingDiverged: The loss is no longer a number.
+        """
+        start = self.checkpoint.load(self.method, self.optimiser) if self.checkpoint is not None else 0
+        began = saved = told = time.monotonic()
+        self.method.networks.train()
+        steps = self.stream.steps(start, self.schedule.iterations)
+        try:
+            for step in range(start, self.schedule.iterations):
+                waited = time.monotonic()
+                samples = next(steps)
+                self.timings.waiting += time.monotonic() - waited
+                parts = self._update(step, samples)
+                now = time.monotonic()
+                self.timings.updates, self.timings.total = step + 1, now - began
+                if now - told > self.schedule.tell_every or step + 1 == self.schedule.iterations:
+                    told = now
+                    self._tell(step + 1, start, parts)
+                if self._wants_end(step + 1):
+                    break
+                if now - saved > self.schedule.save_every:
+                    saved = now
+                    self._save(step + 1)
+                self._validate_if_due(step + 1)
+        finally:
+            steps.close()
+        self._save(self.timings.updates or start)
+        return self.timings
+
+    def progress(self, step: int) -> float:
+        """Return how far the run is, 0..1: by updates or, if that is further, by the clock."""
+        return min(1.0, max(step / self.schedule.iterations, self._clock_share))
+
+    def _update(self, step: int, samples: Samples) -> dict[str, torch.Tensor]:
+        torch.manual_seed(hash((self.schedule.seed, step, self.team.rank)) % 2**63)
+        progress = self.progress(step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.learning_rate * (1 - progress) ** POWER
+        batch = Batch(samples.labelled, samples.unlabelled, self.device, samples.rng)
+        with mixed_precision(self.device):
+            parts = self.method.losses(batch, progress)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts["total"].backward()
+        parameters = [p for group in self.groups for p in group["params"]]
+        average_gradients(parameters, self.team)
+        for group in self.groups:
+            nn.utils.clip_grad_norm_(group["params"], group.get("clip_norm", CLIP_NORM))
+        self.optimiser.step()
+        self._total = parts["total"].detach()
+        self.method.after_step(step)
+        return parts
+
+    def _tell(self, step: int, start: int, parts: dict[str, torch.Tensor]) -> None:
+        self._assert_finite(step)
+        if not self.team.leads:
+            return
+        values = {name: float(part.detach()) for name, part in parts.items()}
+        done = max(step - start, 1)
+        left = self.timings.total / done * (self.schedule.iterations - step)
+        if self.schedule.minutes is not None:
+            left = min(left, max(0.0, self.schedule.minutes * 60 - self.timings.total))
+        self.report.event(
+            "progress",
+            stage="training",
+            done=step,
+            total=self.schedule.iterations,
+            seconds_left=round(left, 1),
+            losses=values,
+        )
+
+    def _wants_end(self, step: int) -> bool:
+        wanted = False
+        try:
+            self.report.check()
+        except Cancelled:
+            wanted = True
+        if agreed_stop(self.team, self.device, wanted=wanted):
+            self._save(step)
+            msg = (
+                f"Stopped on request after {step} updates; the checkpoint is kept and the job can be resumed."
+            )
+            raise Cancelled(msg)
+        if self.schedule.minutes is None:
+            return False
+        self._clock_share = self.timings.total / (60 * self.schedule.minutes)
+        return agreed_stop(self.team, self.device, wanted=self._clock_share >= 1)
+
+    def _assert_finite(self, step: int) -> None:
+        if not torch.isfinite(self._total):
+            msg = (
+                f"The training diverged: the loss at update {step} is not a number. The last checkpoint is "
+                "kept; start again with a lower learning rate."
+            )
+            raise TrainingDiverged(msg)
+
+    def _save(self, step: int) -> None:
+        self._assert_finite(step)
+        if self.checkpoint is not None and self.team.leads:
+            self.checkpoint.save(self.method, self.optimiser, step)
+
+    def _validate_if_due(self, step: int) -> None:
+        every = self.schedule.validate_every
+        if self.validate is None or not every or step % every or step == self.schedule.iterations:
+            return
+        if self.team.leads:
+            self.report.event("validation", step=step, **self.validate(step))
+        self.method.networks.train()
+
+
+def _optimiser(name: str, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
+    parameters = [{key: value for key, value in group.items() if key != "clip_norm"} for group in groups]
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY[name])
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=WEIGHT_DECAY[name])
