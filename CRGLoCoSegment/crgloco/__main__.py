@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     _never_stumble_over_letters()
+    _share_the_cores()
     try:
         return _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse ends so, after help or wrong usage
@@ -59,6 +60,9 @@ def _run(arguments: argparse.Namespace) -> int:
         # Whoever read our output has left (`crgloco ... | head`); Python must not complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Exception as error:
+        console.fault(error)
+        raise
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,6 +88,15 @@ def _in_our_words(error: BaseException) -> CRGLoCoError:
         return Cancelled("Cancelled.")
     msg = f"The computer's memory does not suffice ({error}). Close other programs and try again."
     return ResourceError(msg)
+
+
+def _share_the_cores() -> None:
+    """Let OpenMP's threads sleep while they wait for each other; read when torch starts.
+
+    By default they keep the cores busy meanwhile. With Slicer, a training or another program on the same
+    cores, that made a small network 2.5 to 18 times slower here (measured on 2 cores).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _never_stumble_over_letters() -> None:

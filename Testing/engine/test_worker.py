@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from crgloco.progress import parse_event
+from phantoms import write_cases_folder
+from tiny_models import save_tiny_model
 
 # A worker whose commands need no model; "noisy" writes to stdout from Python, from C and from a child.
 FAKE = """
@@ -252,3 +254,64 @@ def test_a_worker_that_nobody_listens_to_ends():
         assert os.read(reading, 1)
         os.close(reading)
         assert process.wait(10) == 0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "ellipsoids")
+
+
+@pytest.fixture
+def worker():
+    program = Program("-m", "crgloco", "worker")
+    yield program
+    program.end()
+
+
+@pytest.mark.slow
+def test_a_real_worker_estimates_predicts_twice_ranks_and_ends(worker, model, tmp_path):
+    assert worker.event("ready")["pid"] == worker.process.pid
+    cases = write_cases_folder(tmp_path / "cases", 1, 1)
+    scan = str(cases / "imagesTr" / "phantom_000_0000.nii.gz")
+    worker.ask("estimate", 1, model=str(model), input=scan)
+    estimate = worker.last(1, 120)
+    assert estimate["event"] == "result", estimate
+    assert estimate["fits"]
+    worker.ask("estimate", 2, model=str(model), shape=[9000, 9000, 9000], spacing=[0.01, 0.01, 0.01])
+    assert not worker.last(2)["fits"]
+    worker.ask("predict", 3, model=str(model), input=scan, out=str(tmp_path / "out"), device="cpu")
+    result = worker.last(3, 120)
+    assert result["cases"][0]["case"] == "phantom_000"
+    assert (tmp_path / "out" / "phantom_000_confidence.nii.gz").is_file()
+    worker.ask("predict", 4, model=str(model), channels=[scan], name="again", out=str(tmp_path / "out"))
+    assert worker.last(4, 120)["cases"][0]["case"] == "again"
+    worker.ask("predict", 5, model=str(model), input=str(tmp_path / "none.nii.gz"), out=str(tmp_path / "out"))
+    assert worker.last(5)["event"] == "error"
+    worker.ask("predict", 6, model=str(tmp_path), input=scan, out=str(tmp_path / "out"))
+    assert worker.last(6)["type"] == "ModelError"
+    worker.ask("rank", 7, model=str(model), input=str(cases), quality="fast")
+    assert len(worker.last(7, 120)["cases"]) == 2
+    worker.ask("predict", 8, model=str(model), input=scan, out=str(tmp_path / "out"), quality="best")
+    assert "quality" in worker.last(8)["text"]
+    worker.ask("unload", 9)
+    assert worker.last(9)["event"] == "result"
+    worker.process.stdin.close()
+    assert worker.process.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_a_real_prediction_is_cancelled_and_cut_short_by_the_end_of_stdin(worker, model, tmp_path):
+    cases = write_cases_folder(tmp_path / "cases", 1, 0, shape=(96, 128, 128))
+    scan = str(cases / "imagesTr" / "phantom_000_0000.nii.gz")
+    wish = {"model": str(model), "input": scan, "out": str(tmp_path / "out"), "quality": "full"}
+    worker.ask("predict", 1, **wish)
+    while worker.event("progress", number=1, timeout=120)["stage"] != "local windows":
+        pass
+    worker.ask("cancel", 1)
+    assert worker.last(1, 20)["event"] == "cancelled"
+    worker.ask("predict", 2, **wish)
+    while worker.event("progress", number=2, timeout=120)["stage"] != "local windows":
+        pass
+    worker.process.stdin.close()
+    assert worker.process.wait(10) == 0
+    assert not list((tmp_path / "out").glob("*.part"))

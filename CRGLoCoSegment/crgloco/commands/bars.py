@@ -131,8 +131,9 @@ class LogFile:
         self._path = path
 
     def event(self, kind: str, **fields: Any) -> None:
-        """Add a line for what is not progress."""
-        if text := in_words(kind, fields):
+        """Add a line for what is not progress; of a failure also where in the program it arose."""
+        ended = kind in {"stopped", "failed"}
+        if text := str(fields.get("traceback") or fields["text"]) if ended else in_words(kind, fields):
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 

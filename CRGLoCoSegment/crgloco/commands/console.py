@@ -87,6 +87,11 @@ class Console:
             EventLines().event("error", type=type(error).__name__, text=text)
         print(f"crgloco: {text}", file=sys.stderr, flush=True)
 
+    def fault(self, error: Exception) -> None:
+        """Tell a listening program of a fault of ours; a person sees the traceback."""
+        if self.events:
+            EventLines().event("error", type="Fault", text=f"{type(error).__name__}: {error}")
+
     @contextmanager
     def reporter(
         self, *, stop_file: Path | None = None, copy: Path | None = None, log: Path | None = None

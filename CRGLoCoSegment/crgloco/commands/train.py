@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from crgloco.commands.arguments import (
     whole_number,
 )
 from crgloco.commands.console import Console
-from crgloco.errors import Cancelled, ModelError, OptionError
+from crgloco.errors import Cancelled, CRGLoCoError, ModelError, OptionError
 from crgloco.options import from_mapping, parse_assignments
 
 if TYPE_CHECKING:
@@ -102,9 +103,15 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
         try:
             return fine_tune.run(job, folder, report)
         except Cancelled as error:
-            report.event("stopped", job=folder.path)
             msg = f"{error} To go on: crgloco train {shlex.quote(str(folder.job_file))}"
+            report.event("stopped", text=msg)
             raise Cancelled(msg) from error
+        except Exception as error:
+            # Whoever opens the job later, Slicer for one, learns from its files how it ended.
+            known = isinstance(error, CRGLoCoError)
+            trace = None if known else traceback.format_exc()
+            report.event("failed", type=type(error).__name__, text=str(error), traceback=trace)
+            raise
 
 
 def check_at_the_door(job: jobs.Job) -> None:

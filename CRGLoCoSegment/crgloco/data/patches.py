@@ -135,7 +135,9 @@ def axis_matrix(length: int, new_length: int, *, antialias: bool) -> torch.Tenso
         index = np.floor(centres).astype(int) + step
         weight = np.maximum(1 - np.abs(centres - index) / width, 0)
         np.add.at(matrix, (np.arange(new_length), np.clip(index, 0, length - 1)), weight)
-    return torch.from_numpy((matrix / matrix.sum(1, keepdims=True)).astype(np.float32))
+    # Kept for later calls: a matrix first wanted by inference must also serve training in the same process.
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy((matrix / matrix.sum(1, keepdims=True)).astype(np.float32))
 
 
 def sample_lattice(tensor: torch.Tensor, points: tuple[np.ndarray, np.ndarray, np.ndarray]) -> torch.Tensor:

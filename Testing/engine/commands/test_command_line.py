@@ -1,0 +1,156 @@
+"""What every command shares: exit codes, one line per error, quick start, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from crgloco import methods
+from crgloco.__main__ import main
+from crgloco.progress import parse_event
+
+PROGRAM = [sys.executable, "-X", "importtime", "-m", "crgloco"]
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["methods", "--json"], ["models", "list"], ["cases", "--help"]]
+)
+def test_lists_and_help_start_without_torch_and_monai(words, tmp_path):
+    answer = subprocess.run(
+        [*PROGRAM, *words], capture_output=True, encoding="utf-8", check=True, cwd=tmp_path
+    )
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in answer.stderr.splitlines()}
+    assert "crgloco" in imported
+    assert not {"torch", "monai", "matplotlib"} & imported
+
+
+def test_listing_cases_starts_without_torch(cases_folder):
+    answer = subprocess.run(
+        [*PROGRAM, "cases", "list", str(cases_folder)], capture_output=True, encoding="utf-8", check=True
+    )
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
+    assert answer.stdout.split()[:2] == ["phantom_000", "labelled"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["sing"], ["predict"], ["train", "--cases", "x"], ["train", "--cases", "x", "--labelled", "0"]],
+)
+def test_wrong_usage_ends_with_code_2(words, capsys):
+    assert main(words) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_ends_with_code_0(capsys):
+    assert main(["--help"]) == 0
+    assert "COMMAND" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_without_traceback(tmp_path, capsys):
+    assert main(["models", "export", str(tmp_path / "none"), str(tmp_path / "a.zip")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("crgloco: ")
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+
+
+def test_debug_shows_where_an_error_arose(tmp_path, capsys):
+    assert main(["models", "export", str(tmp_path / "none"), str(tmp_path / "a.zip"), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_with_events_an_error_is_an_event_too(tmp_path, capsys):
+    assert main(["models", "export", str(tmp_path / "none"), str(tmp_path / "a.zip"), "--events"]) == 1
+    event = parse_event(capsys.readouterr().out.strip())
+    assert event is not None
+    assert (event["event"], event["type"]) == ("error", "ModelError")
+
+
+def test_a_keyboard_interrupt_ends_with_code_130(monkeypatch, tmp_path, capsys):
+    def interrupted(folders: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crgloco.model_store.list_models", interrupted)
+    assert main(["models", "list", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "crgloco: Cancelled.\n"
+
+
+def test_a_lack_of_memory_is_told_in_words(monkeypatch, tmp_path, capsys):
+    def too_much(folders: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("crgloco.model_store.list_models", too_much)
+    assert main(["models", "list", str(tmp_path)]) == 1
+    assert "memory does not suffice" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_keeps_its_traceback_and_is_told_to_programs(monkeypatch, tmp_path, capsys):
+    def fault(folders: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr("crgloco.model_store.list_models", fault)
+    with pytest.raises(ZeroDivisionError):
+        main(["models", "list", str(tmp_path), "--events"])
+    event = parse_event(capsys.readouterr().out.strip())
+    assert event is not None
+    assert event["type"] == "Fault"
+
+
+def test_every_method_is_listed_with_all_that_a_form_needs(capsys):
+    assert main(["methods", "--json"]) == 0
+    cards = json.loads(capsys.readouterr().out)
+    assert [card["name"] for card in cards] == list(methods.available())
+    for card in cards:
+        assert card["title"]
+        assert card["reference"]
+        assert all(
+            {"name", "type", "default", "label", "help"} <= option.keys() for option in card["options"]
+        )
+
+
+def test_a_method_is_shown_with_its_options(capsys):
+    assert main(["methods", "cr_gloco"]) == 0
+    said = capsys.readouterr().out
+    assert "learning_rate" in said
+    assert "--config-name released" in said
+
+
+def test_json_can_go_to_a_file(tmp_path, capsys):
+    assert main(["methods", "--json", str(tmp_path / "methods.json")]) == 0
+    assert json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))
+    assert "cr_gloco" in capsys.readouterr().out
+
+
+def test_models_are_listed_checked_exported_and_imported(tiny_model, tmp_path, capsys):
+    assert main(["models", "list", str(tiny_model.parent), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[0]["card"]["title"] == "Two ellipsoids"
+    assert main(["models", "check", str(tiny_model)]) == 0
+    assert main(["models", "export", str(tiny_model), str(tmp_path / "model.zip")]) == 0
+    assert main(["models", "import", str(tmp_path / "model.zip"), "--into", str(tmp_path / "models")]) == 0
+    assert main(["models", "check", str(tmp_path / "models" / tiny_model.name)]) == 0
+
+
+def test_a_damaged_model_is_named_by_check_with_code_3(tiny_model, tmp_path, capsys):
+    import shutil
+
+    folder = shutil.copytree(tiny_model, tmp_path / "damaged")
+    (folder / "weights.safetensors").write_bytes(b"none")
+    assert main(["models", "check", str(folder)]) == 3
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_a_sound_cases_folder_passes_the_check(cases_folder, capsys):
+    assert main(["cases", "check", str(cases_folder), "--json"]) == 0
+    assert all(problem["severity"] == "warning" for problem in json.loads(capsys.readouterr().out))
+
+
+def test_a_case_that_cannot_be_read_is_named_by_the_check_with_code_3(cases_folder, capsys):
+    (cases_folder / "imagesTr" / "phantom_000_0000.nii.gz").write_bytes(b"no scan")
+    assert main(["cases", "check", str(cases_folder), "--json"]) == 3
+    problems = json.loads(capsys.readouterr().out)
+    assert "phantom_000" in {problem["case"] for problem in problems if problem["severity"] == "error"}

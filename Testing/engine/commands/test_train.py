@@ -1,0 +1,126 @@
+"""Train from the command line: refusals at the door, a real tiny job, stop and resume."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from crgloco import jobs
+from crgloco.__main__ import main
+from crgloco.errors import Cancelled
+
+TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
+
+
+def words_of(cases, out, *more):
+    return ["train", "--cases", str(cases), "--out", str(out), "--iterations", "2", *TINY, *more]
+
+
+def test_a_model_that_exists_already_is_refused_before_torch_is_needed(
+    cases_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(__import__("sys").modules, "crgloco.training.fine_tune", None)
+    (tmp_path / "model").mkdir()
+    assert main(words_of(cases_folder, tmp_path / "model")) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert not (tmp_path / "model.job").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "colour=red"], "Unknown option 'colour'"),
+        (["--set", "width"], "Expected key=value"),
+        (["--method", "magic"], "no method 'magic'"),
+        (["--config-name", "magic"], "no configuration 'magic'"),
+        (["--start", "nowhere"], "holds no model.json"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_door(cases_folder, tmp_path, capsys, words, said):
+    assert main(words_of(cases_folder, tmp_path / "model", *words)) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "model.job").exists()
+
+
+def test_a_job_file_and_flags_together_are_wrong_usage(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "job.json"), "--iterations", "3"]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
+def test_flags_become_the_job_beside_the_model(cases_folder, tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def run(job, folder, report):
+        seen.append((job, folder))
+        report.event("message", text="Learning.")
+        return job.out
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    words = words_of(cases_folder, tmp_path / "model", "--labelled", "1", "--seed", "3", "--minutes", "2")
+    assert main(words) == 0
+    assert main(words) == 0  # the same words again: the same job, which resumes
+    job, folder = seen[0]
+    assert seen[0] == seen[1]
+    assert folder.path == tmp_path / "model.job"
+    assert (job.labelled, job.seed, job.minutes, job.iterations, job.config["width"]) == (1, 3, 2.0, 2, 4)
+    assert jobs.read_job(folder.path) == job
+    assert folder.events()[0][0] == {"event": "message", "text": "Learning."}
+    assert "Learning." in folder.log_file.read_text(encoding="utf-8")
+    assert main(["train", str(folder.job_file)]) == 0
+    assert seen[2] == seen[0]
+
+
+def test_other_flags_do_not_take_over_an_unfinished_job(cases_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("crgloco.training.fine_tune.run", lambda job, _folder, _report: job.out)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 0
+    assert main(words_of(cases_folder, tmp_path / "model", "--seed", "5")) == 1
+    assert "holds another job already" in capsys.readouterr().err
+
+
+def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path, monkeypatch, capsys):
+    def run(job, folder, report):
+        folder.request_stop()
+        report.check()
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 130
+    assert f"crgloco train {tmp_path / 'model.job' / 'job.json'}" in capsys.readouterr().err
+    assert jobs.JobFolder(tmp_path / "model.job").events()[0][-1]["event"] == "stopped"
+
+
+def test_ctrl_c_asks_for_a_clean_end(cases_folder, tmp_path, monkeypatch, capsys):
+    import os
+    import signal
+
+    def run(job, folder, report):
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Cancelled):
+            report.check()
+        raise Cancelled("Stopped.")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 130
+    assert "Ctrl-C again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_failure_is_kept_in_the_job_for_whoever_looks_later(cases_folder, tmp_path, monkeypatch):
+    def run(job, folder, report):
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    with pytest.raises(ZeroDivisionError):
+        main(words_of(cases_folder, tmp_path / "model"))
+    folder = jobs.JobFolder(tmp_path / "model.job")
+    assert folder.events()[0][-1]["event"] == "failed"
+    assert "Traceback" in folder.log_file.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_tiny_training_ends_with_a_model_that_predicts(cases_folder, tmp_path, capsys):
+    assert main(words_of(cases_folder, tmp_path / "model", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == str(tmp_path / "model")
+    words = ["--model", str(tmp_path / "model"), "--input", str(cases_folder), "--out", str(tmp_path / "out")]
+    assert main(["predict", *words, "--quality", "fast"]) == 0
