@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from crgloco.errors import ResourceError
+from crgloco.inference.convolutions import FastConvolutions
 from crgloco.inference.model import SegmentationModel
 from crgloco.progress import Reporter
 
@@ -78,7 +79,7 @@ class Execution:
     def _try(self, run: Callable[[], T]) -> list[T] | None:
         """Return the result in a list; after a step down ``None``, and the failed tensors are gone."""
         try:
-            with torch.inference_mode(), self._precision():
+            with torch.inference_mode(), self._precision(), FastConvolutions():
                 return [run()]
         except torch.OutOfMemoryError as error:
             reason = str(error)
