@@ -1,0 +1,197 @@
+"""Cross-entropy and Dice against loops over voxels, against MONAI, and where nothing is known."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from monai.losses import DiceLoss
+
+from crgloco.data.patches import IGNORE
+from crgloco.losses.segmentation import (
+    batch_cross_entropy,
+    dice_loss,
+    masked_cross_entropy,
+    segmentation_loss,
+)
+
+CLASSES = 3
+SIZES = [(6, 8, 8), (10, 12, 12)]
+
+
+def draw(size=(3, 4, 5), batch=2, *, ignored=0.3, classes=CLASSES):
+    logits = 2 * torch.randn(batch, classes, *size)
+    target = torch.randint(0, classes, (batch, *size), dtype=torch.uint8)
+    target[torch.rand(batch, *size) < ignored] = IGNORE
+    return logits, target
+
+
+def naive_probabilities(logits: torch.Tensor, sample: int, voxel: tuple[int, ...]) -> list[float]:
+    values = [float(logits[(sample, c, *voxel)]) for c in range(logits.shape[1])]
+    total = sum(math.exp(value) for value in values)
+    return [math.exp(value) / total for value in values]
+
+
+def kept_voxels(target: torch.Tensor, sample: int):
+    for voxel in itertools.product(*(range(n) for n in target.shape[1:])):
+        if int(target[(sample, *voxel)]) != IGNORE:
+            yield voxel, int(target[(sample, *voxel)])
+
+
+def naive_entropies(logits, target):
+    """Per sample: the cross-entropy of each kept voxel."""
+    return [
+        [-math.log(naive_probabilities(logits, b, voxel)[y]) for voxel, y in kept_voxels(target, b)]
+        for b in range(len(logits))
+    ]
+
+
+def naive_dice(logits, target, *, over_batch=False, present_only=False) -> float:
+    """``1 - (2 sum p y + e) / (sum p^2 + sum y^2 + e)`` by loops over samples, voxels and classes."""
+    classes = logits.shape[1]
+    groups = [range(len(logits))] if over_batch else [[b] for b in range(len(logits))]
+    group_losses = []
+    for group in groups:
+        shared, squares, voxels = ([0.0] * classes for _ in range(3))
+        for b in group:
+            for voxel, y in kept_voxels(target, b):
+                p = naive_probabilities(logits, b, voxel)
+                shared[y] += p[y]
+                voxels[y] += 1
+                for c in range(classes):
+                    squares[c] += p[c] ** 2
+        losses = [
+            1 - (2 * a + 1e-5) / (s + v + 1e-5) for a, s, v in zip(shared, squares, voxels, strict=True)
+        ]
+        if present_only:
+            losses = [loss for loss, v in zip(losses, voxels, strict=True) if v] or [0.0]
+        group_losses.append(sum(losses) / len(losses))
+    return sum(group_losses) / len(group_losses)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_cross_entropy_equals_a_loop_over_kept_voxels(size):
+    logits, target = draw(size)
+    rows = naive_entropies(logits, target)
+    per_sample = sum(sum(row) / len(row) for row in rows) / len(rows)
+    over_all = sum(sum(row) / math.prod(size) for row in rows) / len(rows)
+    over_batch = sum(map(sum, rows)) / sum(map(len, rows))
+    assert float(masked_cross_entropy(logits, target)) == pytest.approx(per_sample, rel=1e-5)
+    assert float(masked_cross_entropy(logits, target, over_all=True)) == pytest.approx(over_all, rel=1e-5)
+    assert float(batch_cross_entropy(logits, target)) == pytest.approx(over_batch, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("over_batch", [False, True])
+@pytest.mark.parametrize("present_only", [False, True])
+def test_dice_equals_a_loop_over_kept_voxels(size, over_batch, present_only):
+    logits, target = draw(size)
+    target[0][target[0] == 1] = 2  # one class is absent from one sample
+    found = dice_loss(logits, target, over_batch=over_batch, present_only=present_only)
+    expected = naive_dice(logits, target, over_batch=over_batch, present_only=present_only)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_over_the_batch_equals_monai_with_squares():
+    logits, target = draw(ignored=0.0)
+    monai = DiceLoss(
+        softmax=True, to_onehot_y=True, squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5
+    )
+    expected = monai(logits, target[:, None].long())
+    torch.testing.assert_close(dice_loss(logits, target, over_batch=True), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dice_per_sample_equals_monai_with_squares():
+    logits, target = draw(ignored=0.0, batch=3)
+    monai = DiceLoss(softmax=True, to_onehot_y=True, squared_pred=True, smooth_nr=1e-5, smooth_dr=1e-5)
+    expected = monai(logits, target[:, None].long())
+    torch.testing.assert_close(dice_loss(logits, target), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_supervised_loss_is_half_of_both_parts():
+    logits, target = draw()
+    for over_batch in (False, True):
+        expected = 0.5 * (
+            masked_cross_entropy(logits, target) + dice_loss(logits, target, over_batch=over_batch)
+        )
+        assert torch.equal(segmentation_loss(logits, target, over_batch=over_batch), expected)
+
+
+LOSSES = {
+    "masked": masked_cross_entropy,
+    "over all": lambda z, y: masked_cross_entropy(z, y, over_all=True),
+    "batch": batch_cross_entropy,
+    "dice": dice_loss,
+    "dice over batch": lambda z, y: dice_loss(z, y, over_batch=True),
+    "dice of present classes": lambda z, y: dice_loss(z, y, present_only=True),
+    "supervised": segmentation_loss,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nothing_kept_gives_zero_and_gradients_of_zero(name):
+    logits = torch.randn(2, CLASSES, 2, 3, 4, requires_grad=True)
+    target = torch.full((2, 2, 3, 4), IGNORE, dtype=torch.uint8)
+    loss = LOSSES[name](logits, target)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_ignored_voxels_carry_no_gradient_and_do_not_count(name):
+    logits, target = draw()
+    logits.requires_grad_()
+    LOSSES[name](logits, target).backward()
+    ignored = (target == IGNORE)[:, None].expand_as(logits)
+    assert not logits.grad[ignored].any()
+    assert logits.grad[~ignored].abs().min() > 0
+    changed = logits.detach().clone()
+    changed[ignored] = 100 * torch.randn(int(ignored.sum()))
+    torch.testing.assert_close(LOSSES[name](changed, target), LOSSES[name](logits.detach(), target))
+
+
+def test_one_kept_voxel_counts_as_the_plain_mean_of_one():
+    logits, _ = draw()
+    target = torch.full((2, 3, 4, 5), IGNORE, dtype=torch.uint8)
+    target[1, 2, 0, 3] = 1
+    expected = torch.nn.functional.cross_entropy(logits[1, :, 2, 0, 3][None], torch.tensor([1]))
+    torch.testing.assert_close(batch_cross_entropy(logits, target), expected)
+    torch.testing.assert_close(masked_cross_entropy(logits, target), expected / 2)  # mean of two samples
+    torch.testing.assert_close(masked_cross_entropy(logits, target, over_all=True), expected / 60 / 2)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_compute_in_float32_whatever_they_are_given(name):
+    logits, target = draw()
+    exact = LOSSES[name](logits.bfloat16().float(), target)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = LOSSES[name](logits.bfloat16(), target)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_stay_finite_for_huge_logits(name):
+    logits, target = draw()
+    huge = (logits * 1e4).requires_grad_()
+    loss = LOSSES[name](huge, target)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(huge.grad).all()
+
+
+def test_a_perfect_answer_costs_nothing_and_a_wrong_one_everything():
+    _, target = draw(ignored=0.0)
+    one_hot = torch.nn.functional.one_hot(target.long(), CLASSES).movedim(-1, 1).float()
+    assert float(segmentation_loss(100 * one_hot, target)) == pytest.approx(0.0, abs=1e-5)
+    assert float(dice_loss(100 * one_hot.roll(1, 1), target)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_class_without_any_voxel_costs_dice_only_where_it_is_predicted():
+    logits, target = draw(ignored=0.0, batch=1)
+    target[target == 2] = 1
+    with_absent, present = dice_loss(logits, target), dice_loss(logits, target, present_only=True)
+    assert float(with_absent) > float(present)
+    logits[:, 2] = -100
+    assert float(dice_loss(logits, target)) < float(with_absent)

@@ -1,0 +1,452 @@
+"""CR-GLoCo against its specification: naive twins, detachment, schedule, teachers, context."""
+
+import itertools
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from crgloco.data.boxes import Box, draw_released_pair, overlap
+from crgloco.data.patches import IGNORE
+from crgloco.losses.pseudo_labels import fuse_by_entropy, sigmoid_ramp
+from crgloco.losses.segmentation import segmentation_loss
+from crgloco.methods import cr_gloco
+from crgloco.methods.cr_gloco import CRGLoCo, released_weight
+from tiny_training import differing, make_batch, make_method, with_published_bodies
+
+LARGE, SMALL = (10, 12, 12), (6, 8, 8)
+
+
+@pytest.fixture
+def attached(monkeypatch):
+    """Losses hand out their parts with gradients, and the weight of the unlabelled ones."""
+    monkeypatch.setattr(cr_gloco, "_with_total", lambda parts, weight: {**parts, "weight": weight})
+
+
+def confident(method):
+    """Sharpen both heads, so that many voxels pass the filters; the average follows."""
+    with torch.no_grad():
+        for head in (method.networks.local_head, method.networks.global_head):
+            head.classify.weight *= 40
+    method.after_step(0)
+    return method
+
+
+def touched(module: torch.nn.Module) -> bool:
+    return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
+
+
+# ---------------------------------------------------------------------------------------- released
+
+
+def naive_cross(
+    student: torch.Tensor, student_box: Box, teacher: torch.Tensor, teacher_box: Box
+) -> tuple[float, int]:
+    """Voxel by voxel in volume coordinates: CE of the student at the teacher's confident labels, its mean."""
+    total, kept = 0.0, 0
+    for place in itertools.product(
+        *(range(a, b) for a, b in zip(student_box.start, student_box.stop, strict=True))
+    ):
+        if any(p < a or p >= b for p, a, b in zip(place, teacher_box.start, teacher_box.stop, strict=True)):
+            continue
+        own = [float(v) for v in student[(slice(None), *np.subtract(place, student_box.start))]]
+        other = [math.exp(float(v)) for v in teacher[(slice(None), *np.subtract(place, teacher_box.start))]]
+        p = [value / sum(other) for value in other]
+        label = int(np.argmax(p))
+        if p[label] > (0.99 if label == 0 else 0.95):
+            total += math.log(sum(math.exp(v) for v in own)) - own[label]
+            kept += 1
+    return total / max(kept, 1), kept
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_released_cross_supervision_equals_a_loop_over_the_voxels_of_the_overlap(seed):
+    torch.manual_seed(seed)
+    large, small = draw_released_pair((14, 20, 18), LARGE, SMALL, np.random.default_rng(seed))
+    local, low = 4 * torch.randn(3, *SMALL), 8 * torch.randn(3, *SMALL)
+    view = SimpleNamespace(large=large, small=small)
+    found = CRGLoCo._released_cross(SimpleNamespace(large=LARGE), local, low, view)
+    native = functional.interpolate(low[None], size=LARGE, mode="trilinear", align_corners=False)[0]
+    to_local, kept_for_local = naive_cross(local, small, native, large)
+    to_global, kept_for_global = naive_cross(native, large, local, small)
+    assert min(kept_for_local, kept_for_global) > 10
+    assert float(found[0]) == pytest.approx(to_local, rel=1e-4)
+    assert float(found[1]) == pytest.approx(to_global, rel=1e-4)
+
+
+def test_released_labels_of_the_other_network_carry_no_gradient_to_it():
+    large, small = draw_released_pair((14, 20, 18), LARGE, SMALL, np.random.default_rng(0))
+    view = SimpleNamespace(large=large, small=small)
+    for direction in (0, 1):
+        local, low = ((8 * torch.randn(3, *SMALL)).requires_grad_() for _ in range(2))
+        losses = CRGLoCo._released_cross(SimpleNamespace(large=LARGE), local, low, view)
+        losses[direction].backward()
+        own, other = (local, low) if direction == 0 else (low, local)
+        assert own.grad.any()
+        assert other.grad is None
+
+
+def test_released_losses_of_one_network_leave_the_other_untouched(attached):
+    for own, parts in (
+        ("local", ("supervised_local", "cross_local")),
+        ("global", ("supervised_global", "cross_global")),
+    ):
+        method = confident(make_method("cr_gloco", "released"))
+        losses = method.losses(make_batch(method, 1, 2), 1.0)
+        (losses[parts[0]] + losses[parts[1]]).backward()
+        assert float(losses[parts[1]].detach()) > 0
+        assert touched(getattr(method.networks, f"{own}_body"))
+        assert not touched(getattr(method.networks, f"{'global' if own == 'local' else 'local'}_body"))
+
+
+def test_where_no_voxel_is_confident_the_released_cross_loss_is_zero_with_zero_gradients(attached):
+    method = make_method("cr_gloco", "released")
+    with torch.no_grad():
+        for head in (method.networks.local_head, method.networks.global_head):
+            head.classify.weight.zero_()
+            head.classify.bias.zero_()
+    losses = method.losses(make_batch(method), 1.0)
+    cross = losses["cross_local"] + losses["cross_global"]
+    assert float(cross.detach()) == 0.0
+    cross.backward()
+    gradients = [p.grad for p in method.networks.parameters() if p.grad is not None]
+    assert all(torch.isfinite(gradient).all() and not gradient.any() for gradient in gradients)
+
+
+def test_windows_that_do_not_overlap_give_zero_and_not_nan(attached):
+    method = confident(make_method("cr_gloco", "released"))
+    batch = make_batch(method, 1, 1)
+    away = replace(batch.unlabelled[0], small=Box((500, 500, 500), batch.unlabelled[0].small.size))
+    losses = method.losses(replace(batch, unlabelled=[away]), 1.0)
+    assert float(losses["cross_local"].detach()) == float(losses["cross_global"].detach()) == 0.0
+
+
+def test_released_cross_losses_of_several_unlabelled_scans_are_their_mean(attached):
+    method = confident(make_method("cr_gloco", "released"))
+    batch = make_batch(method, 1, 3)
+    together = method.losses(batch, 1.0)
+    for name in ("cross_local", "cross_global"):
+        alone = [method.losses(replace(batch, unlabelled=[view]), 1.0)[name] for view in batch.unlabelled]
+        torch.testing.assert_close(together[name], torch.stack(alone).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_released_supervision_uses_the_unresized_label_of_the_large_window(attached):
+    method = make_method("cr_gloco", "released")
+    batch = make_batch(method, 2, 1)
+    found = method.losses(batch, 0.0)
+    views = [view.to(batch.device) for view in (*batch.labelled, *batch.unlabelled)]
+    small, large = cr_gloco.released_inputs(views, method.networks.local.tensor_size)
+    low, _ = method.networks.low_resolution(large)
+    native = functional.interpolate(low, size=method.large, mode="trilinear", align_corners=False)
+    target = torch.stack([view.large_label for view in views[:2]])
+    assert target.shape[1:] == method.large
+    expected = segmentation_loss(native[:2], target, over_batch=True)
+    torch.testing.assert_close(found["supervised_global"], expected, rtol=1e-4, atol=1e-5)
+    local = segmentation_loss(
+        method.networks.full_resolution(small)[:2],
+        torch.stack([v.small_label for v in views[:2]]),
+        over_batch=True,
+    )
+    torch.testing.assert_close(found["supervised_local"], local, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("update", "weight"),
+    [(0, 0.0), (3_999, 0.0), (4_000, 0.0023), (8_000, 0.0067), (10_000, 0.0106), (15_000, 0.0287),
+     (17_600, 0.0423), (20_000, 0.0571), (30_000, 0.1000)],
+)  # fmt: skip
+def test_the_released_weight_follows_the_table_of_the_specification(update, weight):
+    found = released_weight(update / 20_000)
+    assert found == pytest.approx(weight, abs=5e-5)
+    if update >= 4_000:
+        exact = 0.1 * math.exp(-5 * (1 - min(update // 150, 200) / 200) ** 2)
+        assert found == pytest.approx(exact, rel=1e-12)
+
+
+def test_the_released_weight_is_exact_at_every_step_of_its_ramp():
+    for update in range(4_000, 20_001, 50):
+        exact = 0.1 * math.exp(-5 * (1 - min(update // 150, 200) / 200) ** 2)
+        assert released_weight(update / 20_000) == pytest.approx(exact, rel=1e-12), update
+
+
+def test_one_optimiser_with_two_groups_equals_two_optimisers(attached):
+    """Three float32 updates, clipped group by group, with the unlabelled loss switched on."""
+    options = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-5}
+    joint, apart = (confident(make_method("cr_gloco", "released", seed=3)) for _ in range(2))
+    groups = [group["params"] for group in joint.parameter_groups()]
+    one = torch.optim.SGD([{"params": group} for group in groups], **options)
+    pairs = [
+        [p for n, p in apart.networks.named_parameters() if n.startswith(key)] for key in ("local", "global")
+    ]
+    two = [torch.optim.SGD(pair, **options) for pair in pairs]
+    for step in range(3):
+        losses = joint.losses(make_batch(joint, 1, 2, seed=step), 1.0)
+        one.zero_grad()
+        supervised = losses["supervised_local"] + losses["supervised_global"]
+        (supervised + losses["weight"] * (losses["cross_local"] + losses["cross_global"])).backward()
+        for group in groups:
+            torch.nn.utils.clip_grad_norm_(group, 12.0)
+        one.step()
+        for optimiser in two:
+            optimiser.zero_grad()
+        losses = apart.losses(make_batch(apart, 1, 2, seed=step), 1.0)
+        for key in ("local", "global"):
+            (losses[f"supervised_{key}"] + losses["weight"] * losses[f"cross_{key}"]).backward()
+        for pair, optimiser in zip(pairs, two, strict=True):
+            torch.nn.utils.clip_grad_norm_(pair, 12.0)
+            optimiser.step()
+    assert float(losses["cross_local"].detach()) > 0
+    for first, second in zip(joint.networks.parameters(), apart.networks.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
+
+
+def test_released_keeps_the_two_networks_apart_and_deploys_the_local_one():
+    method = make_method("cr_gloco", "released")
+    glob, local = method.branches()
+    assert (glob.weight, local.weight) == (0.0, 1.0)
+    assert not glob.antialias
+    assert method.networks.context_stride is None
+    names = [{id(p) for p in group["params"]} for group in method.parameter_groups()]
+    assert not names[0] & names[1]
+    assert [group["clip_norm"] for group in method.parameter_groups()] == [12.0, 12.0]
+    assert (method.config.optimiser, method.config.learning_rate) == ("sgd", 0.01)
+
+
+def test_released_trains_with_the_published_network_and_its_dropout():
+    method = with_published_bodies(
+        make_method("cr_gloco", "released", local_window="16,16,32", global_window="16,24,32")
+    )
+    method.networks.train()
+    losses = method.losses(make_batch(method, 1, 1), 1.0)
+    losses["total"].backward()
+    assert touched(method.networks.local_body)
+    assert touched(method.networks.global_body)
+    assert not method.averaged.training
+
+
+def test_both_recipes_say_in_words_what_they_change():
+    released, default = (make_method("cr_gloco", recipe).deviations for recipe in ("released", "default"))
+    assert any("bf16" in sentence for sentence in released)
+    assert any("linear instead of cubic" in sentence for sentence in released)
+    assert any("not the paper's" in sentence for sentence in default)
+
+
+# ----------------------------------------------------------------------------------------- default
+
+
+def teachers_labels(method, seed=0):
+    views = make_batch(method, 0, 3, seed).unlabelled
+    crops = [view.cut() for view in views]
+    return views, crops, *method._label_by_teachers(crops, views)
+
+
+def test_teachers_label_the_overlap_alike_in_both_windows_and_nothing_else():
+    method = confident(make_method())
+    views, _, labelled, kept = teachers_labels(method)
+    shares = []
+    for view, crop in zip(views, labelled, strict=True):
+        shared = overlap(view.large, view.small)
+        in_small = shared.moved_to_frame_of(view.small).slices()
+        in_large = shared.moved_to_frame_of(view.large).slices()
+        assert torch.equal(crop.small_label[in_small], crop.large_label[in_large])
+        known = crop.small_label[in_small] != IGNORE
+        shares.append(known.float().mean())
+        assert (
+            int((crop.small_label != IGNORE).sum())
+            == int((crop.large_label != IGNORE).sum())
+            == int(known.sum())
+        )
+    assert 0 < float(kept) == pytest.approx(float(torch.stack(shares).mean()))
+
+
+def test_the_labels_of_the_teachers_are_the_filtered_fusion_of_both_answers():
+    method = confident(make_method())
+    views, crops, labelled, _ = teachers_labels(method)
+    twin = confident(make_method())
+    small, large = cr_gloco.weak_inputs(crops, twin.averaged.local.tensor_size)
+    with torch.no_grad():
+        local = twin.averaged.full_resolution(small).softmax(1)
+        low = twin.averaged.low_resolution(large)[0]
+        native = functional.interpolate(low, size=twin.large, mode="trilinear", align_corners=False).softmax(
+            1
+        )
+    agreed = total = 0
+    for index, (view, crop) in enumerate(zip(views, labelled, strict=True)):
+        shared = overlap(view.large, view.small)
+        in_small = shared.moved_to_frame_of(view.small).slices()
+        in_large = shared.moved_to_frame_of(view.large).slices()
+        fused = fuse_by_entropy(
+            local[index : index + 1][(..., *in_small)], native[index : index + 1][(..., *in_large)]
+        )
+        twin.threshold.update(*fused.max(1))
+        agreed += int((twin.threshold.filter(fused)[0] == crop.small_label[in_small]).sum())
+        total += crop.small_label[in_small].numel()
+    assert agreed / total > 0.999  # the rest lie on a threshold by rounding
+    torch.testing.assert_close(method.threshold.mean, twin.threshold.mean, rtol=1e-4, atol=1e-5)
+
+
+def test_the_local_teacher_answers_without_context():
+    plain, gated = confident(make_method()), confident(make_method())
+    torch.nn.init.constant_(gated.averaged.context_gate.gate, 3.0)
+    first, second = teachers_labels(plain)[2], teachers_labels(gated)[2]
+    assert all(torch.equal(a.small_label, b.small_label) for a, b in zip(first, second, strict=True))
+
+
+def test_the_teachers_are_the_averages_in_evaluation_mode_and_do_not_learn():
+    method = confident(make_method())
+    changed = confident(make_method())
+    with torch.no_grad():
+        for parameter in changed.networks.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    first, second = teachers_labels(method)[2], teachers_labels(changed)[2]
+    assert all(torch.equal(a.large_label, b.large_label) for a, b in zip(first, second, strict=True))
+    changed.networks.train()
+    assert not changed.averaged.training
+    changed.losses(make_batch(changed), 1.0)["total"].backward()
+    assert all(p.grad is None for p in changed.averaged.parameters())
+
+
+def test_the_loss_on_the_overlap_equals_a_loop_over_kept_voxels():
+    logits = 2 * torch.randn(2, 3, *SMALL)
+    target = torch.randint(0, 2, (2, *SMALL), dtype=torch.uint8)  # class 2 is absent
+    target[torch.rand(2, *SMALL) < 0.6] = IGNORE
+    target[1] = IGNORE
+    voxels = 200
+    total = 0.0
+    for b in range(2):
+        entropy, shared, squares, counts = 0.0, [0.0] * 3, [0.0] * 3, [0] * 3
+        for voxel in itertools.product(*(range(n) for n in SMALL)):
+            y = int(target[(b, *voxel)])
+            if y == IGNORE:
+                continue
+            values = [math.exp(float(v)) for v in logits[(b, slice(None), *voxel)]]
+            p = [value / sum(values) for value in values]
+            entropy -= math.log(p[y])
+            counts[y] += 1
+            shared[y] += p[y]
+            squares = [s + value**2 for s, value in zip(squares, p, strict=True)]
+        dice = [
+            1 - (2 * a + 1e-5) / (s + n + 1e-5) for a, s, n in zip(shared, squares, counts, strict=True) if n
+        ] or [0.0]
+        total += 0.5 * (entropy / voxels + sum(dice) / len(dice))
+    found = cr_gloco._overlap_loss(logits, target, voxels)
+    assert float(found) == pytest.approx(total / 2, rel=1e-4)
+
+
+def test_the_loss_on_the_overlap_is_zero_where_nothing_is_kept():
+    logits = torch.randn(2, 3, *SMALL, requires_grad=True)
+    loss = cr_gloco._overlap_loss(logits, torch.full((2, *SMALL), IGNORE, dtype=torch.uint8), 100)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.2, 0.35, 1.0])
+def test_the_total_is_supervised_plus_ramped_weight_times_cross(progress):
+    method = confident(make_method(unlabelled_weight=0.7, mixing=0.0))
+    parts = {name: float(part.detach()) for name, part in method.losses(make_batch(method), progress).items()}
+    assert parts["cross_local"] > 0
+    assert parts["cross_global"] > 0
+    weight = 0.7 * sigmoid_ramp(progress, 0.35)
+    cross = parts["cross_local"] + parts["cross_global"]
+    expected = parts["supervised_local"] + parts["supervised_global"] + weight * cross
+    assert parts["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_a_confident_teacher_only_labels_teach():
+    method = make_method(mixing=0.0)
+    with torch.no_grad():
+        for head in (method.averaged.local_head, method.averaged.global_head):
+            head.classify.weight.zero_()
+            head.classify.bias.zero_()
+    parts = {name: float(part.detach()) for name, part in method.losses(make_batch(method), 1.0).items()}
+    assert parts["kept"] == parts["cross_local"] == parts["cross_global"] == 0.0
+    assert parts["total"] == pytest.approx(parts["supervised_local"] + parts["supervised_global"])
+
+
+@pytest.mark.parametrize(("dropout", "reached"), [(1.0, False), (0.0, True)])
+def test_the_local_loss_reaches_the_global_network_through_kept_context_only(attached, dropout, reached):
+    method = make_method(context_dropout=dropout)
+    torch.nn.init.constant_(method.networks.context_gate.gate, 0.5)
+    losses = method.losses(make_batch(method, 2, 0), 0.0)
+    losses["supervised_local"].backward()
+    assert touched(method.networks.global_body) == reached
+
+
+def test_a_dropped_context_makes_the_local_loss_bitwise_independent_of_the_global_network():
+    found = []
+    for seed in (0, 1):
+        method = make_method(context_dropout=1.0)
+        torch.nn.init.constant_(method.networks.context_gate.gate, 0.5)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in method.networks.global_body.parameters():
+                parameter.add_(torch.randn(parameter.shape))
+        found.append(method.losses(make_batch(method, 2, 0), 0.0))
+    assert torch.equal(found[0]["supervised_local"], found[1]["supervised_local"])
+    assert not torch.equal(found[0]["supervised_global"], found[1]["supervised_global"])
+
+
+def test_context_is_dropped_for_the_asked_share_of_samples_each_on_its_own():
+    method = make_method(context_dropout=0.4)
+    features = torch.ones(200, 4, 6, 8, 8)
+    rngs = [np.random.default_rng(seed) for seed in range(200)]
+    context = method._context(features, (2, 4, 0), rngs)
+    assert context.shape == (200, 5, 6, 8, 8)
+    given = context.flatten(1).any(1).float().mean()
+    assert float(given) == pytest.approx(0.6, abs=0.1)
+
+
+def test_the_gate_of_a_new_method_is_closed():
+    method = make_method()
+    assert float(method.networks.context_gate.gate.detach()) == 0.0
+    assert not any("context" in name for name in make_method(context=False).state_dict())
+
+
+def test_the_default_recipe_fuses_both_branches_with_equal_weight():
+    assert [branch.weight for branch in make_method().branches()] == [1.0, 1.0]
+
+
+def test_true_labels_and_labels_of_teachers_never_share_a_voxel_of_the_loss(monkeypatch):
+    """Every voxel of a mixed target counts either as true or as made by a teacher, in both windows."""
+    method = confident(make_method(mixing=1.0))
+    seen = []
+    whole_loss, overlap_loss = cr_gloco.segmentation_loss, cr_gloco._overlap_loss
+    monkeypatch.setattr(
+        cr_gloco, "segmentation_loss", lambda z, y: (seen.append(("true", y)), whole_loss(z, y))[1]
+    )
+    monkeypatch.setattr(
+        cr_gloco, "_overlap_loss", lambda z, y, n: (seen.append(("made", y)), overlap_loss(z, y, n))[1]
+    )
+    for seed in range(4):
+        method.losses(make_batch(method, 2, 2, seed), 1.0)
+    true, made = ([y for kind, y in seen if kind == wanted] for wanted in ("true", "made"))
+    for first, second in zip(true, made, strict=True):
+        assert not ((first != IGNORE) & (second != IGNORE)).any()
+    assert any(
+        (target[2:] != IGNORE).any() for target in true
+    )  # true labels were pasted into unlabelled scans
+    assert any((target[:2] != IGNORE).any() for target in made)  # and the reverse
+
+
+def test_mixing_is_off_where_its_share_is_zero(monkeypatch):
+    mixes = []
+    original = cr_gloco.mix_crops
+    monkeypatch.setattr(cr_gloco, "mix_crops", lambda *a: (mixes.append(a[-1]), original(*a))[1])
+    for share in (0.0, 1.0):
+        method = make_method(mixing=share)
+        method.losses(make_batch(method), 0.5)
+    assert [len(found) for found in mixes] == [0, 4]
+
+
+def test_losses_are_the_same_for_the_same_batch_and_leave_the_networks_alone():
+    method, twin = make_method(), make_method()
+    before = {name: value.clone() for name, value in method.networks.state_dict().items()}
+    first = method.losses(make_batch(method), 0.6)
+    assert differing(before, dict(method.networks.state_dict())) == []
+    second = twin.losses(make_batch(twin), 0.6)
+    assert all(torch.equal(first[name], second[name]) for name in first)

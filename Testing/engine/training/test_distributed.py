@@ -1,0 +1,115 @@
+"""Two processes (gloo, CPU) that share a run against one process with the same whole batch."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from crgloco.training.distributed import Team, agreed_stop, average_gradients, join_team, leave_team
+from tiny_training import differing, weights_of
+
+MEMBER = Path(__file__).with_name("team_member.py")
+# Gradients are summed in another order: float32 rounding, carried through three updates.
+TOLERANCE = 2e-5
+
+
+def member_module():
+    spec = importlib.util.spec_from_file_location("team_member", MEMBER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def team_results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("team")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(MEMBER.parents[1]), os.environ.get("PYTHONPATH", "")])
+    members = [
+        subprocess.Popen(
+            [sys.executable, str(MEMBER), str(folder)],
+            env={**os.environ, **here, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [member.communicate(timeout=200)[0] for member in members]
+    finally:
+        for member in members:
+            member.kill()
+    assert [member.returncode for member in members] == [0, 0], "\n".join(outputs)
+    return folder
+
+
+def weights(folder: Path, name: str, rank: int) -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"{name}-{rank}.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", ["supervised", "released", "default"])
+def test_all_processes_hold_the_same_weights_bitwise(team_results, name):
+    first, second = (weights(team_results, name, rank) for rank in range(2))
+    assert differing(first, second) == []
+
+
+@pytest.mark.parametrize("name", ["supervised", "released"])
+def test_two_processes_learn_what_one_process_with_the_whole_batch_learns(team_results, name, monkeypatch):
+    member = member_module()
+    monkeypatch.setattr(member.training, "mixed_precision", None)  # restored after the test
+    member.in_float32()
+    method = getattr(member, name)()
+    start = weights_of(method)
+    member.train(method, Team())
+    alone, together = weights_of(method), weights(team_results, name, 0)
+    moved = max(float((alone[key] - start[key]).abs().max()) for key in alone)
+    assert moved > 100 * TOLERANCE
+    for key, value in alone.items():
+        torch.testing.assert_close(
+            together[key], value, rtol=0, atol=TOLERANCE, msg=lambda m, k=key: f"{k}: {m}"
+        )
+
+
+def test_only_the_leading_process_reports_and_writes_checkpoints(team_results):
+    told = [json.loads((team_results / f"told-{rank}.json").read_text()) for rank in range(2)]
+    assert told[0]["supervised"] == 3
+    assert told[1]["supervised"] == 0
+    assert sorted(file.name for file in team_results.glob("*.checkpoint")) == [
+        "default-0.checkpoint", "released-0.checkpoint", "supervised-0.checkpoint"
+    ]  # fmt: skip
+
+
+def test_a_stop_asked_of_one_process_ends_all_after_the_same_update(team_results):
+    ends = [json.loads((team_results / f"told-{rank}.json").read_text())["stopped"] for rank in range(2)]
+    assert ends[0] == ends[1]
+    assert "after 2 updates" in ends[0]
+
+
+def test_a_process_on_its_own_is_its_own_team(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    team = join_team("cpu")
+    assert team == Team(0, 1, 0)
+    assert team.leads
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert join_team("cpu") == Team()
+    leave_team()
+
+
+def test_alone_gradients_stay_and_a_wish_is_a_decision():
+    parameter = torch.nn.Parameter(torch.ones(3))
+    parameter.grad = torch.arange(3.0)
+    average_gradients([parameter], Team())
+    assert torch.equal(parameter.grad, torch.arange(3.0))
+    assert agreed_stop(Team(), torch.device("cpu"), wanted=True)
+    assert not agreed_stop(Team(), torch.device("cpu"), wanted=False)
