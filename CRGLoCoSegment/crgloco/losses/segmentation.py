@@ -85,12 +85,16 @@ def segmentation_loss(
 ) -> torch.Tensor:
     """Return ``0.5 (CE + Dice)`` on kept voxels: the supervised loss of every method.
 
+    Dice is that of each sample over the classes it holds: over all classes, windows without most of
+    the organs would drown the Dice of those that are there in a constant.
+
     Args:
         logits: (B, C, K, J, I).
         target: (B, K, J, I) uint8 class numbers or ``IGNORE``.
-        over_batch: Sums of Dice run over the batch, as in the released CR-GLoCo.
+        over_batch: As released with CR-GLoCo instead: sums over the batch, all classes.
     """
-    return 0.5 * (masked_cross_entropy(logits, target) + dice_loss(logits, target, over_batch=over_batch))
+    dice = dice_loss(logits, target, over_batch=over_batch, present_only=not over_batch)
+    return 0.5 * (masked_cross_entropy(logits, target) + dice)
 
 
 def _whole_batch(sums: torch.Tensor) -> torch.Tensor:

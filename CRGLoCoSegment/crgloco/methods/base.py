@@ -221,8 +221,8 @@ def _body(
     if config.network == "published":
         if min(size) < 16 or max(size) < 32:
             msg = (
-                f"The published network halves its window four times and needs at least 16 voxels on each axis, 32 "
-                f"on one; the local window has {size}. Choose a larger local_window, or the fast network."
+                "The published network halves its window four times and needs at least 16 voxels on each "
+                f"axis, 32 on one; the local window has {size}. Choose a larger local_window, or the fast network."
             )
             raise OptionError(msg)
         return PublishedUNet(task.channels)
