@@ -222,7 +222,7 @@ def _body(
         if min(size) < 16 or max(size) < 32:
             msg = (
                 "The published network halves its window four times and needs at least 16 voxels on each "
-                f"axis, 32 on one; the local window has {size}. Choose a larger local_window, or the fast network."
+                f"axis, 32 on one; the local window has {size}. Choose a larger one, or the fast network."
             )
             raise OptionError(msg)
         return PublishedUNet(task.channels)
