@@ -46,6 +46,10 @@ class Box:
         ]
         return Box(triple(start), self.size)
 
+    def shifted(self, offset: Triple) -> Box:
+        """Return the block moved by so many voxels along K, J, I."""
+        return Box(triple(np.add(self.start, offset)), self.size)
+
     def lattice(self, step: Triple, phase: Triple) -> tuple[slice, slice, slice]:
         """Return index ranges of the block's voxels that lie on a lattice of the whole array.
 
@@ -121,7 +125,7 @@ def draw_released_pair(
 
 
 def draw_offset(large: Triple, small: Triple, rng: np.random.Generator, *, beyond: float = 0.25) -> Triple:
-    """Draw ``b - a``, even, with the small box at most partly outside the large one.
+    """Draw ``b - a`` with the small box at most partly outside the large one.
 
     Args:
         large: Voxels of the large box.
@@ -131,33 +135,39 @@ def draw_offset(large: Triple, small: Triple, rng: np.random.Generator, *, beyon
     """
     margin = (np.asarray(small) * beyond).astype(int)
     span = np.maximum(np.subtract(large, small), 0)
-    return triple(rng.integers(-margin, span + margin + 1) // 2 * 2)
+    return triple(rng.integers(-margin, span + margin + 1))
 
 
-def place_pair(
-    shape: Triple, large: Triple, small: Triple, offset: Triple, aim: Triple | None, rng: np.random.Generator
+def draw_pair(
+    shape: Triple, large: Triple, small: Triple, aim: Triple | None, rng: np.random.Generator
 ) -> tuple[Box, Box]:
-    """Place both boxes with a given ``b - a``, the small box as near to ``aim`` as possible.
+    """Draw both boxes: the small one around ``aim``, the large one around the small one.
 
-    Where the large box is longer than the volume, it always holds the whole axis; where it is
-    shorter, it stays inside.
+    The small box reaches at most a quarter of its size beyond the volume. Where the large box is
+    longer than the volume, it always holds the whole axis; where it is shorter, it stays inside.
+    So each axis of the small box lies at least three quarters inside the large one.
 
     Args:
         shape: Voxels of the volume.
         large: Voxels of the large box.
         small: Voxels of the small box.
-        offset: ``b - a`` along K, J, I.
-        aim: Voxel that the small box should be centred on; ``None`` for anywhere.
+        aim: Voxel that the small box shall hold; ``None`` for anywhere.
         rng: Source of all randomness.
+
+    Returns:
+        Large box and small box in volume coordinates.
     """
-    room = np.subtract(shape, large)
-    low, high = np.minimum(room, 0), np.maximum(room, 0)
+    size = np.asarray(small)
+    ends = np.stack([-(size // 4), np.subtract(shape, size) + size // 4])
+    first, last = ends.min(0), ends.max(0)
     if aim is None:
-        a = rng.integers(low, high + 1)
+        b = rng.integers(first, last + 1)
     else:
-        jitter = rng.integers(-(np.asarray(small) // 4), np.asarray(small) // 4 + 1)
-        a = np.clip(np.asarray(aim) + jitter - np.asarray(small) // 2 - offset, low, high)
-    return Box(triple(a), large), Box(triple(np.add(a, offset)), small)
+        b = np.asarray(aim) - size // 2 + rng.integers(-(size // 4), size // 4 + 1)
+        b = np.clip(b, first, last)
+    room = np.subtract(shape, large)
+    a = np.clip(b - draw_offset(large, small, rng), np.minimum(room, 0), np.maximum(room, 0))
+    return Box(triple(a), large), Box(triple(b), small)
 
 
 def triple(values: object) -> Triple:

@@ -17,7 +17,7 @@ import numpy as np
 from crgloco.data.patches import TrainingCase
 from crgloco.errors import OptionError
 
-ViewFunction = Callable[[TrainingCase, np.random.Generator, np.random.Generator], Any]
+ViewFunction = Callable[[TrainingCase, np.random.Generator], Any]
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class SampleStream:
 
     def _side(self, side: int, count: int, step: int) -> list[Any]:
         mine = range(self._slots.rank, count, self._slots.processes)
-        return [self._sample(side, step * count + slot, step) for slot in mine]
+        return [self._sample(side, step * count + slot) for slot in mine]
 
-    def _sample(self, side: int, position: int, step: int) -> Any:
+    def _sample(self, side: int, position: int) -> Any:
         cases = self._cases[side]
         turn, place = divmod(position, len(cases))
         order = np.random.default_rng([self._seed, 1, side, turn]).permutation(len(cases))
         rng = np.random.default_rng([self._seed, 2, side, position])
-        return self._views(cases[order[place]], rng, np.random.default_rng([self._seed, 4, step]))
+        return self._views(cases[order[place]], rng)

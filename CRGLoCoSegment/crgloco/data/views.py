@@ -16,7 +16,7 @@ from crgloco.data.augment import (
     draw_spatial,
     source_box,
 )
-from crgloco.data.boxes import Box, Triple, place_pair, union
+from crgloco.data.boxes import Box, Triple, draw_pair, union
 from crgloco.data.patches import TrainingCase, resize
 
 
@@ -85,7 +85,6 @@ def draw_dual_view(
     case: TrainingCase,
     large: Triple,
     small: Triple,
-    offset: Triple,
     ranges: SpatialRanges,
     spacing: tuple[float, float, float],
     rng: np.random.Generator,
@@ -98,7 +97,6 @@ def draw_dual_view(
         case: Case to read from.
         large: Voxels of the global window.
         small: Voxels of the local window.
-        offset: ``b - a``, shared by all samples of an update so that scenes can be mixed.
         ranges: How far the geometry may change.
         spacing: Millimetres along K, J, I.
         rng: Source of all randomness.
@@ -108,7 +106,7 @@ def draw_dual_view(
     aim = case.draw_aim(rng, foreground)
     if aim is not None:
         aim = Box(aim, (1, 1, 1)).mirrored(case.shape, spatial.flips).start
-    large_box, small_box = place_pair(case.shape, large, small, offset, aim, rng)
+    large_box, small_box = draw_pair(case.shape, large, small, aim, rng)
     source = source_box(union(large_box, small_box), spatial.matrix)
     image, label = read_mirrored(case, source, spatial.flips)
     seed = int(rng.integers(2**31))

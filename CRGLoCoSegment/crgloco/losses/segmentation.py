@@ -16,26 +16,29 @@ EPSILON = 1e-5
 
 
 def masked_cross_entropy(
-    logits: torch.Tensor, target: torch.Tensor, *, over_all: bool = False
+    logits: torch.Tensor, target: torch.Tensor, *, voxels: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return the mean cross-entropy of kept voxels, per sample, then over samples.
+    """Return the mean cross-entropy of kept voxels, per sample, then over samples that keep any.
 
     Args:
         logits: (B, C, K, J, I).
         target: (B, K, J, I) uint8 class numbers, ``IGNORE`` where nothing is known.
-        over_all: Divide by all voxels instead of the kept ones, so that few kept voxels weigh little.
+        voxels: (B,) divides each sample's sum instead of its kept voxels, so that few weigh little.
 
     Returns:
-        Scalar float32, at least 0.
+        Scalar float32, at least 0; 0 if nothing is kept.
     """
     entropy = functional.cross_entropy(
         logits.float(), target.long(), ignore_index=IGNORE, reduction="none"
     ).flatten(1)
-    kept = (target != IGNORE).flatten(1)
-    count = (
-        torch.full_like(kept[:, 0], kept.shape[1], dtype=torch.float32) if over_all else kept.sum(1).float()
-    )
-    return (entropy.sum(1) / count.clamp_min(1)).mean()
+    kept = (target != IGNORE).flatten(1).sum(1).float()
+    count = kept if voxels is None else voxels
+    return _over_samples(entropy.sum(1) / count.clamp_min(1), kept > 0)
+
+
+def _over_samples(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the (B,) losses that count; the others are 0."""
+    return losses.sum() / counted.sum().clamp_min(1)
 
 
 def batch_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -77,7 +80,7 @@ def dice_loss(
     if not present_only:
         return loss.mean()
     present = (voxels > 0).float()
-    return ((loss * present).sum(1) / present.sum(1).clamp_min(1)).mean()
+    return _over_samples((loss * present).sum(1) / present.sum(1).clamp_min(1), present.any(1))
 
 
 def segmentation_loss(

@@ -115,13 +115,12 @@ class Method(nn.Module, ABC):
         return ()
 
     @abstractmethod
-    def views(self, case: TrainingCase, rng: np.random.Generator, shared_rng: np.random.Generator) -> Any:
+    def views(self, case: TrainingCase, rng: np.random.Generator) -> Any:
         """Return one training sample.
 
         Args:
             case: Case to read from; its label is ``None`` if it serves as unlabelled.
             rng: Randomness of this sample.
-            shared_rng: Randomness that is the same for all samples of an update.
         """
 
     @abstractmethod

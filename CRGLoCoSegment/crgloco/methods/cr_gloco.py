@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box, Triple, draw_offset, draw_released_pair, overlap, triple
-from crgloco.data.mixing import draw_mix, mix_crops
+from crgloco.data.boxes import Box, Triple, draw_released_pair, overlap, triple
+from crgloco.data.mixing import Scene, draw_mix, mix_scenes
 from crgloco.data.patches import IGNORE, TrainingCase, resize
 from crgloco.data.released_views import ReleasedView, draw_released_view, released_inputs
 from crgloco.data.views import DualCrop, DualView, draw_dual_view, strong_inputs, weak_inputs
@@ -184,18 +184,15 @@ class CRGLoCo(Method):
             groups[name.startswith("global")].append(parameter)
         return [{"params": group, "clip_norm": CLIP_NORM} for group in groups.values()]
 
-    def views(
-        self, case: TrainingCase, rng: np.random.Generator, shared_rng: np.random.Generator
-    ) -> DualView | ReleasedView:
+    def views(self, case: TrainingCase, rng: np.random.Generator) -> DualView | ReleasedView:
         """Return one scene with both fields of view."""
         if self.released:
             pair = draw_released_pair(case.shape, self.large, self.small, rng)
             return draw_released_view(case, *pair, rng)
-        offset = draw_offset(self.large, self.small, shared_rng)
         ranges = SpatialRanges(self.task.flip_axes)
         foreground = self.config.foreground
         return draw_dual_view(
-            case, self.large, self.small, offset, ranges, self.task.spacing, rng, foreground=foreground
+            case, self.large, self.small, ranges, self.task.spacing, rng, foreground=foreground
         )
 
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
@@ -250,20 +247,24 @@ class CRGLoCo(Method):
         views: list[DualView] = [view.to(batch.device) for view in (*batch.labelled, *batch.unlabelled)]
         labelled = len(batch.labelled)
         crops = [view.cut() for view in views]
-        rngs = [np.random.default_rng(view.seed) for view in views]
         kept = crops[0].small.new_zeros(())
         if len(views) > labelled:
             crops[labelled:], kept = self._label_by_teachers(crops[labelled:], views[labelled:])
-        known = [torch.full_like(crop.small_label, index < labelled) for index, crop in enumerate(crops)]
-        known_large = [
-            torch.full_like(crop.large_label, index < labelled) for index, crop in enumerate(crops)
+        scenes = [
+            Scene(
+                crop,
+                torch.full_like(crop.small_label, index < labelled),
+                torch.full_like(crop.large_label, index < labelled),
+                view.offset,
+            )
+            for index, (crop, view) in enumerate(zip(crops, views, strict=True))
         ]
-        mixes = draw_mix(labelled, len(views), self.small, views[0].offset, self.config.mixing, batch.rng)
-        crops, known, known_large = mix_crops(crops, known, known_large, mixes)
-        lattice = draw_lattice(self.networks, batch.rng)
-        parts = self._student_losses(crops, rngs, known, known_large, views[0].offset, lattice)
+        mixes = draw_mix(labelled, len(views), self.small, self.config.mixing, batch.rng)
+        rngs = [np.random.default_rng(view.seed) for view in views]
+        parts = self._student_losses(mix_scenes(scenes, mixes), rngs, draw_lattice(self.networks, batch.rng))
         weight = self.config.unlabelled_weight * sigmoid_ramp(progress, self.config.ramp)
-        return {**_with_total(parts, weight), "kept": kept}
+        thresholds = {f"threshold_{c}": t for c, t in enumerate(self.threshold.thresholds)}
+        return {**_with_total(parts, weight), "kept": kept, **thresholds}
 
     @torch.no_grad()
     def _label_by_teachers(
@@ -295,43 +296,43 @@ class CRGLoCo(Method):
         return labelled, torch.stack(kept).mean() if kept else local.new_zeros(())
 
     def _student_losses(
-        self,
-        crops: list[DualCrop],
-        rngs: list[np.random.Generator],
-        known: list[torch.Tensor],
-        known_large: list[torch.Tensor],
-        offset: Triple,
-        lattice: tuple[Triple, Triple],
+        self, scenes: list[Scene], rngs: list[np.random.Generator], lattice: tuple[Triple, Triple]
     ) -> dict[str, torch.Tensor]:
-        small, large = strong_inputs(crops, rngs, self.networks.local.tensor_size)
+        small, large = strong_inputs([s.crop for s in scenes], rngs, self.networks.local.tensor_size)
         low, features = self.networks.low_resolution(large)
-        context = None if features is None else self._context(features, offset, rngs)
+        context = None if features is None else self._context(features, scenes, rngs)
         local = self.networks.full_resolution(small, context)
         points = Box((0, 0, 0), self.large).lattice(*lattice)
         glob = resize(low, self.large, part=points)
-        target, true = torch.stack([crop.small_label for crop in crops]), torch.stack(known)
-        target_large = torch.stack([crop.large_label[points] for crop in crops])
-        true_large = torch.stack([mark[points] for mark in known_large])
-        shared = overlap(Box((0, 0, 0), self.large), Box(offset, self.small)) or Box((0, 0, 0), (1, 1, 1))
-        shared_points = _count(shared.lattice(*lattice))
+        target = torch.stack([scene.crop.small_label for scene in scenes])
+        true = torch.stack([scene.known for scene in scenes])
+        target_large = torch.stack([scene.crop.large_label[points] for scene in scenes])
+        true_large = torch.stack([scene.known_large[points] for scene in scenes])
+        shared = [overlap(Box((0, 0, 0), self.large), Box(s.offset, self.small)) for s in scenes]
+        voxels = [1 if box is None else box.volume for box in shared]
+        shared_points = [1 if box is None else _count(box.lattice(*lattice)) for box in shared]
         return {
             "supervised_local": segmentation_loss(local, target.masked_fill(true == 0, IGNORE)),
             "supervised_global": segmentation_loss(glob, target_large.masked_fill(true_large == 0, IGNORE)),
-            "cross_local": _overlap_loss(local, target.masked_fill(true != 0, IGNORE), shared.volume),
+            "cross_local": _overlap_loss(local, target.masked_fill(true != 0, IGNORE), voxels),
             "cross_global": _overlap_loss(
                 glob, target_large.masked_fill(true_large != 0, IGNORE), shared_points
             ),
         }
 
     def _context(
-        self, features: torch.Tensor, offset: Triple, rngs: list[np.random.Generator]
+        self, features: torch.Tensor, scenes: list[Scene], rngs: list[np.random.Generator]
     ) -> torch.Tensor:
         """Return the global map at the local window; zero for samples that must do without."""
         stride = self.networks.context_stride or (1, 1, 1)
         size = triple([math.ceil(n / s) for n, s in zip(self.small, stride, strict=True)])
-        context = sample_context(features, self.large, Box(offset, self.small), size)
+        context = [
+            sample_context(own[None], self.large, Box(scene.offset, self.small), size)
+            for own, scene in zip(features, scenes, strict=True)
+        ]
         with_context = [rng.random() >= self.config.context_dropout for rng in rngs]
-        return context * torch.tensor(with_context, device=context.device).float()[:, None, None, None, None]
+        keep = torch.tensor(with_context, device=features.device).float()
+        return torch.cat(context) * keep[:, None, None, None, None]
 
 
 def released_weight(progress: float) -> float:
@@ -346,10 +347,10 @@ def released_weight(progress: float) -> float:
     return 0.1 * math.exp(-5 * (1 - step / RAMP_STEPS) ** 2)
 
 
-def _overlap_loss(logits: torch.Tensor, target: torch.Tensor, voxels: int) -> torch.Tensor:
+def _overlap_loss(logits: torch.Tensor, target: torch.Tensor, voxels: list[int]) -> torch.Tensor:
     """Return ``0.5 (CE summed over kept voxels / voxels of the overlap + Dice on kept voxels)``."""
-    whole = target[0].numel()
-    entropy = masked_cross_entropy(logits, target, over_all=True) * (whole / voxels)
+    sizes = torch.tensor(voxels, device=logits.device, dtype=torch.float32)
+    entropy = masked_cross_entropy(logits, target, voxels=sizes)
     return 0.5 * (entropy + dice_loss(logits, target, present_only=True))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box, draw_offset
+from crgloco.data.boxes import Box
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.views import DualView, draw_dual_view, strong_inputs
 from crgloco.losses.segmentation import segmentation_loss
@@ -52,17 +52,13 @@ class Supervised(Method):
         self.averaged = averaged_copy(self.networks)
         self.large, self.small = windows_of(config, task).global_, self.networks.local.window
 
-    def views(
-        self, case: TrainingCase, rng: np.random.Generator, shared_rng: np.random.Generator
-    ) -> DualView:
+    def views(self, case: TrainingCase, rng: np.random.Generator) -> DualView:
         """Return one scene with both fields of view."""
-        offset = draw_offset(self.large, self.small, shared_rng)
         ranges = SpatialRanges(self.task.flip_axes)
         return draw_dual_view(
             case,
             self.large,
             self.small,
-            offset,
             ranges,
             self.task.spacing,
             rng,

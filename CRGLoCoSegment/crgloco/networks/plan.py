@@ -31,7 +31,7 @@ class Windows:
 
 
 def plan_windows(
-    shapes: Sequence[Triple], spacing: tuple[float, float, float], voxels: int, largest_reduction: float = 2.5
+    shapes: Sequence[Triple], spacing: tuple[float, float, float], voxels: int, largest_reduction: float = 3.0
 ) -> Windows:
     """Choose both windows for volumes of the given prepared shapes.
 
