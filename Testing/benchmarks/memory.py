@@ -27,7 +27,7 @@ LIMIT_GB = 6.0
 SCALE = 60.0
 
 
-def torso(shape: tuple[int, int, int]):  # noqa: ANN201 - numpy is imported by the child only
+def torso(shape: tuple[int, int, int]):
     """Return an int16 scan of 13 ellipsoids of different values in a body in air."""
     import numpy as np
 
@@ -52,6 +52,7 @@ def torso(shape: tuple[int, int, int]):  # noqa: ANN201 - numpy is imported by t
 def child(shape: tuple[int, int, int], quality: str, width: int) -> None:
     """Segment once and print one line of JSON."""
     import torch
+
     from crgloco.data.intensities import ChannelRule
     from crgloco.data.preparation import Preparation
     from crgloco.inference.predictor import Predictor
@@ -64,14 +65,14 @@ def child(shape: tuple[int, int, int], quality: str, width: int) -> None:
     class ByValue(DualResolution):
         """The default network does its whole work; its answer is replaced by one read off the image."""
 
-        def low_resolution(self, tensor):  # noqa: ANN001, ANN202
+        def low_resolution(self, tensor):
             logits, features = super().low_resolution(tensor)
             return self._read(tensor, logits), features
 
-        def full_resolution(self, tensor, context=None):  # noqa: ANN001, ANN202
+        def full_resolution(self, tensor, context=None):
             return self._read(tensor, super().full_resolution(tensor, context))
 
-        def _read(self, tensor, logits):  # noqa: ANN001, ANN202
+        def _read(self, tensor, logits):
             values = torch.nn.functional.interpolate(tensor, logits.shape[2:]) * SCALE / 40
             for number in range(CLASSES):
                 reach = 0.5 if number else 1.0
@@ -137,7 +138,15 @@ def main() -> int:
         child(tuple(options.shape), options.quality, options.width)
         return 0
     shape = [str(n) for n in options.shape]
-    command = [sys.executable, __file__, "--child", "--quality", options.quality, "--width", str(options.width)]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        "--quality",
+        options.quality,
+        "--width",
+        str(options.width),
+    ]
     done = subprocess.run(
         [*command, "--shape", *shape], check=True, capture_output=True, text=True, env=dict(os.environ)
     )
