@@ -11,7 +11,7 @@ import torch
 from crgloco.data.augment import SpatialRanges
 from crgloco.data.boxes import Box
 from crgloco.data.patches import TrainingCase, resize
-from crgloco.data.views import DualView, draw_dual_view, strong_inputs
+from crgloco.data.views import DualView, draw_dual_view, strong_inputs, weak_inputs
 from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
 from crgloco.networks.options import DualResolutionOptions
@@ -28,6 +28,12 @@ class Config(DualResolutionOptions):
 
     unlabelled_batch: int = option(
         0, label="Unlabelled per update", help="Not used by this method.", minimum=0, maximum=0, advanced=True
+    )
+    strong_views: bool = option(
+        default=True,
+        label="Strong views",
+        help="Change grey values in training as the other methods do; without, only rotate and zoom.",
+        advanced=True,
     )
     foreground: float = option(
         0.67,
@@ -70,7 +76,9 @@ class Supervised(Method):
         del progress
         crops = [view.to(batch.device).cut() for view in batch.labelled]
         draws = [np.random.default_rng(view.seed) for view in batch.labelled]
-        small, large = strong_inputs(crops, draws, self.networks.local.tensor_size)
+        size = self.networks.local.tensor_size
+        strong = self.config.strong_views
+        small, large = strong_inputs(crops, draws, size) if strong else weak_inputs(crops, size)
         local = segmentation_loss(
             self.networks.full_resolution(small), torch.stack([crop.small_label for crop in crops])
         )
