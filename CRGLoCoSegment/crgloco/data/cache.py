@@ -34,7 +34,7 @@ from crgloco.labels import LabelTable
 from crgloco.progress import Reporter, Silent
 
 # Counts up when the files of a prepared case change their meaning.
-FORMAT = 1
+FORMAT = 2
 LOCATIONS_PER_CLASS = 10_000
 # Leftovers of killed processes are removed after an hour; cases of other preparations after a week
 # without use, because another training may be reading them.
@@ -52,8 +52,8 @@ class PreparedCase:
         shape: Voxels along K, J, I of the prepared grid.
         channels: Number of channels C.
         labelled: Whether there is a label.
-        geometry: The prepared grid.
-        original: The grid of the scan.
+        geometry: The prepared grid; its axes are canonical.
+        original: The grid of the scan, in the order of its file.
     """
 
     name: str
@@ -215,7 +215,8 @@ def _write(part: Path, order: _Order, report: Reporter) -> None:
     original = volumes[0].geometry
     label = None
     if order.case.label is not None and order.table is not None:
-        label = read_label(order.case.label, order.table, original)
+        # two headers of one grid may round to two sides of a tie: that of the image counts
+        label = Volume(read_label(order.case.label, order.table, original).array, original)
     report.check()
     np.save(part / "image.npy", order.preparation.image(volumes), allow_pickle=False)
     report.check()

@@ -1,9 +1,10 @@
 """From scans as they come to arrays as networks want them, and back.
 
 A ``Preparation`` is fitted on the training cases, stored in the model and applied alike in training
-and inference: every channel is scaled by its rule, then brought to the target voxel size over its own
-field of view. Axes stay as they are in the file; nothing is rotated, mirrored or cropped, so the way
-back needs only the original grid.
+and inference: every channel gets canonical axes (``io.orientation``), is scaled by its rule, then brought
+to the target voxel size over its own field of view. Scans come in and labels go back in the order of
+their file; prepared arrays have K towards superior, J towards posterior, I towards left, or what is
+closest to it. Nothing is turned by interpolation or cropped, so the way back needs only the original grid.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from crgloco.data.intensities import ChannelRule, body_voxels, ct_rule, kind_of
 from crgloco.data.resampling import resize_image, resize_labels
 from crgloco.errors import CasesError, GeometryError, InputError, ModelError, OptionError
 from crgloco.io.files import read_source, read_volume, source_geometry
+from crgloco.io.orientation import Orientation, canonical_geometry
 from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
 # Counts up when the same scans would be prepared differently.
-FORMAT = 1
+FORMAT = 2
 # An axis this many times coarser than the finest one is anisotropic.
 ANISOTROPIC_FROM = 3.0
 # More voxels than this (2 GB per channel) are a mistake in the voxel size, not a scan.
@@ -41,7 +43,7 @@ class Preparation:
     """Target voxel size and one intensity rule per channel.
 
     Attributes:
-        spacing: Millimetres along K, J, I.
+        spacing: Millimetres along canonical K, J, I.
         rules: One per channel, in the order of the channels.
     """
 
@@ -66,14 +68,14 @@ class Preparation:
     ) -> Preparation:
         """Fit voxel size and intensity rules on training cases.
 
-        The voxel size is the median of the cases per axis. If the coarsest axis is more than three times
-        coarser than the finest, its 10th percentile is taken instead (nnU-Net), never finer than the
-        next axis. CT rules use the labelled structures, or the body where no case has a label.
+        The voxel size is the median of the cases per canonical axis. If the coarsest axis is more than
+        three times coarser than the finest, its 10th percentile is taken instead (nnU-Net), never finer
+        than the next axis. CT rules use the labelled structures, or the body where no case has a label.
 
         Args:
             cases: Training cases, labelled or not; never those for evaluation.
             channel_names: Chooses the rule of each channel: ``"CT"`` or anything else.
-            spacing: Takes the place of the fitted voxel size; mm along K, J, I.
+            spacing: Takes the place of the fitted voxel size; mm along canonical K, J, I.
             report: Hears of progress, may stop.
 
         Raises:
@@ -90,7 +92,8 @@ class Preparation:
                 msg = f"Case {case.name} has {len(case.channels)} channels; expected {len(channel_names)}."
                 raise CasesError(msg)
         if spacing is None:
-            spacing = target_spacing([source_geometry(case.channels[0]).spacing for case in cases])
+            grids = [canonical_geometry(source_geometry(case.channels[0])) for case in cases]
+            spacing = target_spacing([grid.spacing for grid in grids])
         rules = tuple(
             ChannelRule("mr") if kind_of(name) == "mr" else _fit_ct(cases, channel, report)
             for channel, name in enumerate(channel_names)
@@ -100,14 +103,16 @@ class Preparation:
     def prepared_geometry(self, grid: Geometry) -> Geometry:
         """Return the grid of the prepared arrays: the field of view of ``grid`` at our voxel size.
 
-        Voxel sizes differ from the target by rounding only, unless the scan is thinner than one voxel.
+        Its axes are canonical, whatever those of ``grid`` are. Voxel sizes differ from the target by
+        rounding only, unless the scan is thinner than one voxel.
 
         Raises:
             GeometryError: The grid would have more than ``MAXIMUM_VOXELS`` voxels.
         """
+        canonical = canonical_geometry(grid)
         one, two, three = (
             max(1, round(count * size / target))
-            for count, size, target in zip(grid.shape, grid.spacing, self.spacing, strict=True)
+            for count, size, target in zip(canonical.shape, canonical.spacing, self.spacing, strict=True)
         )
         if one * two * three > MAXIMUM_VOXELS:
             wanted = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
@@ -117,7 +122,7 @@ class Preparation:
                 "coarser voxel size."
             )
             raise GeometryError(msg)
-        return grid.with_shape((one, two, three))
+        return canonical.with_shape((one, two, three))
 
     def image(self, volumes: Sequence[Volume]) -> npt.NDArray[np.float16]:
         """Scale and resize the channels of one case.
@@ -125,10 +130,10 @@ class Preparation:
         Linear interpolation; axes that shrink by more than 1.5 are smoothed first (``resampling``).
 
         Args:
-            volumes: One per rule, all on one grid.
+            volumes: One per rule, all on one grid, in the order of their files.
 
         Returns:
-            (C, K, J, I) within -10..10, mean 0 and standard deviation 1 inside the body.
+            (C, K, J, I), canonical, within -10..10, mean 0 and standard deviation 1 inside the body.
 
         Raises:
             InputError: Another number of channels, or voxels that are not numbers.
@@ -139,18 +144,23 @@ class Preparation:
             raise InputError(msg)
         for number, volume in enumerate(volumes[1:], start=2):
             assert_same_grid(volumes[0].geometry, volume.geometry, f"Channel 1 and channel {number}")
+        orientation = Orientation.of(volumes[0].geometry)
         shape = self.prepared_geometry(volumes[0].geometry).shape
         image = np.empty((len(volumes), *shape), np.float16)
         for rule, volume, channel in zip(self.rules, volumes, image, strict=True):
-            resize_image(volume.array, channel, rule.scaling(volume.array))
+            array = orientation.apply(volume.array)
+            resize_image(array, channel, rule.scaling(array))
         return image
 
     def label(self, volume: Volume) -> npt.NDArray[np.uint8]:
         """Resize a volume of class numbers to the prepared grid, (K, J, I)."""
-        return resize_labels(volume.array, self.prepared_geometry(volume.geometry).shape)
+        array = Orientation.of(volume.geometry).apply(volume.array)
+        return resize_labels(array, self.prepared_geometry(volume.geometry).shape)
 
     def restore_labels(self, classes: npt.NDArray[Any], grid: Geometry) -> npt.NDArray[np.uint8]:
-        """Bring class numbers from the prepared grid back to ``grid``; identical if the shapes agree.
+        """Bring class numbers from the prepared grid back to ``grid``.
+
+        They only change places if the shapes agree; not even that if the grid is canonical.
 
         Raises:
             GeometryError: ``classes`` does not have the shape that ``grid`` is prepared to.
@@ -159,7 +169,8 @@ class Preparation:
         if classes.shape != shape:
             msg = f"Labels of shape {classes.shape} were not made on the prepared grid {shape} of this scan."
             raise GeometryError(msg)
-        return resize_labels(classes, grid.shape)
+        restored = resize_labels(classes, canonical_geometry(grid).shape)
+        return np.ascontiguousarray(Orientation.of(grid).undo(restored))
 
     def digest(self) -> str:
         """Return a SHA-256 that changes when prepared arrays would."""
@@ -215,16 +226,23 @@ def _fit_ct(cases: Sequence[Case], channel: int, report: Reporter) -> ChannelRul
         report.event("progress", stage="intensities", done=number + 1, total=len(chosen))
     voxels = np.concatenate(samples)
     if not voxels.size:
-        voxels = np.concatenate([body_voxels(read_source(case.channels[channel]).array) for case in chosen])
+        voxels = np.concatenate([body_voxels(_canonical(case, channel).array) for case in chosen])
     return ct_rule(voxels)
 
 
 def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
-    scan = read_source(case.channels[channel])
     if case.label is None:
-        voxels = body_voxels(scan.array)
+        voxels = body_voxels(_canonical(case, channel).array)
     else:
-        label = read_volume(case.label)
+        scan, label = read_source(case.channels[channel]), read_volume(case.label)
         assert_same_grid(scan.geometry, label.geometry, f"Case {case.name}: label and image")
-        voxels = scan.array[label.array.astype(bool)].astype(np.float64)
+        orientation = Orientation.of(scan.geometry)
+        inside = orientation.apply(label.array).astype(bool)
+        voxels = orientation.apply(scan.array)[inside].astype(np.float64)
     return voxels[:: max(1, voxels.size // FITTED_VOXELS)]
+
+
+def _canonical(case: Case, channel: int) -> Volume:
+    """Read a channel; its axes count, because intensities are sampled in their order."""
+    scan = read_source(case.channels[channel])
+    return Orientation.of(scan.geometry).apply(scan)

@@ -62,7 +62,8 @@ def resize_image(
     weights = [axis.weights() for axis in axes]
     for rows in _slabs(axes):
         source = axes[0].needed(rows)
-        slab = change(array[source])
+        # one layout, however the scan is stored: sums in another order round otherwise
+        slab = change(np.ascontiguousarray(array[source]))
         for number in order:
             wanted, first = (rows, source.start) if number == 0 else (slice(0, axes[number].after), 0)
             slab = _resized(slab, number, axes[number], weights[number], wanted=wanted, first=first)
@@ -80,10 +81,10 @@ def resize_labels(classes: npt.NDArray[Any], shape: Shape) -> npt.NDArray[np.uin
         shape: Voxels wanted along K, J, I.
 
     Returns:
-        (K', J', I') uint8; a copy if the shape stays.
+        (K', J', I') uint8, contiguous; a copy if the shape stays.
     """
     if classes.shape == shape:
-        return classes.astype(np.uint8)
+        return classes.astype(np.uint8, order="C")
     resized = np.zeros(shape, np.uint8)
     box = _foreground_box(classes)
     if box is None:

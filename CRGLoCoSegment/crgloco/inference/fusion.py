@@ -18,6 +18,7 @@ from crgloco.inference.prediction import Bytes
 from crgloco.inference.sampling import Grid, Taps, sample
 from crgloco.inference.stitching import SlabBlend
 from crgloco.inference.windows import any_along
+from crgloco.io.orientation import CANONICAL, Orientation
 from crgloco.io.volume import Shape
 
 # Probabilities below this count as this: one branch cannot veto the other with certainty.
@@ -30,17 +31,18 @@ NOTHING: Range = (0, 0)
 
 
 class FusedSlices:
-    """Collects the results on the scan's grid.
+    """Collects the results on the scan's grid, canonical axes.
 
     Args:
-        shape: Voxels of the scan.
+        shape: Voxels of the scan along its canonical axes.
         field: Voxels of the prepared grid.
         classes: Number of classes C.
         answer: The global answer, if the model gives one.
         weights: Weights of the local and the global branch in the fusion.
         temperature: Divides fused log-probabilities before the confidence is read off.
         with_local: Whether local labels are wanted.
-        probes: (N, 3) voxels of the scan whose fused log-probabilities are wanted.
+        probes: (N, 3) voxels of the scan, canonical, whose fused log-probabilities are wanted.
+        orientation: How the scan is stored: its ``undo`` of the results is contiguous, without a copy.
     """
 
     def __init__(
@@ -54,13 +56,14 @@ class FusedSlices:
         temperature: float,
         with_local: bool,
         probes: npt.NDArray[np.int64] | None = None,
+        orientation: Orientation = CANONICAL,
     ) -> None:
         self.shape = shape
-        self.fused: Bytes = np.zeros(shape, np.uint8)
-        self.global_: Bytes | None = None if answer is None else np.zeros(shape, np.uint8)
-        self.local: Bytes | None = np.zeros(shape, np.uint8) if with_local else None
-        self.confidence: Bytes = np.zeros(shape, np.uint8)
-        self.disagreement: Bytes = np.zeros(shape, np.uint8)
+        self.fused: Bytes = orientation.zeros(shape)
+        self.global_: Bytes | None = None if answer is None else orientation.zeros(shape)
+        self.local: Bytes | None = orientation.zeros(shape) if with_local else None
+        self.confidence: Bytes = orientation.zeros(shape)
+        self.disagreement: Bytes = orientation.zeros(shape)
         self.probes = None if probes is None else np.zeros((len(probes), classes), np.float32)
         self._points = probes
         self._temperature = temperature

@@ -1,7 +1,8 @@
 """One scan in, labels of both branches and their fusion out; memory bounded.
 
-    volumes -> prepared image -> global branch over the whole field of view
+    volumes -> prepared image, canonical axes -> global branch over the whole field of view
             -> local windows where the global answer leaves something open -> fused slices
+            -> the axes of the file again
 
 Probabilities of all classes exist at low resolution for the whole field of view, and at full
 resolution for one slab as deep as a window.
@@ -30,6 +31,7 @@ from crgloco.inference.local_pass import LocalPass
 from crgloco.inference.model import SegmentationModel
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.windows import all_windows, covering_windows
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Shape, Volume
 from crgloco.labels import LabelTable
 from crgloco.progress import Reporter, Silent
@@ -68,7 +70,7 @@ class Predictor:
         table: The structures; class numbers of predictions count in it.
         temperature: From ``confidence.fit_temperature``; 1 leaves confidence uncalibrated.
         device: Where the model runs.
-        flip_axes: Axes (0 = K) that quality ``full`` mirrors.
+        flip_axes: Canonical axes (0 = K) that quality ``full`` mirrors.
         openness: Where local windows run in quality ``balanced``.
         batch: Local windows at once; estimated without.
 
@@ -120,7 +122,8 @@ class Predictor:
                 answer leaves something open; ``"full"``: all windows, with mirrors.
             report: Hears of progress, may stop.
             memory_budget_gb: Memory of the whole process, in GiB, to stay below.
-            probes: (N, 3) voxels of the scan whose fused log-probabilities are wanted (calibration).
+            probes: (N, 3) voxels of the scan, as it is stored, whose fused log-probabilities are
+                wanted (calibration).
 
         Raises:
             InputError: Another number of channels, or voxels that are not numbers.
@@ -161,7 +164,7 @@ class Predictor:
 
         Args:
             image: (channels, K, J, I) from ``Preparation.image``; may be memory-mapped.
-            geometry: Grid of the scan, and of the results.
+            geometry: Grid of the scan as it is stored, and of the results.
             quality: As in ``predict``.
             report: Hears of progress, may stop.
             memory_budget_gb: As in ``predict``.
@@ -203,6 +206,7 @@ class _Walk:
         self._image = image
         self._prepared = prepared
         self._geometry = geometry
+        self._orientation = Orientation.of(geometry)
         self._quality = quality
         self._report = report
         self._model = predictor.model
@@ -217,8 +221,10 @@ class _Walk:
         weights = (self._model.local.weight, 0.0)
         if self._model.global_ is not None:
             weights = (self._model.local.weight, self._model.global_.weight)
+        if probes is not None:
+            probes = self._orientation.voxels(probes, self._geometry.shape)
         fused = FusedSlices(
-            self._geometry.shape,
+            self._orientation.apply_geometry(self._geometry).shape,
             self._prepared.shape,
             self._model.classes,
             answer,
@@ -226,6 +232,7 @@ class _Walk:
             temperature=self._predictor.temperature,
             with_local=with_local,
             probes=probes,
+            orientation=self._orientation,
         )
         windows = self._windows(answer) if with_local else ()
         local = LocalPass(
@@ -282,12 +289,14 @@ class _Walk:
 
     def _collect(self, fused: FusedSlices, windows: int, seconds: float) -> Prediction:
         possible = all_windows(self._prepared.shape, self._model.local.window, OVERLAP[self._quality])
+        stored = self._orientation.undo
+        labels, confidence = stored(fused.fused), stored(fused.confidence)
         return Prediction(
-            fused=fused.fused,
-            global_=fused.global_,
-            local=fused.local,
-            confidence=fused.confidence,
-            disagreement=fused.disagreement,
+            fused=labels,
+            global_=None if fused.global_ is None else stored(fused.global_),
+            local=None if fused.local is None else stored(fused.local),
+            confidence=confidence,
+            disagreement=stored(fused.disagreement),
             geometry=self._geometry,
             quality=self._quality,
             seconds=seconds,
@@ -295,7 +304,7 @@ class _Walk:
             peak_gpu_mb=self._memory.peak_gpu_mb,
             windows_run=windows,
             windows_possible=len(possible),
-            mean_confidence=mean_confidence(fused.fused, fused.confidence),
+            mean_confidence=mean_confidence(labels, confidence),
             notes=tuple(self._execution.notes),
             probes=fused.probes,
         )

@@ -22,7 +22,6 @@ from crgloco.data.preparation import Preparation
 from crgloco.errors import ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
 from crgloco.inference.predictor import Predictor
-from crgloco.io.volume import Geometry
 from crgloco.jobs import Job, JobFolder
 from crgloco.labels import LabelTable
 from crgloco.methods.base import Method, Task
@@ -216,7 +215,7 @@ def _task(
     preparation: Preparation,
     parent: model_store.LoadedModel | None,
 ) -> Task:
-    flips = flip_axes(selection.table, prepared[0].geometry) if config.flips == "auto" else ()
+    flips = flip_axes(selection.table) if config.flips == "auto" else ()
     if parent is not None:
         return replace(Task.from_json(parent.card.network), flip_axes=flips)
     return Task(
@@ -228,17 +227,13 @@ def _task(
     )
 
 
-def flip_axes(table: LabelTable, grid: Geometry) -> tuple[int, ...]:
-    """Return the array axes that may be mirrored: not left-right where a label names a side.
+def flip_axes(table: LabelTable) -> tuple[int, ...]:
+    """Return the axes of prepared arrays that may be mirrored: not I, left-right, where a label names a side.
 
     Args:
         table: The label table.
-        grid: Grid of a case; its direction tells which axis runs from right to left.
     """
-    if table.mirrored_classes() is None:
-        return (0, 1, 2)
-    sideways = 2 - int(np.abs(np.asarray(grid.direction)[0]).argmax())
-    return tuple(axis for axis in range(3) if axis != sideways)
+    return (0, 1, 2) if table.mirrored_classes() is None else (0, 1)
 
 
 def _trainer(
