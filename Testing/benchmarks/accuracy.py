@@ -2,7 +2,8 @@
 
     python Testing/benchmarks/accuracy.py --suite la2018 --methods supervised,cr_gloco:released,cr_gloco \
         --seeds 0,1,2 --out Testing/benchmarks/results/la2018_cpu.jsonl
-    python Testing/benchmarks/accuracy.py --suite la2018 --table --out Testing/benchmarks/results/la2018_cpu.jsonl
+    python Testing/benchmarks/accuracy.py --suite la2018 --table \
+        --out Testing/benchmarks/results/la2018_cpu.jsonl
 
 A run is the product's own path: ``fine_tune.run`` on a cases folder that links to the data, then the
 predictor with all windows, overlap 0.5, no mirrors, no post-processing. Nothing is selected: the last
@@ -158,7 +159,7 @@ def table(entries: list[dict[str, Any]]) -> str:
         options = ", ".join(f"{name} {value}" for name, value in entry["options"].items())
         groups[f"{entry['method']} | {entry['configuration']} | {options}"].append(entry)
     lines = [
-        "| method | configuration | options | seeds | Dice fused | local | global | HD95 mm | ASD mm | minutes |",
+        "| method | configuration | options | seeds | Dice fused | local | global | HD95 mm | ASD mm | min |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, group in groups.items():

@@ -258,7 +258,7 @@ def _trainer(
         "config": to_mapping(config),
         "task": started.task.to_json(),
         "seed": job.seed,
-        "cases": [case.name for case in (*labelled, *unlabelled)],
+        "cases": [case.folder.name for case in (*labelled, *unlabelled)],
         "labelled": len(labelled),
     }
     checkpoint = Checkpoint(folder.checkpoint_file, identity)
