@@ -1,4 +1,5 @@
 import errno
+import itertools
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import Cancelled, GeometryError, InputError, LabelError, ResourceError
 from crgloco.io.files import Source, read_source, write_volume
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from crgloco.progress import Silent
@@ -59,11 +61,57 @@ def test_a_prepared_case_holds_what_the_preparation_gives(case, tmp_path) -> Non
     np.testing.assert_array_equal(prepared.label(), PREPARATION.label(Volume(classes, GRID)))
     assert isinstance(prepared.image(), np.memmap)
     assert isinstance(prepared.label(), np.memmap)
-    assert not prepared.image().flags.writeable
+    prepared.image()[:] = 0  # stays in memory: the file is not touched
+    np.testing.assert_array_equal(prepared.image(), PREPARATION.image([volume]))
     assert (prepared.shape, prepared.channels, prepared.labelled) == ((8, 11, 11), 1, True)
     assert prepared.original.same_grid(GRID)
     assert prepared.geometry.same_grid(PREPARATION.prepared_geometry(GRID))
     assert pickle.loads(pickle.dumps(prepared)) == prepared == open_prepared(prepared.folder)
+
+
+ALL_48 = [
+    Orientation(order, flips)
+    for order in itertools.permutations(range(3))
+    for flips in itertools.product((False, True), repeat=3)
+]
+
+
+@pytest.mark.parametrize(("turn", "ways"), [(0.0, ALL_48), (0.3, ALL_48[::9])])
+def test_a_case_is_prepared_alike_however_it_is_stored(turn, ways, tmp_path) -> None:
+    image, classes = two_ellipsoids((10, 16, 18))
+    cos, sin = float(np.cos(turn)), float(np.sin(turn))
+    direction = ((cos, -sin, 0.0), (sin, cos, 0.0), (0.0, 0.0, 1.0))
+    grid = Geometry(image.shape, (2.0, 1.0, 0.75), (5.0, 6.0, 7.0), direction)
+    made = []
+    for number, way in enumerate(ways):
+        folder, stored = tmp_path / str(number), way.apply_geometry(grid)
+        folder.mkdir()
+        for array, name in ((image, "a_0000.nrrd"), (classes, "a.nrrd")):
+            write_volume(Volume(np.ascontiguousarray(way.apply(array)), stored), folder / name)
+        case = Case("a", (Source("a", folder / "a_0000.nrrd", None),), folder / "a.nrrd")
+        assert Preparation.fit([case], ("MR",)).spacing == pytest.approx(grid.spacing)
+        ct = Preparation.fit([case], ("CT",), (2.0, 1.5, 1.25))
+        mr = replace(ct, rules=(ChannelRule("mr"),))
+        prepared = [prepare_case(case, rule, TABLE, folder) for rule in (ct, mr)]
+        assert prepared[0].original.same_grid(stored)
+        made.append((ct, prepared))
+    for fitted, prepared in made[1:]:
+        assert fitted == made[0][0]
+        for one, first in zip(prepared, made[0][1], strict=True):
+            assert one.geometry.same_grid(first.geometry)
+            assert one.image().flags.c_contiguous
+            np.testing.assert_array_equal(one.image(), first.image())
+            np.testing.assert_array_equal(one.label(), first.label())
+            np.testing.assert_equal(one.locations(), first.locations())
+
+
+@pytest.mark.parametrize("way", ALL_48[::5])
+def test_labels_go_back_onto_the_axes_of_the_file(way) -> None:
+    _, classes = two_ellipsoids(GRID.shape)
+    prepared = PREPARATION.label(Volume(classes, GRID))
+    stored = PREPARATION.restore_labels(prepared, way.apply_geometry(GRID))
+    assert stored.flags.c_contiguous
+    np.testing.assert_array_equal(stored, way.apply(PREPARATION.restore_labels(prepared, GRID)))
 
 
 def test_locations_point_at_their_class(case, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """One scan in, labels of both branches out: against direct computation and a dense twin."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from crgloco.inference.global_pass import run_global
 from crgloco.inference.local_pass import sample_window
 from crgloco.inference.predictor import Openness, Predictor, open_cells
 from crgloco.inference.windows import all_windows, covering_windows, gaussian_weight
+from crgloco.io.files import read_volume
+from crgloco.io.orientation import Orientation, canonical_geometry
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from crgloco.progress import Silent
@@ -370,3 +373,69 @@ def test_the_mean_confidence_is_that_of_the_structures():
     confidence = np.array([[[255, 51], [153, 255]]], np.uint8)
     assert predictor_module.mean_confidence(labels, confidence) == pytest.approx(0.4)
     assert predictor_module.mean_confidence(0 * labels, confidence) == pytest.approx(0.7)
+
+
+WAYS_TO_STORE = [
+    Orientation(order, flips)
+    for order in itertools.permutations(range(3))
+    for flips in itertools.product((False, True), repeat=3)
+]
+
+
+def stored_scan(way, turn=0.0):
+    """The same anatomy, 24 x 20 x 28 voxels in the patient, stored in one of 48 ways."""
+    image, _ = two_ellipsoids((24, 20, 28))
+    slope = np.linspace(0, 30, image.size, dtype=np.float32).reshape(image.shape)  # no symmetry is left
+    cos, sin = np.cos(turn), np.sin(turn)
+    direction = ((cos, -sin, 0.0), (sin, cos, 0.0), (0.0, 0.0, 1.0))
+    grid = Geometry(image.shape, (1.7, 1.1, 0.9), (-10.0, 5.0, 3.0), direction)
+    return Volume(np.ascontiguousarray(way.apply(image + slope)), way.apply_geometry(grid))
+
+
+@pytest.mark.parametrize(
+    ("quality", "turn", "ways"),
+    [
+        ("balanced", 0.0, WAYS_TO_STORE),
+        ("balanced", 0.3, WAYS_TO_STORE[2::9]),
+        ("full", 0.3, WAYS_TO_STORE[1::9]),
+    ],
+)
+def test_a_scan_gets_the_same_labels_however_it_is_stored(quality, turn, ways):
+    model = FakeModel(tilt=2.0, shift=0.2, context_stride=(2, 2, 2), sharpness=3.0)
+    predictor = Predictor(model, PREPARATION, table_of(3), flip_axes=(0, 1))
+    canonical = stored_scan(Orientation(), turn)
+    points = np.random.default_rng(0).integers(0, canonical.array.shape, size=(50, 3))
+    expected = predictor.predict([canonical], quality, probes=points)
+    assert expected.fused.any()
+    assert expected.disagreement.any()
+    for way in ways:
+        scan = stored_scan(way, turn)
+        probes = Orientation.of(scan.geometry).undo_voxels(points, scan.array.shape)
+        result = predictor.predict([scan], quality, probes=probes)
+        assert result.geometry == scan.geometry
+        for name in ("fused", "global_", "local", "confidence", "disagreement"):
+            array = getattr(result, name)
+            assert array.flags.c_contiguous
+            np.testing.assert_array_equal(array, way.apply(getattr(expected, name)), name)
+        np.testing.assert_array_equal(result.probes, expected.probes)
+        assert result.mean_confidence == expected.mean_confidence
+
+
+GEOMETRY_CASES = sorted(
+    Path("/work/shared/data/geometry/images").glob("*.nii.gz"), key=lambda p: p.stat().st_size
+)
+
+
+@pytest.mark.skipif(not GEOMETRY_CASES, reason="the geometry cases are not on this machine")
+@pytest.mark.parametrize("path", GEOMETRY_CASES, ids=lambda path: path.name.split(".")[0])
+def test_a_real_scan_comes_back_on_its_own_grid(path):
+    scan = read_volume(path)
+    spacing = tuple(max(mm, 2.5) for mm in canonical_geometry(scan.geometry).spacing)
+    preparation = Preparation(spacing, (ChannelRule("mr"),))
+    model = FakeModel(local=FakeBranch("local", (32, 32, 32)))
+    result = Predictor(model, preparation, table_of(3)).predict([scan], "fast")
+    assert result.geometry == scan.geometry
+    assert result.fused.shape == result.confidence.shape == scan.array.shape
+    # the brightest voxels of the file are where the labels are
+    structures = result.fused > 0
+    assert scan.array[structures].mean() > scan.array[~structures].mean()
