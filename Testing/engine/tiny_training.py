@@ -79,15 +79,11 @@ def with_published_bodies(method: Method, dropout: float = 0.3) -> Method:
 
 def make_batch(method: Method, labelled: int = 2, unlabelled: int = 2, seed: int = 0) -> Batch:
     """The samples of one update, from phantoms of their own."""
-    shared = np.random.SeedSequence([seed, 99])
     sides = []
     for side, count in ((True, labelled), (False, unlabelled)):
         cases = [phantom_case(seed * 100 + number + 50 * side, labelled=side) for number in range(count)]
         sides.append(
-            [
-                method.views(case, np.random.default_rng([seed, n, int(side)]), np.random.default_rng(shared))
-                for n, case in enumerate(cases)
-            ]
+            [method.views(case, np.random.default_rng([seed, n, int(side)])) for n, case in enumerate(cases)]
         )
     return Batch(sides[0], sides[1], torch.device("cpu"), np.random.default_rng(seed))
 

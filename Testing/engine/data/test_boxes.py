@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from crgloco.data.boxes import (
     Box,
     draw_offset,
+    draw_pair,
     draw_released_pair,
     overlap,
     overlap_share,
-    place_pair,
     triple,
     union,
 )
@@ -21,6 +21,25 @@ from crgloco.data.boxes import (
 starts = st.tuples(*[st.integers(-4, 4)] * 3)
 sizes = st.tuples(*[st.integers(1, 4)] * 3)
 boxes = st.builds(Box, starts, sizes)
+
+
+# Volume, large and small box: with the windows that `plan_windows` gives these volumes, and odd ones.
+PLANNED = [
+    ((88, 180, 180), (96, 192, 192), (64, 64, 80)),  # the large box holds the whole volume
+    ((64, 64, 64), (64, 64, 64), (32, 32, 32)),
+    ((147, 300, 300), (160, 192, 240), (64, 64, 80)),
+    ((31, 6, 50), (30, 28, 30), (13, 17, 15)),  # the small box is more than twice as long as an axis
+]
+
+
+@st.composite
+def placements(draw):
+    """A volume, a large box, a small box that is no larger, and a voxel of the volume."""
+    shape = draw(st.tuples(*[st.integers(1, 40)] * 3))
+    small = draw(st.tuples(*[st.integers(1, 20)] * 3))
+    large = tuple(n + draw(st.integers(0, 20)) for n in small)
+    aim = tuple(draw(st.integers(0, n - 1)) for n in shape)
+    return shape, large, small, aim
 
 
 def voxels(box: Box) -> set[tuple[int, int, int]]:
@@ -47,6 +66,12 @@ def test_the_union_is_the_smallest_box_around_both(first, second):
     both = np.array(sorted(voxels(first) | voxels(second)))
     assert around.start == triple(both.min(0))
     assert around.stop == triple(both.max(0) + 1)
+
+
+@given(boxes, starts)
+def test_a_shifted_box_holds_the_shifted_voxels(box, offset):
+    moved = {tuple(v + o for v, o in zip(voxel, offset, strict=True)) for voxel in voxels(box)}
+    assert voxels(box.shifted(offset)) == moved
 
 
 @given(boxes, boxes)
@@ -138,36 +163,93 @@ def test_a_pair_that_is_never_good_enough_starts_at_the_same_corner():
     ("large", "small"),
     [((40, 60, 80), (16, 24, 32)), ((16, 64, 64), (16, 32, 32)), ((21, 23, 25), (14, 13, 15))],
 )
-def test_drawn_offsets_are_even_and_leave_most_of_the_small_box_inside(large, small):
+def test_drawn_offsets_reach_every_place_that_leaves_three_quarters_of_each_axis_inside(large, small):
     rng = np.random.default_rng(0)
     offsets = np.array([draw_offset(large, small, rng) for _ in range(3000)])
-    margin = np.asarray(small) * 0.25 + 1  # one more voxel where an odd draw is made even
-    assert np.all(offsets % 2 == 0)
-    assert np.all(offsets >= -margin)
-    assert np.all(offsets + small <= large + margin)
+    quarter = np.asarray(small) // 4
+    for axis in range(3):
+        places = range(-quarter[axis], large[axis] - small[axis] + quarter[axis] + 1)
+        assert set(offsets[:, axis]) == set(places)
     frame = Box((0, 0, 0), large)
-    assert min(overlap_share(frame, Box(triple(offset), small)) for offset in offsets) >= 0.1
+    assert min(overlap_share(frame, Box(triple(offset), small)) for offset in offsets) >= 0.75**3
 
 
-def test_placed_pairs_keep_their_offset_and_the_large_box_inside_or_around_the_volume():
+def draw_many(shape, large, small, *, aimed: bool, draws: int):
+    """Starts of the large and of the small box, their overlap shares and the aims, draw by draw."""
     rng = np.random.default_rng(0)
-    shape, large, small = (50, 20, 30), (30, 28, 30), (12, 16, 14)
-    for number in range(2000):
-        offset = draw_offset(large, small, rng)
-        aim = triple(rng.integers(0, shape)) if number % 2 else None
-        large_box, small_box = place_pair(shape, large, small, offset, aim, rng)
-        assert small_box.moved_to_frame_of(large_box).start == offset
-        assert large_box.start[0] >= 0
-        assert large_box.stop[0] <= shape[0]
-        assert large_box.start[1] <= 0
-        assert large_box.stop[1] >= shape[1]
-        assert large_box.start[2] == 0
+    a, b, aims = (np.empty((draws, 3), int) for _ in range(3))
+    shares = np.empty(draws)
+    for number in range(draws):
+        aims[number] = rng.integers(0, shape)
+        aim = triple(aims[number]) if aimed else None
+        large_box, small_box = draw_pair(shape, large, small, aim, rng)
+        assert (large_box.size, small_box.size) == (large, small)
+        assert all(type(n) is int for n in (*large_box.start, *small_box.start))
+        a[number], b[number] = large_box.start, small_box.start
+        shares[number] = overlap_share(large_box, small_box)
+    return a, b, shares, aims
 
 
-def test_the_small_box_holds_the_aimed_voxel_where_the_large_box_has_room_to_move():
+@pytest.mark.parametrize(("aimed", "draws"), [(True, 10_000), (False, 2_000)])
+@pytest.mark.parametrize(("shape", "large", "small"), PLANNED)
+def test_ten_thousand_pairs_keep_every_rule_and_always_hold_the_aimed_voxel(
+    shape, large, small, aimed, draws
+):
+    a, b, shares, aims = draw_many(shape, large, small, aimed=aimed, draws=draws)
+    if aimed:
+        assert np.all((b <= aims) & (aims < b + small))
+    assert shares.min() >= 0.75**3 > 0.1
+    inside = np.minimum(a + large, b + small) - np.maximum(a, b)
+    assert np.all(4 * inside >= 3 * np.asarray(small))
+    # Where it is longer than the volume, the large box holds the whole axis; elsewhere it stays inside.
+    room = np.subtract(shape, large)
+    assert np.all((a >= np.minimum(room, 0)) & (a <= np.maximum(room, 0)))
+    # The small box reaches at most a quarter of its size beyond the volume, or holds its whole axis.
+    quarter = np.asarray(small) // 4
+    within = (b >= -quarter) & (b + small <= shape + quarter)
+    assert np.all(within | ((b <= 0) & (b + small >= shape)))
+
+
+@given(placements(), st.integers(0, 2**32))
+def test_pairs_of_any_volume_and_windows_keep_every_rule(placement, seed):
+    shape, large, small, aim = placement
+    large_box, small_box = draw_pair(shape, large, small, aim, np.random.default_rng(seed))
+    for axis in range(3):
+        assert small_box.start[axis] <= aim[axis] < small_box.stop[axis]
+        assert large_box.start[axis] <= 0 or large_box.stop[axis] <= shape[axis]
+        assert large_box.stop[axis] >= shape[axis] or large_box.start[axis] >= 0
+        shared = min(large_box.stop[axis], small_box.stop[axis]) - max(
+            large_box.start[axis], small_box.start[axis]
+        )
+        assert 4 * shared >= 3 * small[axis]
+    assert overlap_share(large_box, small_box) >= 0.75**3
+
+
+@pytest.mark.parametrize(("shape", "large", "small"), PLANNED[:3])
+def test_pairs_without_aim_reach_the_borders_of_the_volume_and_differ_in_their_offset(shape, large, small):
+    a, b, _, _ = draw_many(shape, large, small, aimed=False, draws=4_000)
+    quarter = np.asarray(small) // 4
+    assert np.array_equal(b.min(0), -quarter)
+    assert np.array_equal(b.max(0), np.subtract(shape, small) + quarter)
+    room = np.subtract(shape, large)
+    assert np.array_equal(a.min(0), np.minimum(room, 0))
+    assert np.array_equal(a.max(0), np.maximum(room, 0))
+    assert all(len(set((b - a)[:, axis])) > 20 for axis in range(3))
+
+
+def test_an_aimed_voxel_far_from_the_border_lies_anywhere_in_the_middle_half_of_the_small_box():
     rng = np.random.default_rng(0)
     shape, large, small = (90, 90, 90), (30, 28, 30), (12, 16, 14)
+    places = []
     for _ in range(2000):
         aim = triple(rng.integers(30, 60, 3))
-        _, small_box = place_pair(shape, large, small, draw_offset(large, small, rng), aim, rng)
-        assert aim in voxels(small_box)
+        places.append(np.subtract(aim, draw_pair(shape, large, small, aim, rng)[1].start))
+    for axis, size in enumerate(small):
+        assert set(np.array(places)[:, axis]) == set(range(size // 2 - size // 4, size // 2 + size // 4 + 1))
+
+
+def test_the_same_randomness_gives_the_same_pair():
+    first, again = (
+        draw_pair((50, 20, 30), (30, 28, 30), (12, 16, 14), (3, 4, 5), np.random.default_rng(7)) for _ in "ab"
+    )
+    assert first == again

@@ -16,9 +16,9 @@ LABELLED = [phantom_case(number, shape=(4, 4, 4)) for number in range(3)]
 UNLABELLED = [phantom_case(number, labelled=False, shape=(4, 4, 4)) for number in range(10, 15)]
 
 
-def note(case, rng, shared_rng):
+def note(case, rng):
     """A view that only writes down what it was given."""
-    return case.name, int(rng.integers(10**9)), int(shared_rng.integers(10**9))
+    return case.name, int(rng.integers(10**9))
 
 
 def stream(slots: Slots | None = None, *, seed: int = 0, **options) -> SampleStream:
@@ -50,16 +50,13 @@ def test_every_case_is_read_once_before_any_is_read_again():
     assert len({tuple(names[3 * turn : 3 * turn + 3]) for turn in range(20)}) > 2  # in an order of its own
 
 
-def test_no_two_samples_share_their_randomness_but_all_of_an_update_share_the_other_one():
-    draws, shared = [], []
+def test_no_two_samples_share_their_randomness_nor_that_of_the_whole_batch():
+    draws = []
     for step in range(20):
         samples = stream().samples(step)
-        sides = [*samples.labelled, *samples.unlabelled]
-        draws += [draw for _, draw, _ in sides]
-        assert len({common for _, _, common in sides}) == 1
-        shared.append(sides[0][2])
-    assert len(set(draws)) == 80
-    assert len(set(shared)) == 20
+        draws += [draw for _, draw in (*samples.labelled, *samples.unlabelled)]
+        draws.append(int(samples.rng.integers(10**9)))
+    assert len(set(draws)) == len(draws) == 100
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -95,7 +92,7 @@ def test_reading_ahead_keeps_order_and_contents(ahead, threads):
 def test_samples_are_made_while_the_last_ones_are_in_use():
     made = []
 
-    def count(case, rng, shared_rng):
+    def count(case, rng):
         made.append(case.name)
 
     steps = SampleStream(LABELLED, [], count, Slots(1, 0), 0, ahead=2).steps(0, 10)
@@ -114,7 +111,7 @@ def test_without_unlabelled_cases_there_are_no_unlabelled_samples():
 
 
 def test_an_error_while_reading_reaches_the_caller_and_no_thread_stays():
-    def fail(case, rng, shared_rng):
+    def fail(case, rng):
         raise OSError("the disk is gone")
 
     steps = SampleStream(LABELLED, [], fail, Slots(1, 0), 0).steps(0, 5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box, draw_offset, draw_released_pair, overlap, triple
+from crgloco.data.boxes import Box, draw_released_pair, overlap, overlap_share, triple
 from crgloco.data.patches import IGNORE, resize
 from crgloco.data.released_views import draw_released_view, released_inputs
 from crgloco.data.views import draw_dual_view, read_mirrored, strong_inputs, weak_inputs
@@ -20,8 +20,7 @@ ALL = SpatialRanges(share=1.0)
 
 def draw(case, seed, ranges=ALL, foreground=0.0, large=LARGE, small=SMALL):
     rng = np.random.default_rng(seed)
-    offset = draw_offset(large, small, rng)
-    return draw_dual_view(case, large, small, offset, ranges, MM, rng, foreground=foreground), offset
+    return draw_dual_view(case, large, small, ranges, MM, rng, foreground=foreground)
 
 
 def overlap_crops(view, small: torch.Tensor, large: torch.Tensor):
@@ -36,9 +35,10 @@ def overlap_crops(view, small: torch.Tensor, large: torch.Tensor):
 def test_the_overlap_is_bitwise_the_same_in_both_windows(ranges, labelled):
     case = coordinate_case((20, 24, 28), labelled=labelled)
     for seed in range(15):
-        view, offset = draw(case, seed, ranges)
+        view = draw(case, seed, ranges)
         crop = view.cut()
-        assert view.offset == offset
+        assert view.offset == triple(np.subtract(view.small.start, view.large.start))
+        assert overlap_share(view.large, view.small) >= 0.75**3
         assert crop.small.shape == (3, *SMALL)
         assert crop.large.shape == (3, *LARGE)
         assert torch.equal(*overlap_crops(view, crop.small, crop.large))
@@ -48,7 +48,7 @@ def test_the_overlap_is_bitwise_the_same_in_both_windows(ranges, labelled):
 def test_without_change_of_geometry_both_windows_are_plain_crops_of_the_volume():
     case = phantom_case()
     for seed in range(10):
-        view, _ = draw(case, seed, STILL)
+        view = draw(case, seed, STILL)
         crop = view.cut()
         assert torch.equal(crop.small, case.read_image(view.small))
         assert torch.equal(crop.small_label, case.read_label(view.small))
@@ -74,7 +74,7 @@ def test_mirrored_coordinates_land_where_the_formula_says():
     case = coordinate_case((20, 24, 28))
     seen = set()
     for seed in range(12):
-        view, _ = draw(case, seed, FLIPS, small=(6, 6, 6), large=(10, 10, 10))
+        view = draw(case, seed, FLIPS, small=(6, 6, 6), large=(10, 10, 10))
         crop = view.cut()
         seen.add(
             tuple(
@@ -89,26 +89,36 @@ def test_mirrored_coordinates_land_where_the_formula_says():
     assert len(seen) > 4
 
 
-def test_flips_keep_the_aimed_voxel_in_the_local_window():
-    label = np.zeros((60, 60, 60), np.uint8)
-    image = np.zeros((1, 60, 60, 60))
+@pytest.mark.parametrize("shape", [(60, 60, 60), (9, 15, 17), (12, 60, 20)])
+def test_flips_keep_the_aimed_voxel_in_the_local_window_wherever_it_lies(shape):
+    """Also at the border, and where the global window is longer than the volume."""
+    label = np.zeros(shape, np.uint8)
+    image = np.zeros((1, *shape))
     rng = np.random.default_rng(0)
     for seed in range(60):
-        voxel = triple(rng.integers(20, 40, 3))
+        voxel = triple(rng.integers(0, shape))
         marked = label.copy()
         marked[voxel] = 1
-        view, _ = draw(make_case(image, marked), seed, FLIPS, foreground=1.0)
-        crop = view.cut()
+        crop = draw(make_case(image, marked), seed, FLIPS, foreground=1.0).cut()
         assert (crop.small_label == 1).sum() == 1
+        if all(
+            n <= large for n, large in zip(shape, LARGE, strict=True)
+        ):  # the global window holds all of the volume
+            assert (crop.large_label == 1).sum() == 1
+
+
+def test_every_sample_has_an_offset_of_its_own():
+    case = phantom_case()
+    offsets = np.array([draw(case, seed, STILL).offset for seed in range(40)])
+    assert len({triple(offset) for offset in offsets}) > 30
+    assert any((offsets % 2).any(0))
 
 
 def test_rotation_and_zoom_keep_the_aimed_structure_in_the_local_window():
     label = np.zeros((60, 60, 60), np.uint8)
     label[28:33, 28:33, 28:33] = 1
     case = make_case(np.zeros((1, 60, 60, 60)), label)
-    held = [
-        bool((draw(case, seed, ALL, foreground=1.0)[0].cut().small_label == 1).any()) for seed in range(60)
-    ]
+    held = [bool((draw(case, seed, ALL, foreground=1.0).cut().small_label == 1).any()) for seed in range(60)]
     assert np.mean(held) > 0.95
 
 
@@ -116,33 +126,33 @@ def test_images_and_labels_are_changed_together():
     label = phantom_case().label.numpy()
     case = make_case(label[None].astype(float) * 10, label)
     for seed in range(10):
-        crop = draw(case, seed, ALL)[0].cut()
+        crop = draw(case, seed, ALL).cut()
         agreement = (crop.large[0] / 10).round() == crop.large_label
         assert agreement.float().mean() > 0.93  # the rest are borders, linear here and nearest there
 
 
 def test_an_unlabelled_case_has_no_label_in_either_window():
-    crop = draw(phantom_case(labelled=False), 3, ALL)[0].cut()
+    crop = draw(phantom_case(labelled=False), 3, ALL).cut()
     assert torch.all(crop.small_label == IGNORE)
     assert torch.all(crop.large_label == IGNORE)
 
 
 def test_the_same_randomness_gives_the_same_view():
-    first, again, other = (draw(phantom_case(), seed)[0] for seed in (4, 4, 5))
+    first, again, other = (draw(phantom_case(), seed) for seed in (4, 4, 5))
     assert (first.source, first.matrix, first.seed) == (again.source, again.matrix, again.seed)
     assert torch.equal(first.image, again.image)
     assert first.seed != other.seed
 
 
 def test_moving_a_view_to_its_own_device_changes_nothing():
-    view, _ = draw(phantom_case(), 0)
+    view = draw(phantom_case(), 0)
     assert view.to(torch.device("cpu")) is view
     elsewhere = view.to(torch.device("meta"))
     assert elsewhere.image.device.type == elsewhere.label.device.type == "meta"
 
 
 def test_the_teacher_sees_grey_values_as_they_are_and_the_student_changed_ones():
-    views = [draw(phantom_case(number), number)[0] for number in range(3)]
+    views = [draw(phantom_case(number), number) for number in range(3)]
     crops = [view.cut() for view in views]
     small, large = weak_inputs(crops, SMALL)
     assert torch.equal(small, torch.stack([crop.small for crop in crops]))

@@ -64,29 +64,59 @@ def naive_dice(logits, target, *, over_batch=False, present_only=False) -> float
             1 - (2 * a + 1e-5) / (s + v + 1e-5) for a, s, v in zip(shared, squares, voxels, strict=True)
         ]
         if present_only:
-            losses = [loss for loss, v in zip(losses, voxels, strict=True) if v] or [0.0]
-        group_losses.append(sum(losses) / len(losses))
-    return sum(group_losses) / len(group_losses)
+            losses = [loss for loss, v in zip(losses, voxels, strict=True) if v]
+        if losses:  # who has nothing to say does not count
+            group_losses.append(sum(losses) / len(losses))
+    return sum(group_losses) / max(len(group_losses), 1)
 
 
+@pytest.mark.parametrize("silent", [(), (1,), (0, 2)])
 @pytest.mark.parametrize("size", SIZES)
-def test_cross_entropy_equals_a_loop_over_kept_voxels(size):
-    logits, target = draw(size)
-    rows = naive_entropies(logits, target)
+def test_cross_entropy_equals_a_loop_over_kept_voxels(size, silent):
+    logits, target = draw(size, batch=3)
+    target[list(silent)] = IGNORE
+    rows = [row for row in naive_entropies(logits, target) if row]
+    assert len(rows) == 3 - len(silent)
     per_sample = sum(sum(row) / len(row) for row in rows) / len(rows)
-    over_all = sum(sum(row) / math.prod(size) for row in rows) / len(rows)
     over_batch = sum(map(sum, rows)) / sum(map(len, rows))
     assert float(masked_cross_entropy(logits, target)) == pytest.approx(per_sample, rel=1e-5)
-    assert float(masked_cross_entropy(logits, target, over_all=True)) == pytest.approx(over_all, rel=1e-5)
     assert float(batch_cross_entropy(logits, target)) == pytest.approx(over_batch, rel=1e-5)
+
+
+@pytest.mark.parametrize("silent", [(), (1,), (0, 2)])
+@pytest.mark.parametrize("size", SIZES)
+def test_cross_entropy_over_given_voxels_divides_each_sample_by_its_own_number(size, silent):
+    logits, target = draw(size, batch=3)
+    target[list(silent)] = IGNORE
+    voxels = [700.0, 90.0, 1.0]
+    rows = naive_entropies(logits, target)
+    expected = sum(sum(row) / n for row, n in zip(rows, voxels, strict=True)) / (3 - len(silent))
+    found = masked_cross_entropy(logits, target, voxels=torch.tensor(voxels))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_given_voxels_never_divide_by_less_than_one():
+    logits, target = draw()
+    nothing, one = (masked_cross_entropy(logits, target, voxels=torch.full((2,), n)) for n in (0.0, 1.0))
+    assert torch.equal(nothing, one)
+
+
+def test_the_number_of_kept_voxels_as_given_voxels_is_the_plain_loss():
+    logits, target = draw()
+    kept = (target != IGNORE).flatten(1).sum(1).float()
+    torch.testing.assert_close(
+        masked_cross_entropy(logits, target, voxels=kept), masked_cross_entropy(logits, target)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("over_batch", [False, True])
 @pytest.mark.parametrize("present_only", [False, True])
-def test_dice_equals_a_loop_over_kept_voxels(size, over_batch, present_only):
+@pytest.mark.parametrize("silent", [(), (1,)])
+def test_dice_equals_a_loop_over_kept_voxels(size, over_batch, present_only, silent):
     logits, target = draw(size)
     target[0][target[0] == 1] = 2  # one class is absent from one sample
+    target[list(silent)] = IGNORE
     found = dice_loss(logits, target, over_batch=over_batch, present_only=present_only)
     expected = naive_dice(logits, target, over_batch=over_batch, present_only=present_only)
     assert float(found) == pytest.approx(expected, rel=1e-5)
@@ -110,20 +140,45 @@ def test_dice_per_sample_equals_monai_with_squares():
 
 def test_the_supervised_loss_is_half_of_both_parts():
     logits, target = draw()
+    target[0][target[0] == 1] = 2  # one class is absent from one sample
     for over_batch in (False, True):
-        expected = 0.5 * (
-            masked_cross_entropy(logits, target) + dice_loss(logits, target, over_batch=over_batch)
-        )
+        dice = dice_loss(logits, target, over_batch=over_batch, present_only=not over_batch)
+        expected = 0.5 * (masked_cross_entropy(logits, target) + dice)
         assert torch.equal(segmentation_loss(logits, target, over_batch=over_batch), expected)
+    assert not torch.equal(dice_loss(logits, target), dice_loss(logits, target, present_only=True))
+
+
+@pytest.mark.parametrize("absent", [1, 12])
+def test_organs_that_a_window_does_not_hold_leave_its_loss_as_it_is(absent):
+    logits, target = draw()
+    unseen = torch.full((2, absent, 3, 4, 5), -100.0)
+    for loss in (segmentation_loss, dice_of_present):
+        torch.testing.assert_close(loss(torch.cat([logits, unseen], 1), target), loss(logits, target))
+
+
+@pytest.mark.parametrize("name", ["masked", "over given voxels", "dice of present classes", "supervised"])
+def test_samples_of_which_nothing_is_known_do_not_thin_out_the_loss_of_the_others(name):
+    logits, target = draw()
+    more = torch.cat([logits, torch.randn_like(logits)])
+    unknown = torch.cat([target, torch.full_like(target, IGNORE)])
+    torch.testing.assert_close(LOSSES[name](more, unknown), LOSSES[name](logits, target))
+
+
+def over_given_voxels(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return masked_cross_entropy(logits, target, voxels=torch.full((len(target),), 50.0))
+
+
+def dice_of_present(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return dice_loss(logits, target, present_only=True)
 
 
 LOSSES = {
     "masked": masked_cross_entropy,
-    "over all": lambda z, y: masked_cross_entropy(z, y, over_all=True),
+    "over given voxels": over_given_voxels,
     "batch": batch_cross_entropy,
     "dice": dice_loss,
     "dice over batch": lambda z, y: dice_loss(z, y, over_batch=True),
-    "dice of present classes": lambda z, y: dice_loss(z, y, present_only=True),
+    "dice of present classes": dice_of_present,
     "supervised": segmentation_loss,
 }
 
@@ -157,8 +212,10 @@ def test_one_kept_voxel_counts_as_the_plain_mean_of_one():
     target[1, 2, 0, 3] = 1
     expected = torch.nn.functional.cross_entropy(logits[1, :, 2, 0, 3][None], torch.tensor([1]))
     torch.testing.assert_close(batch_cross_entropy(logits, target), expected)
-    torch.testing.assert_close(masked_cross_entropy(logits, target), expected / 2)  # mean of two samples
-    torch.testing.assert_close(masked_cross_entropy(logits, target, over_all=True), expected / 60 / 2)
+    # The other sample keeps nothing and does not count.
+    torch.testing.assert_close(masked_cross_entropy(logits, target), expected)
+    over_window = masked_cross_entropy(logits, target, voxels=torch.tensor([60.0, 60.0]))
+    torch.testing.assert_close(over_window, expected / 60)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -311,13 +311,13 @@ def test_the_teachers_are_the_averages_in_evaluation_mode_and_do_not_learn():
 
 
 def test_the_loss_on_the_overlap_equals_a_loop_over_kept_voxels():
-    logits = 2 * torch.randn(2, 3, *SMALL)
-    target = torch.randint(0, 2, (2, *SMALL), dtype=torch.uint8)  # class 2 is absent
-    target[torch.rand(2, *SMALL) < 0.6] = IGNORE
-    target[1] = IGNORE
-    voxels = 200
+    logits = 2 * torch.randn(3, 3, *SMALL)
+    target = torch.randint(0, 2, (3, *SMALL), dtype=torch.uint8)  # class 2 is absent
+    target[torch.rand(3, *SMALL) < 0.6] = IGNORE
+    target[1] = IGNORE  # counts neither above nor below the fraction line
+    voxels = [200, 150, 300]
     total = 0.0
-    for b in range(2):
+    for b in range(3):
         entropy, shared, squares, counts = 0.0, [0.0] * 3, [0.0] * 3, [0] * 3
         for voxel in itertools.product(*(range(n) for n in SMALL)):
             y = int(target[(b, *voxel)])
@@ -332,14 +332,14 @@ def test_the_loss_on_the_overlap_equals_a_loop_over_kept_voxels():
         dice = [
             1 - (2 * a + 1e-5) / (s + n + 1e-5) for a, s, n in zip(shared, squares, counts, strict=True) if n
         ] or [0.0]
-        total += 0.5 * (entropy / voxels + sum(dice) / len(dice))
+        total += 0.5 * (entropy / voxels[b] + sum(dice) / len(dice))
     found = cr_gloco._overlap_loss(logits, target, voxels)
     assert float(found) == pytest.approx(total / 2, rel=1e-4)
 
 
 def test_the_loss_on_the_overlap_is_zero_where_nothing_is_kept():
     logits = torch.randn(2, 3, *SMALL, requires_grad=True)
-    loss = cr_gloco._overlap_loss(logits, torch.full((2, *SMALL), IGNORE, dtype=torch.uint8), 100)
+    loss = cr_gloco._overlap_loss(logits, torch.full((2, *SMALL), IGNORE, dtype=torch.uint8), [100, 1])
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert not logits.grad.any()
@@ -391,11 +391,84 @@ def test_a_dropped_context_makes_the_local_loss_bitwise_independent_of_the_globa
     assert not torch.equal(found[0]["supervised_global"], found[1]["supervised_global"])
 
 
+def scene_at(offset) -> SimpleNamespace:
+    return SimpleNamespace(offset=offset)
+
+
+def test_the_context_of_each_sample_is_the_global_map_at_its_own_local_window():
+    """A global map of coordinates: at each local voxel it must say where in the large window that lies."""
+    method = make_method(context_dropout=0.0)
+    shape = tuple(n // 2 for n in method.small)
+    axes = [(np.arange(n) + 0.5) * field / n for n, field in zip(shape, method.large, strict=True)]
+    places = torch.from_numpy(np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32))
+    features = torch.stack([places + 100 * sample for sample in range(4)])
+    offsets = [(2, 4, 0), (0, 8, 8), (-3, 3, 5), (4, -4, 2)]
+    rngs = [np.random.default_rng(seed) for seed in range(4)]
+    context = method._context(features, [scene_at(offset) for offset in offsets], rngs)
+    strides = method.networks.context_stride
+    for sample, offset in enumerate(offsets):
+        for voxel in itertools.product(*(range(n) for n in context.shape[2:])):
+            place = [o + (v + 0.5) * s for o, v, s in zip(offset, voxel, strides, strict=True)]
+            inside = all(0 <= p <= n for p, n in zip(place, method.large, strict=True))
+            clamped = [min(max(p, line[0]), line[-1]) for p, line in zip(place, axes, strict=True)]
+            expected = [*(100 * sample + np.array(clamped)), 1.0] if inside else [0.0] * 4
+            np.testing.assert_allclose(context[(sample, slice(None), *voxel)].numpy(), expected, atol=1e-3)
+
+
+def test_the_students_context_follows_the_offset_of_every_sample_of_the_batch(monkeypatch):
+    method = make_method(mixing=1.0)
+    seen = []
+    original = cr_gloco.sample_context
+    monkeypatch.setattr(
+        cr_gloco,
+        "sample_context",
+        lambda f, field, box, size: (seen.append(box), original(f, field, box, size))[1],
+    )
+    batch = make_batch(method, 2, 2)
+    method.losses(batch, 0.5)
+    offsets = [view.offset for view in (*batch.labelled, *batch.unlabelled)]
+    assert [box.start for box in seen] == offsets
+    assert {box.size for box in seen} == {method.small}
+    assert len(set(offsets)) > 1
+
+
+def test_the_overlap_loss_is_told_the_voxels_of_each_samples_own_overlap(monkeypatch):
+    method = confident(make_method(mixing=1.0))
+    told = []
+    original = cr_gloco._overlap_loss
+    monkeypatch.setattr(cr_gloco, "_overlap_loss", lambda z, y, n: (told.append(n), original(z, y, n))[1])
+    batch = make_batch(method, 2, 2, seed=3)
+    rng = np.random.default_rng(0)
+    batch = replace(batch, rng=np.random.default_rng(0))
+    cr_gloco.draw_mix(2, 4, method.small, 1.0, rng)
+    step, phase = cr_gloco.draw_lattice(method.networks, rng)
+    method.losses(batch, 1.0)
+    shared = [
+        overlap(v.large, v.small).moved_to_frame_of(v.large) for v in (*batch.labelled, *batch.unlabelled)
+    ]
+    on_lattice = [
+        sum(
+            all((p - first) % every == 0 for p, first, every in zip(place, phase, step, strict=True))
+            for place in itertools.product(*(range(a, b) for a, b in zip(box.start, box.stop, strict=True)))
+        )
+        for box in shared
+    ]
+    assert told == [[box.volume for box in shared], on_lattice]
+    assert len(set(told[0])) > 1
+
+
+def test_the_progress_tells_the_threshold_of_every_class():
+    method = confident(make_method())
+    parts = method.losses(make_batch(method), 1.0)
+    told = [float(parts[f"threshold_{number}"]) for number in range(3)]
+    assert told == pytest.approx(method.threshold.thresholds.tolist())
+
+
 def test_context_is_dropped_for_the_asked_share_of_samples_each_on_its_own():
     method = make_method(context_dropout=0.4)
     features = torch.ones(200, 4, 6, 8, 8)
     rngs = [np.random.default_rng(seed) for seed in range(200)]
-    context = method._context(features, (2, 4, 0), rngs)
+    context = method._context(features, [scene_at((2, 4, 0))] * 200, rngs)
     assert context.shape == (200, 5, 6, 8, 8)
     given = context.flatten(1).any(1).float().mean()
     assert float(given) == pytest.approx(0.6, abs=0.1)
@@ -435,8 +508,8 @@ def test_true_labels_and_labels_of_teachers_never_share_a_voxel_of_the_loss(monk
 
 def test_mixing_is_off_where_its_share_is_zero(monkeypatch):
     mixes = []
-    original = cr_gloco.mix_crops
-    monkeypatch.setattr(cr_gloco, "mix_crops", lambda *a: (mixes.append(a[-1]), original(*a))[1])
+    original = cr_gloco.mix_scenes
+    monkeypatch.setattr(cr_gloco, "mix_scenes", lambda *a: (mixes.append(a[-1]), original(*a))[1])
     for share in (0.0, 1.0):
         method = make_method(mixing=share)
         method.losses(make_batch(method), 0.5)

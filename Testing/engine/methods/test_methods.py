@@ -179,8 +179,8 @@ def test_a_batch_in_which_a_class_has_no_voxel_is_finite(name, recipe):
     case.label[:] = 0
     case.locations.clear()
     batch = make_batch(method, 1, 1)
-    rngs = np.random.default_rng(0), np.random.default_rng(0)
-    empty = type(batch)([method.views(case, *rngs)], batch.unlabelled, batch.device, batch.rng)
+    view = method.views(case, np.random.default_rng(0))
+    empty = type(batch)([view], batch.unlabelled, batch.device, batch.rng)
     parts = method.losses(empty, 1.0)
     parts["total"].backward()
     assert all(np.isfinite(value) for value in numbers(parts).values())
