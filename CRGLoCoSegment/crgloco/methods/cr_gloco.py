@@ -80,7 +80,7 @@ class Config(DualResolutionOptions):
         maximum=10.0,
     )
     ramp: float = option(
-        0.35,
+        0.3,
         label="Ramp",
         help="Share of the training after which that weight is reached.",
         minimum=0.01,
@@ -88,7 +88,7 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     threshold: float = option(
-        0.8,
+        0.7,
         label="Confidence threshold",
         help="Confidence above which the surest class is trusted; other classes follow.",
         minimum=0.5,
