@@ -16,7 +16,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class FastConvolutions(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
-    """While active, ``torch.conv3d`` of float32 on the CPU goes to oneDNN. Has no gradient of its own."""
+    """While active, ``torch.conv3d`` of float32 on the CPU goes to oneDNN. Has no gradient of its own.
+
+    Under autocast it stands back: torch itself gives every convolution in bf16 to oneDNN.
+    """
 
     def __torch_function__(
         self,
@@ -35,7 +38,7 @@ class FastConvolutions(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
 
 def _suits(arguments: Sequence[Any]) -> bool:
     """Whether these are all arguments of a convolution that oneDNN can do as it stands."""
-    if len(arguments) != 7 or not torch.backends.mkldnn.is_available():
+    if len(arguments) != 7 or not torch.backends.mkldnn.is_available() or torch.is_autocast_enabled("cpu"):
         return False
     image, padding = arguments[0], arguments[4]
     on_cpu = image.device.type == "cpu" and image.dtype == torch.float32

@@ -12,6 +12,7 @@ import torch
 from crgloco.errors import ResourceError
 from crgloco.inference.convolutions import FastConvolutions
 from crgloco.inference.model import SegmentationModel
+from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
 
 Item = TypeVar("Item")
@@ -114,7 +115,7 @@ class Execution:
         self.model.to(device)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        return mixed_precision(self.device)
 
 
 def estimated_batch(model: SegmentationModel, device: torch.device) -> int:

@@ -112,7 +112,7 @@ class Taps:
 
 
 def sample(tensor: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> torch.Tensor:
-    """Sample (C, k, j, i), any float type, at the taps of the three axes; float32.
+    """Sample (C, k, j, i), any float type, at the taps of the three axes; float32, also under autocast.
 
     Along K and J two rows are mixed; along I a matrix is multiplied: gathering single numbers is slow.
     """
@@ -121,7 +121,8 @@ def sample(tensor: torch.Tensor, taps: tuple[Taps, Taps, Taps]) -> torch.Tensor:
         result = _mix(result, 1, taps[0])
     result = result.float()
     if not taps[2].copies(result.shape[3]):
-        result = torch.matmul(result, _matrix(taps[2], result.shape[3], result.device).T)
+        with torch.autocast(result.device.type, enabled=False):
+            result = torch.matmul(result, _matrix(taps[2], result.shape[3], result.device).T)
     if not taps[1].copies(result.shape[2]):
         result = _mix(result, 2, taps[1])
     return result
