@@ -16,6 +16,7 @@ of it is the precision. The share of the loop that waits for data is that of ``T
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -273,7 +274,7 @@ def _supervised(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return 0.5 * (functional.cross_entropy(logits, label) + dice)
 
 
-def measure(sides: dict[str, Ours | Published], rounds: int) -> dict[str, dict[str, Any]]:
+def measure(sides: dict[str, Ours | Published], rounds: int, warm_up: int) -> dict[str, dict[str, Any]]:
     """Run all sides in turn; return seconds of samples, update and both, and peak memory, by side."""
     reading = {name: Times() for name in sides}
     updating = {name: Times() for name in sides}
@@ -285,8 +286,11 @@ def measure(sides: dict[str, Ours | Published], rounds: int) -> dict[str, dict[s
         reading[name].add(lambda: made.append(side.samples(number)))
         updating[name].add(lambda: side.update(number, made.pop()))
         peaks[name].append(peak.gib)
+        print(
+            f"{name}: {reading[name].wall[-1] + updating[name].wall[-1]:.1f} s", file=sys.stderr, flush=True
+        )
 
-    taken = in_turn({name: lambda n=name: step(n) for name in sides}, rounds)  # type: ignore[misc]
+    taken = in_turn({name: lambda n=name: step(n) for name in sides}, rounds, warm_up=warm_up)  # type: ignore[misc]
     return {
         name: {
             **taken[name].to_json("step_"),
@@ -317,6 +321,7 @@ def main() -> None:
     """Measure, print, keep the numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=1, help="steps of each side that do not count")
     parser.add_argument("--sides", default="ours,published", help=f"of {', '.join(SIDES)}")
     parser.add_argument("--fit-steps", type=int, default=4, help="updates of Trainer.fit; 0 leaves it out")
     parser.add_argument("--small", type=three_numbers, default=(80, 112, 112))
@@ -337,7 +342,7 @@ def main() -> None:
             sides[name] = {"ours": Ours, "published": Published}[kind](
                 cases, options.small, options.large, precision
             )
-        found = measure(sides, options.rounds)
+        found = measure(sides, options.rounds, options.warm_up)
         columns = (
             "step_seconds",
             "step_cpu_seconds",
