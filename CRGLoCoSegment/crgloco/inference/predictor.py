@@ -38,7 +38,7 @@ from crgloco.progress import Reporter, Silent
 
 Quality = Literal["fast", "balanced", "full"]
 QUALITIES: tuple[Quality, ...] = ("fast", "balanced", "full")
-OVERLAP = {"fast": 0.125, "balanced": 0.25, "full": 0.5}
+OVERLAP = {"fast": 0.125, "balanced": 0.125, "full": 0.5}
 GIGABYTE = 2**30
 # Python, torch, MONAI and SimpleITK, before any scan.
 LIBRARIES_BYTES = 700 * 2**20
@@ -56,8 +56,8 @@ class Openness:
         margin: Millimetres around open cells that are open too; at least one cell.
     """
 
-    foreground: float = 0.1
-    certainty: float = 0.8
+    foreground: float = 0.25
+    certainty: float = 0.6
     margin: float = 5.0
 
 

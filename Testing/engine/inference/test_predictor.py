@@ -15,7 +15,7 @@ from crgloco.inference import predictor as predictor_module
 from crgloco.inference.execution import Execution
 from crgloco.inference.global_pass import run_global
 from crgloco.inference.local_pass import sample_window
-from crgloco.inference.predictor import Openness, Predictor, open_cells
+from crgloco.inference.predictor import OVERLAP, Openness, Predictor, open_cells
 from crgloco.inference.windows import all_windows, covering_windows, gaussian_weight
 from crgloco.io.files import read_volume
 from crgloco.io.orientation import Orientation, canonical_geometry
@@ -153,7 +153,7 @@ def windows_of(model, image, geometry, quality):
     answer = run_global(image, fill, model.global_, Execution(model, CPU, Silent(), 1), Silent())
     cells = open_cells(answer, PREPARATION.prepared_geometry(geometry), Openness())
     faces = tuple(answer.grid.faces(axis) for axis in range(3))
-    return covering_windows(cells, faces, field, model.local.window, 0.25)
+    return covering_windows(cells, faces, field, model.local.window, OVERLAP["balanced"])
 
 
 @pytest.mark.parametrize("quality", ["balanced", "full"])
