@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from tiny_models import save_tiny_model
 
 from crgloco import model_store
 from crgloco.data.cases import Case
 from crgloco.inference.folder import KINDS, FolderJob, predict_folder
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import find_volumes, read_source, source_geometry
+from tiny_models import save_tiny_model
 
 pytestmark = pytest.mark.data
 
