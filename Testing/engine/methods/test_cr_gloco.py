@@ -351,7 +351,7 @@ def test_the_total_is_supervised_plus_ramped_weight_times_cross(progress):
     parts = {name: float(part.detach()) for name, part in method.losses(make_batch(method), progress).items()}
     assert parts["cross_local"] > 0
     assert parts["cross_global"] > 0
-    weight = 0.7 * sigmoid_ramp(progress, 0.35)
+    weight = 0.7 * sigmoid_ramp(progress, method.config.ramp)
     cross = parts["cross_local"] + parts["cross_global"]
     expected = parts["supervised_local"] + parts["supervised_global"] + weight * cross
     assert parts["total"] == pytest.approx(expected, rel=1e-5)
