@@ -117,14 +117,6 @@ class Config(DualResolutionOptions):
         maximum=1.0,
         advanced=True,
     )
-    foreground: float = option(
-        0.67,
-        label="Aimed crops",
-        help="Share of labelled crops that are centred on a structure.",
-        minimum=0.0,
-        maximum=1.0,
-        advanced=True,
-    )
 
 
 class CRGLoCo(Method):

@@ -35,14 +35,6 @@ class Config(DualResolutionOptions):
         help="Change grey values in training as the other methods do; without, only rotate and zoom.",
         advanced=True,
     )
-    foreground: float = option(
-        0.67,
-        label="Aimed crops",
-        help="Share of labelled crops that are centred on a structure.",
-        minimum=0.0,
-        maximum=1.0,
-        advanced=True,
-    )
 
 
 class Supervised(Method):

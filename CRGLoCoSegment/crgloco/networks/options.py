@@ -98,3 +98,11 @@ class DualResolutionOptions:
     global_window: str = option(
         "", label="Global window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
     )
+    foreground: float = option(
+        0.67,
+        label="Aimed crops",
+        help="Share of labelled crops that are centred on a structure.",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
+    )
