@@ -1,7 +1,7 @@
 """Train the bundled starter model from the CHAOS scans, or pack and evaluate one.
 
-    python Testing/benchmarks/starter.py train  --out /tmp/chaos_mr_starter     # about half an hour on one core
-    python Testing/benchmarks/starter.py pack   --model /tmp/chaos_mr_starter   # into Resources/Models
+    python Testing/benchmarks/starter.py train  --out /tmp/chaos_mr_starter  # half an hour on one core
+    python Testing/benchmarks/starter.py pack   --model /tmp/chaos_mr_starter  # into Resources/Models
     python Testing/benchmarks/starter.py evaluate --out Testing/benchmarks/results/starter.json
 
 ``chaos_13`` and ``chaos_32`` are the bundled sample and never train; ``chaos_37`` calibrates the
