@@ -1,0 +1,59 @@
+"""What all panels share: a .ui file, the parameter node bound to it, and a life between enter and exit."""
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+import slicer.util
+
+
+class Panel:
+    """One collapsible section.
+
+    Args:
+        logic: ``CRGLoCoSegmentLib.logic.SegmentLogic``; the panel asks it for everything.
+        resources: The module's ``Resources`` folder.
+
+    Attributes:
+        name: Of the ``.ui`` file and of the section; set by the subclass.
+        widget: The section's content.
+        ui: Its children by object name.
+        parameters: The wrapped parameter node, or ``None`` while a scene closes.
+    """
+
+    name = ""
+
+    def __init__(self, logic: Any, resources: Path) -> None:
+        self.logic = logic
+        self.widget = slicer.util.loadUI(str(resources / "UI" / f"{self.name}.ui"))
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self.parameters: Any = None
+        self._guiTag: Any = None
+
+    def setParameters(self, parameters: Any) -> None:
+        """Bind the widgets to a parameter node; ``None`` lets them go."""
+        if self.parameters is not None and self._guiTag is not None:
+            self.parameters.disconnectGui(self._guiTag)
+        self._guiTag = None
+        self.parameters = parameters
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self.ui)
+        self.refresh("parameters")
+
+    def enter(self) -> None:
+        """The user looks at the module."""
+
+    def exit(self) -> None:
+        """The user looks at another module; jobs go on."""
+
+    def refresh(self, what: str) -> None:
+        """Show the present state; called on every notice of the logic and change of the parameter node.
+
+        Args:
+            what: ``"parameters"``, or a notice: see ``CRGLoCoSegmentLib.logic.listeners``.
+        """
+
+    def cleanup(self) -> None:
+        """Leave nothing behind: timers, observers, processes."""
+        self.setParameters(None)

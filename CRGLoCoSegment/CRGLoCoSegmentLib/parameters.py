@@ -1,0 +1,81 @@
+"""The parameter node: what belongs to the case and is saved with the scene; machine settings are in settings."""
+
+import enum
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class Quality(enum.Enum):
+    """How thoroughly a volume is looked at."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    FULL = "full"
+
+    def label(self) -> str:
+        """The text in the panel."""
+        return {
+            "fast": _("Fast (global view only)"),
+            "balanced": _("Balanced (details where needed)"),
+            "full": _("Full (details everywhere)"),
+        }[self.value]
+
+
+class Overlay(enum.Enum):
+    """What colours the uncertain voxels."""
+
+    CONFIDENCE = "confidence"
+    DISAGREEMENT = "disagreement"
+    NONE = "none"
+
+    def label(self) -> str:
+        """The text in the panel."""
+        return {
+            "confidence": _("Confidence"),
+            "disagreement": _("Disagreement of global and local"),
+            "none": _("No overlay"),
+        }[self.value]
+
+
+class ThirdPane(enum.Enum):
+    """What the third pane of the comparison shows."""
+
+    NONE = "none"
+    FUSED = "fused"
+    CORRECTED = "corrected"
+
+    def label(self) -> str:
+        """The text in the panel."""
+        return {
+            "none": _("Two panes"),
+            "fused": _("Third pane: fused"),
+            "corrected": _("Third pane: corrected"),
+        }[self.value]
+
+
+@parameterNodeWrapper
+class Parameters:
+    """What belongs to the case.
+
+    Attributes:
+        inputVolume: The volume to segment; its results are found through its node references.
+        quality: How thoroughly it is looked at.
+        overlay: What colours the uncertain voxels of the comparison.
+        uncertainBelow: Confidence (0..1) under which a voxel is coloured; for disagreement, 1 minus it.
+        overlayOpacity: 0..1.
+        thirdPane: What a third pane shows.
+        disagreementOutline: Whether the disagreement of the branches is outlined.
+        caseName: Name of the case in the cases folder, or empty; never a path, never a patient's name.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    quality: Quality = Quality.BALANCED
+    overlay: Overlay = Overlay.CONFIDENCE
+    uncertainBelow: Annotated[float, WithinRange(0, 1)] = 0.7
+    overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
+    thirdPane: ThirdPane = ThirdPane.NONE
+    disagreementOutline: bool = False
+    caseName: str = ""
