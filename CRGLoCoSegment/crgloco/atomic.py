@@ -19,6 +19,9 @@ PART = ".part"
 _REASONS = {
     errno.ENOSPC: "the disk is full. Make room and try again",
     errno.EDQUOT: "your disk quota is used up. Make room and try again",
+    errno.EFBIG: "the disk cannot hold a file of that size. Choose another one",
+    errno.ENOENT: "its folder does not exist. Make it, or choose another one",
+    errno.ENOTDIR: "its folder is no folder. Choose another one",
     errno.EACCES: "there is no permission to write there. Choose another folder or change its permissions",
     errno.EPERM: "there is no permission to write there. Choose another folder or change its permissions",
     errno.EROFS: "the disk is read-only. Choose another folder",

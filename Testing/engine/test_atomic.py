@@ -37,7 +37,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_beside(
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="No such file or directory"):
+    with pytest.raises(ResourceError, match="its folder does not exist"):
         write_bytes(tmp_path / "nowhere" / "a.bin", b"")
 
 

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from crgloco.errors import InputError, ResourceError
+from crgloco.atomic import saving
+from crgloco.errors import InputError
 from crgloco.io import dicom, nifti, nrrd
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.io.volume_file import read_file, read_file_geometry, volume_suffix
 
 WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _READ_IN_WORDS = ".nii.gz, .nii, .nrrd, .mha or .mhd, or a folder of DICOM images"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,13 @@ def write_volume(volume: Volume, path: Path) -> None:
         msg = f"{path} cannot be written: its name must end in {', '.join(WRITTEN_SUFFIXES)}."
         raise InputError(msg)
     volume = _storable(volume)
-    try:
+    with saving(path):
         part = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
-    except OSError as error:
-        raise _resource_error(path, error) from error
-    try:
-        _write(volume, part / f"volume{suffix}")
-        (part / f"volume{suffix}").replace(path)
-    except OSError as error:
-        raise _resource_error(path, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        try:
+            _write(volume, part / f"volume{suffix}")
+            (part / f"volume{suffix}").replace(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def find_volumes(folder: Path) -> tuple[Source, ...]:
@@ -249,12 +245,3 @@ def _write(volume: Volume, path: Path) -> None:
             sitk.WriteImage(image, str(path), useCompression=True)
         except RuntimeError as error:
             raise OSError(errno.EIO, "the file could not be written") from error
-
-
-def _resource_error(path: Path, error: OSError) -> ResourceError:
-    if error.errno in _NO_ROOM:
-        return ResourceError(f"The disk is full: {path} could not be written. Make room and try again.")
-    if not path.parent.is_dir():
-        return ResourceError(f"{path} cannot be written: {path.parent} is no folder.")
-    reason = (error.strerror or str(error)).lower()
-    return ResourceError(f"{path} cannot be written ({reason}). Choose a folder that you may write to.")

@@ -104,11 +104,6 @@ class Method(nn.Module, ABC):
         self.config = config
         self.task = task
 
-    @classmethod
-    def configurations(cls) -> dict[str, dict[str, Any]]:
-        """Return named configurations: name -> options that differ from ``Config``'s defaults."""
-        return {"default": {}}
-
     @property
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication, one sentence each, for the model card."""

@@ -142,11 +142,6 @@ class CRGLoCo(Method):
         windows = windows_of(config, task)
         self.large, self.small = windows.global_, windows.local
 
-    @classmethod
-    def configurations(cls) -> dict[str, dict[str, Any]]:
-        """Return ``default`` and ``released``."""
-        return CONFIGURATIONS
-
     @property
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""

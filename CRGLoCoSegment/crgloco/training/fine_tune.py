@@ -34,7 +34,7 @@ from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, join_team, leave_team
 from crgloco.training.selection import Selection, select_cases
 from crgloco.training.trainer import Schedule, Trainer
-from crgloco.training.validation import calibrate, score
+from crgloco.training.validation import score, score_and_calibrate
 
 # Options that fix the shape of the weights: a start model brings its own.
 NETWORK_OPTIONS = (
@@ -289,10 +289,11 @@ def _finish(
     started: Run, method: Method, folder: JobFolder, training: dict[str, Any], report: Reporter
 ) -> Path:
     job, selection = started.job, started.selection
-    calibration, scores = {"temperature": 1.0}, {}
+    calibration: dict[str, float] = {"temperature": 1.0}
+    scores: dict[str, Any] = {}
     if selection.validation:
-        calibration = calibrate(_predictor(started, method.averaged), selection.validation, report)
-        scores["new"] = score(_predictor(started, method.averaged), selection.validation, report)
+        new = _predictor(started, method.averaged)
+        scores["new"], calibration = score_and_calibrate(new, selection.validation, report)
         if started.parent is not None:
             start = _predictor(started, started.parent.network)
             scores["start"] = score(start, selection.validation, report)

@@ -10,12 +10,13 @@ import torch
 
 from crgloco.data.cases import Case
 from crgloco.inference.confidence import draw_probes, expected_calibration_error, fit_temperature
+from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_source
 from crgloco.io.label_files import read_label
 from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
-from crgloco.metrics import evaluate_case, summarise
+from crgloco.metrics import CaseScores, evaluate_case, summarise
 from crgloco.progress import Reporter
 
 PROBES_PER_CASE = 20_000
@@ -29,45 +30,59 @@ def score(predictor: Predictor, cases: tuple[Case, ...], report: Reporter) -> di
         cases: Labelled cases that the network never trained on.
         report: May stop; is told of each case.
     """
-    table, scores = predictor.table, []
+    scores = []
     for number, case in enumerate(cases):
-        volumes, label = _read(case, table)
+        volumes, label = _read(case, predictor.table)
         prediction = predictor.predict(volumes, "balanced", _Quiet(report))
-        scores.append(
-            evaluate_case(
-                prediction.fused,
-                label,
-                prediction.geometry.spacing,
-                table.classes,
-                distances=False,
-                case=case.name,
-            )
-        )
+        scores.append(_case_score(prediction, label, predictor.table, case.name))
         report.event("progress", stage="validation", done=number + 1, total=len(cases))
-    summary = summarise(scores, table.names[1:])
-    return {"dice": summary.mean.dice, "per_label": {row.name: row.dice for row in summary.labels}}
+    return _in_short(scores, predictor.table)
 
 
-def calibrate(predictor: Predictor, cases: tuple[Case, ...], report: Reporter) -> dict[str, float]:
-    """Fit the temperature of the confidence on the validation cases.
+def score_and_calibrate(
+    predictor: Predictor, cases: tuple[Case, ...], report: Reporter
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what ``score`` does, and the temperature of the confidence; every case is predicted once.
+
+    Args:
+        predictor: The model with temperature 1, ready to segment.
+        cases: Labelled cases that the network never trained on.
+        report: May stop; is told of each case.
 
     Returns:
-        ``temperature``, and the expected calibration error before and after (0..1).
+        The scores; and ``temperature`` with the expected calibration error before and after (0..1).
     """
+    scores = []
     logs: list[npt.NDArray[np.float32]] = []
     truth: list[npt.NDArray[np.uint8]] = []
     for number, case in enumerate(cases):
         volumes, label = _read(case, predictor.table)
         probes = draw_probes(label, PROBES_PER_CASE, np.random.default_rng(number))
         prediction = predictor.predict(volumes, "balanced", _Quiet(report), probes=probes)
-        if prediction.probes is not None:
-            logs.append(prediction.probes)
+        scores.append(_case_score(prediction, label, predictor.table, case.name))
+        assert prediction.probes is not None
+        logs.append(prediction.probes)
         truth.append(label[tuple(probes.T)])
-        report.event("progress", stage="calibration", done=number + 1, total=len(cases))
-    all_logs, all_truth = np.concatenate(logs), np.concatenate(truth)
-    temperature = fit_temperature(all_logs, all_truth)
-    errors = [_error(all_logs / t, all_truth) for t in (1.0, temperature)]
+        report.event("progress", stage="validation", done=number + 1, total=len(cases))
+    return _in_short(scores, predictor.table), _calibration(np.concatenate(logs), np.concatenate(truth))
+
+
+def _calibration(logs: npt.NDArray[np.float32], truth: npt.NDArray[np.uint8]) -> dict[str, float]:
+    temperature = fit_temperature(logs, truth)
+    errors = [_error(logs / t, truth) for t in (1.0, temperature)]
     return {"temperature": temperature, "error_before": errors[0], "error_after": errors[1]}
+
+
+def _case_score(
+    prediction: Prediction, label: npt.NDArray[np.uint8], table: LabelTable, name: str
+) -> CaseScores:
+    spacing = prediction.geometry.spacing
+    return evaluate_case(prediction.fused, label, spacing, table.classes, distances=False, case=name)
+
+
+def _in_short(scores: list[CaseScores], table: LabelTable) -> dict[str, Any]:
+    summary = summarise(scores, table.names[1:])
+    return {"dice": summary.mean.dice, "per_label": {row.name: row.dice for row in summary.labels}}
 
 
 def _read(case: Case, table: LabelTable) -> tuple[tuple[Volume, ...], npt.NDArray[np.uint8]]:

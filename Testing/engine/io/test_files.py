@@ -557,7 +557,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "_write", fill)
-    with pytest.raises(ResourceError, match="The disk is full"):
+    with pytest.raises(ResourceError, match="the disk is full"):
         write_volume(_volume("f4"), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -575,17 +575,17 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ResourceError, match="is no folder"):
+    with pytest.raises(ResourceError, match="its folder does not exist"):
         write_volume(_volume(), tmp_path / "none" / "a.nii.gz")
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="is no folder"):
+    with pytest.raises(ResourceError, match="its folder is no folder"):
         write_volume(_volume(), tmp_path / "file" / "a.nii.gz")
 
     def refuse(**_: object) -> str:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
-    with pytest.raises(ResourceError, match="read-only file system"):
+    with pytest.raises(ResourceError, match="the disk is read-only"):
         write_volume(_volume(), tmp_path / "a.nii.gz")
 
 

@@ -52,7 +52,6 @@ def test_the_card_read_without_torch_says_what_the_class_says(name):
     assert issubclass(method, Method)
     assert (card.title, card.reference, card.kind) == (method.title, method.reference, method.kind)
     assert card.kind in {"segmentation", "pretraining"}
-    assert card.configurations == method.configurations()
     assert describe(card.config) == describe(method.Config)
     assert as_json(card.to_json())["options"]
     assert all(entry["label"] and entry["help"].endswith(".") for entry in describe(card.config))
