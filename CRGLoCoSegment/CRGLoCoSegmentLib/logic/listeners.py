@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+log = logging.getLogger("CRGLoCoSegment")
 NOTICES = ("models", "cases", "result", "corrected", "training", "batch", "environment", "worker", "scene")
 
 
@@ -27,4 +28,4 @@ class Listeners:
             try:
                 callback(what)
             except Exception:
-                logging.exception("CRGLoCoSegment: a panel could not follow the change %r", what)
+                log.exception("a panel could not follow the change %r", what)

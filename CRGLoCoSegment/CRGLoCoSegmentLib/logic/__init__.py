@@ -1,0 +1,287 @@
+"""Everything the panel does, for scripts: segment, compare, correct, export, accept, rank, fine-tune."""
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CRGLoCoSegmentLib.logic.listeners import Listeners
+
+if TYPE_CHECKING:
+    from CRGLoCoSegmentLib.background.worker import Worker
+    from CRGLoCoSegmentLib.logic.cases import CasesLogic
+    from CRGLoCoSegmentLib.logic.correction import Correction
+    from CRGLoCoSegmentLib.logic.environment import Environment
+    from CRGLoCoSegmentLib.logic.export import LabelExport
+    from CRGLoCoSegmentLib.logic.models import Models
+    from CRGLoCoSegmentLib.logic.segmentation import Segmentation
+    from CRGLoCoSegmentLib.logic.task import Task
+    from CRGLoCoSegmentLib.logic.training import Training
+    from CRGLoCoSegmentLib.nodes.results import Result
+    from CRGLoCoSegmentLib.settings import Settings
+    from CRGLoCoSegmentLib.views.compare import CompareView
+
+log = logging.getLogger("CRGLoCoSegment")
+
+
+class SegmentLogic:
+    """The one door for scripts and panels; knows no widget and works without a main window.
+
+    Nothing is started by making one: the two worker processes start with the first request, and each
+    part is imported when it is first used.
+
+    Example:
+        Segment a volume, look at the two answers, and export the label::
+
+            logic = CRGLoCoSegmentLogic()
+            volume = slicer.util.loadVolume("/data/scan.nii.gz")
+            result = logic.segment(volume, quality="balanced", waitForCompletion=True)
+            print(result.record["volumes_ml"], result.record["mean_confidence"])
+            logic.compare(result)                                        # side by side, if there are views
+            corrected = logic.correct(result)                            # a copy for the Segment Editor
+            logic.exportLabel(corrected, volume, "/data/scan_label.nii.gz", waitForCompletion=True)
+            logic.shutDown()                                             # else with Slicer
+
+        Without waiting, the same call returns a task at once; callbacks run on the main thread::
+
+            task = logic.segment(volume, onProgress=print, onFinished=print, onFailed=print)
+            task.cancel()
+
+    Args:
+        compute: Worker that holds the model; segments, predicts, ranks, estimates.
+        files: Worker that reads and writes files, so that these never wait behind a prediction.
+        settings: What belongs to this computer.
+        view: The side-by-side comparison.
+
+    Attributes:
+        listeners: Hear what changed: see ``CRGLoCoSegmentLib.logic.listeners.NOTICES``.
+    """
+
+    def __init__(
+        self,
+        *,
+        compute: "Worker | None" = None,
+        files: "Worker | None" = None,
+        settings: "Settings | None" = None,
+        view: "CompareView | None" = None,
+    ) -> None:
+        self.listeners = Listeners()
+        given = {"compute": compute, "files": files, "settings": settings, "view": view}
+        # A cached_property is only asked for what the instance does not hold yet.
+        self.__dict__.update({name: value for name, value in given.items() if value is not None})
+
+    # ------------------------------------------------------------------------------------- the parts
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """What belongs to this computer."""
+        from CRGLoCoSegmentLib.settings import Settings
+
+        return Settings()
+
+    @cached_property
+    def compute(self) -> "Worker":
+        """The worker process that holds the model."""
+        from CRGLoCoSegmentLib.background.worker import Worker
+
+        return Worker("compute")
+
+    @cached_property
+    def files(self) -> "Worker":
+        """The worker process for files; it never waits behind a prediction."""
+        from CRGLoCoSegmentLib.background.worker import Worker
+
+        return Worker("files")
+
+    @cached_property
+    def models(self) -> "Models":
+        """The models on this computer and which one is current."""
+        from CRGLoCoSegmentLib.logic.models import Models
+
+        return Models(self.resourcesFolder() / "Models", settings=self.settings, files=self.files,
+                      listeners=self.listeners)  # fmt: skip
+
+    @cached_property
+    def segmentation(self) -> "Segmentation":
+        """Segments volumes of the scene."""
+        from CRGLoCoSegmentLib.logic.segmentation import Segmentation
+
+        return Segmentation(compute=self.compute, settings=self.settings, models=self.models,
+                            listeners=self.listeners)  # fmt: skip
+
+    @cached_property
+    def labelExport(self) -> "LabelExport":
+        """Writes labels to files."""
+        from CRGLoCoSegmentLib.logic.export import LabelExport
+
+        return LabelExport(files=self.files)
+
+    @cached_property
+    def view(self) -> "CompareView":
+        """The side-by-side comparison."""
+        from CRGLoCoSegmentLib.views.compare import CompareView
+
+        return CompareView()
+
+    @cached_property
+    def correction(self) -> "Correction":
+        """Corrected copies of results."""
+        from CRGLoCoSegmentLib.logic.correction import Correction
+
+        return Correction(listeners=self.listeners)
+
+    @cached_property
+    def environment(self) -> "Environment":
+        """What this computer has and lacks."""
+        from CRGLoCoSegmentLib.logic.environment import Environment
+
+        return Environment(settings=self.settings, files=self.files, listeners=self.listeners)
+
+    @cached_property
+    def cases(self) -> "CasesLogic":
+        """The cases folder: states, next case, accept, batch."""
+        from CRGLoCoSegmentLib.logic.cases import CasesLogic
+
+        return CasesLogic(files=self.files, compute=self.compute, settings=self.settings,
+                          listeners=self.listeners, models=self.models)  # fmt: skip
+
+    @cached_property
+    def training(self) -> "Training":
+        """Fine-tuning in a child process."""
+        from CRGLoCoSegmentLib.logic.training import Training
+
+        return Training(settings=self.settings, listeners=self.listeners, models=self.models,
+                        files=self.files)  # fmt: skip
+
+    # ---------------------------------------------------------------------------------- the requests
+
+    def segment(
+        self,
+        volumeNode: Any,
+        model: Path | str | None = None,
+        *,
+        quality: str = "balanced",
+        device: str | None = None,
+        channels: tuple[Any, ...] = (),
+        waitForCompletion: bool = False,
+        onProgress: Any = None,
+        onFinished: Any = None,
+        onFailed: Any = None,
+    ) -> "Result | Task":
+        """Segment a volume; the results are new nodes, nothing is replaced.
+
+        Several requests wait for each other in the order they were made; a volume that is being
+        segmented already is refused.
+
+        Args:
+            volumeNode: A scalar volume of the scene.
+            model: A model's folder; the current model if none is given.
+            quality: ``"fast"``, ``"balanced"`` or ``"full"``.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; from the settings if none is given.
+            channels: Volumes of a multi-channel model's further channels, in the card's order.
+            waitForCompletion: Return the ``Result`` instead of a ``Task``.
+            onProgress: Hears ``(text, done, total, secondsLeft)``.
+            onFinished: Hears the ``Result``.
+            onFailed: Hears a message in words and details.
+
+        Raises:
+            InputError: The volume cannot be segmented.
+            ModelError: The model is damaged or wants other channels.
+            WorkerError: When waiting: the work failed, with the engine's words.
+        """
+        task = self.segmentation.segment(
+            volumeNode, Path(model) if model else None, quality=quality, device=device, channels=channels,
+            onProgress=onProgress, onFinished=onFinished, onFailed=onFailed,
+        )  # fmt: skip
+        return self.segmentation.wait(task) if waitForCompletion else task
+
+    def estimate(
+        self,
+        volumeNode: Any,
+        model: Path | str | None = None,
+        *,
+        quality: str = "balanced",
+        device: str | None = None,
+        onResult: Any,
+        onError: Any,
+    ) -> "Task":
+        """Ask what segmenting a volume will take; ``onResult`` hears ``Estimate.to_json()``."""
+        return self.segmentation.estimate(
+            volumeNode, Path(model) if model else None, quality=quality, device=device,
+            onResult=onResult, onError=onError,
+        )  # fmt: skip
+
+    def resultOf(self, volumeNode: Any) -> "Result | None":
+        """Return the newest result of a volume, also one that was loaded with a scene."""
+        from CRGLoCoSegmentLib.nodes.results import resultOf
+
+        return resultOf(volumeNode) if volumeNode is not None else None
+
+    def compare(self, result: "Result", *, thirdPane: str = "none") -> None:
+        """Show global and local side by side; without a main window nothing is shown."""
+        self.view.show(result, thirdPane=thirdPane)
+
+    def correct(self, result: "Result", starts: Any = None) -> Any:
+        """Return the corrected copy of a result, made anew if there is none; see ``Correction``."""
+        return self.correction.start(result, starts)
+
+    def exportLabel(
+        self, segmentationNode: Any, volumeNode: Any, path: Path | str, *, waitForCompletion: bool = False,
+        onFinished: Any = None, onFailed: Any = None,
+    ) -> "Path | Task":  # fmt: skip
+        """Write a label to a file: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha`` or ``.seg.nrrd``.
+
+        Values follow the label table of the segmentation, whatever the order or names of the segments.
+        """
+        task = self.labelExport.write(
+            segmentationNode, volumeNode, Path(path), onFinished=onFinished, onFailed=onFailed
+        )
+        return self.labelExport.wait(task) if waitForCompletion else task
+
+    def acceptLabel(self, *arguments: Any, **named: Any) -> Any:
+        """Write a corrected label into the cases folder; see ``CasesLogic.accept``."""
+        return self.cases.accept(*arguments, **named)
+
+    def rankCases(self, *arguments: Any, **named: Any) -> Any:
+        """Order the unlabelled cases by the benefit of correcting them; see ``CasesLogic.rank``."""
+        return self.cases.rank(*arguments, **named)
+
+    def startTraining(self, *arguments: Any, **named: Any) -> Any:
+        """Fine-tune a model in the background; see ``Training.start``."""
+        return self.training.start(*arguments, **named)
+
+    # ------------------------------------------------------------------------------------- the life
+
+    def sceneClosed(self) -> None:
+        """The nodes are gone: end the work on them. Fine-tuning and batches go on, they need no scene."""
+        for name in ("segmentation", "labelExport", "correction", "cases", "view"):
+            self._ifMade(name, "sceneClosed")
+        self.listeners.tell("scene")
+
+    def shutDown(self) -> None:
+        """End all work and both workers, in less than five seconds; fine-tuning keeps its checkpoint."""
+        for name in ("segmentation", "labelExport", "cases", "correction", "environment", "training", "view"):
+            self._ifMade(name, "shutDown")
+        for name in ("compute", "files"):
+            self._ifMade(name, "end")
+
+    def _ifMade(self, name: str, method: str) -> None:
+        """Call a part that was used and has something to do; what was never used is not made for it."""
+        action = getattr(self.__dict__.get(name), method, None)
+        if action is not None:
+            try:
+                action()
+            except Exception:
+                log.exception("%s.%s() failed; the others still end", name, method)
+
+    # ----------------------------------------------------------------------------------- the package
+
+    def engineVersion(self) -> str:
+        """Return the version of the engine beside the module."""
+        from crgloco import __version__
+
+        return __version__
+
+    def resourcesFolder(self) -> Path:
+        """Return the module's ``Resources`` folder."""
+        return Path(__file__).parents[2] / "Resources"

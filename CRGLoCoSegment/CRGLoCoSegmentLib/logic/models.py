@@ -1,0 +1,172 @@
+"""The models on this computer: bundled ones and the user's own; which one is current; zip in and out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from crgloco.errors import ModelError
+from crgloco.model_card import ModelCard
+from crgloco.model_store import CARD, WEIGHTS, looks_like_model, read_card
+from CRGLoCoSegmentLib.logic.task import Task
+
+if TYPE_CHECKING:
+    from CRGLoCoSegmentLib.background.worker import Worker
+    from CRGLoCoSegmentLib.logic.listeners import Listeners
+    from CRGLoCoSegmentLib.settings import Settings
+
+
+class Models:
+    """The list that the panel shows, read from the cards alone; no torch is needed.
+
+    Args:
+        bundled: Folder of the models that come with the module; never written to.
+        settings: Holds ``modelsFolder`` and ``currentModel``.
+        files: Worker that packs and unpacks zip files.
+        listeners: Hear ``"models"`` when the list or the current model changed.
+    """
+
+    def __init__(
+        self, bundled: Path, *, settings: "Settings", files: "Worker", listeners: "Listeners"
+    ) -> None:
+        self.bundled = bundled
+        self._settings, self._files, self._listeners = settings, files, listeners
+        self._known: dict[Path, tuple[Any, ModelCard | ModelError]] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where imported and fine-tuned models go; need not exist yet."""
+        return self._settings.folder("modelsFolder") or _defaultFolder()
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Every folder that is looked into."""
+        return (self.bundled, self.folder)
+
+    def list(self) -> list[tuple[Path, "ModelCard | ModelError"]]:
+        """Return all models by folder; a damaged one comes with its error."""
+        inside = [folder for parent in self.folders for folder in _modelFolders(parent)]
+        return [(folder, self._cardOrError(folder)) for folder in inside]
+
+    def card(self, model: Path | None = None) -> ModelCard:
+        """Return the card of a model, the current one's by default.
+
+        Raises:
+            ModelError: There is no such model, or it is damaged.
+        """
+        card = self._cardOrError(self.resolve(model))
+        if isinstance(card, ModelError):
+            raise card
+        return card
+
+    def resolve(self, model: Path | None = None) -> Path:
+        """Return a model's folder, the current one's by default.
+
+        Raises:
+            ModelError: There is no model at all.
+        """
+        folder = model or self.current
+        if folder is None:
+            msg = _("There is no model. Import one from a zip file, or choose the models folder.")
+            raise ModelError(msg)
+        return folder
+
+    @property
+    def current(self) -> Path | None:
+        """The chosen model, else the first sound one."""
+        chosen = self._settings.folder("currentModel")
+        if chosen is not None and (chosen / CARD).is_file():
+            return chosen
+        sound = [folder for folder, card in self.list() if isinstance(card, ModelCard)]
+        return sound[0] if sound else None
+
+    @current.setter
+    def current(self, folder: Path | None) -> None:
+        if folder != self._settings.folder("currentModel"):
+            self._settings.set("currentModel", str(folder) if folder else None)
+            self._listeners.tell("models")
+
+    def changed(self) -> None:
+        """Say that models came or went, for example after fine-tuning."""
+        self._known.clear()
+        self._listeners.tell("models")
+
+    def importZip(
+        self, zipPath: Path, *, onFinished: Callable[[Path], None] | None = None, onFailed: Any = None
+    ) -> Task:
+        """Install a model from a zip file into ``folder`` and make it current; the value is its folder."""
+        task = Task(zipPath.name, onFinished=onFinished, onFailed=onFailed)
+
+        def take(answer: dict[str, Any]) -> None:
+            self._known.clear()
+            self._settings.set("currentModel", answer["path"])
+            self._listeners.tell("models")
+            task.finish(Path(answer["path"]))
+
+        self._ask("import_model", {"zip": str(zipPath), "into": str(self.folder)}, task, take)
+        return task
+
+    def exportZip(
+        self,
+        model: Path,
+        zipPath: Path,
+        *,
+        overwrite: bool = False,
+        onFinished: Callable[[Path], None] | None = None,
+        onFailed: Any = None,
+    ) -> Task:
+        """Write a model as a zip file to hand to a colleague; the value is the zip's path."""
+        task = Task(zipPath.name, onFinished=onFinished, onFailed=onFailed)
+        fields = {"model": str(model), "zip": str(zipPath), "overwrite": overwrite}
+        self._ask("export_model", fields, task, lambda answer: task.finish(Path(answer["zip"])))
+        return task
+
+    def _ask(
+        self, command: str, fields: dict[str, Any], task: Task, take: Callable[[dict[str, Any]], None]
+    ) -> None:
+        request = self._files.ask(
+            command, fields, onResult=take, onError=lambda error: task.fail(error, error.details)
+        )
+        task.onCancel(request.cancel)
+
+    def _cardOrError(self, folder: Path) -> "ModelCard | ModelError":
+        """Read a card once; again only when the file changed."""
+        mark = _mark(folder)
+        known = self._known.get(folder)
+        if known is None or known[0] != mark:
+            known = self._known[folder] = (mark, _read(folder))
+        return known[1]
+
+
+def _defaultFolder() -> Path:
+    """A folder that users find again, on every system."""
+    return Path.home() / "CRGLoCoSegment" / "models"
+
+
+def _modelFolders(parent: Path) -> "list[Path]":
+    try:
+        inside = sorted(parent.iterdir()) if parent.is_dir() else []
+    except OSError:
+        return []
+    return [folder for folder in inside if looks_like_model(folder)]
+
+
+def _mark(folder: Path) -> tuple[int, int, bool] | None:
+    """What changes when a card does."""
+    try:
+        status = (folder / CARD).stat()
+        return status.st_mtime_ns, status.st_size, (folder / WEIGHTS).is_file()
+    except OSError:
+        return None
+
+
+def _read(folder: Path) -> ModelCard | ModelError:
+    try:
+        card = read_card(folder)
+    except ModelError as error:
+        return error
+    if not (folder / WEIGHTS).is_file():
+        msg = _("{folder} holds no {name}. Copy or import the model again.")
+        return ModelError(msg.format(folder=folder, name=WEIGHTS))
+    return card
