@@ -103,10 +103,11 @@ class Task:
         """Have this called at every end, before the callbacks; for temporary files and the like."""
         self._cleaners.append(cleaner)
 
-    def progress(self, text: str, done: float, total: float) -> None:
-        """Tell how far the present stage is."""
+    def progress(self, text: str, done: float, total: float, *, secondsLeft: float | None = None) -> None:
+        """Tell how far the present stage is; who knows better than its pace how long it takes, says so."""
         if self.isRunning() and self._onProgress is not None:
-            self._guarded(self._onProgress, text, done, total, self._timeLeft.update(text, done, total))
+            paced = self._timeLeft.update(text, done, total)
+            self._guarded(self._onProgress, text, done, total, paced if secondsLeft is None else secondsLeft)
 
     def finish(self, value: Any) -> None:
         """End with a value."""
