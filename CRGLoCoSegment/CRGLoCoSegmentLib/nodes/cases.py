@@ -1,0 +1,155 @@
+"""A case of the cases folder as nodes of the scene: made, known again after a reload, and taken away."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from crgloco.io.volume import Volume
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.nodes.geometry import geometryFromJson
+from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, importResult, resultOf, setCorrected
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, segmentationFromLabels
+from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
+
+CASE = "CRGLoCoSegment.Case"
+FOLDER = "CRGLoCoSegment.CasesFolder"
+CHANNEL = "CRGLoCoSegment.Channel"
+
+
+@dataclass(frozen=True)
+class CaseNodes:
+    """What a case is in the scene.
+
+    Attributes:
+        volumes: One node per channel.
+        result: The model's answer, if the case was predicted.
+        corrected: The label that the folder holds, ready to be corrected further.
+    """
+
+    volumes: tuple[Any, ...]
+    result: Result | None = None
+    corrected: Any = None
+
+
+def makeCaseNodes(name: str, folder: Path, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> CaseNodes:
+    """Make the nodes of a case; if anything is wrong with it, none are left.
+
+    Args:
+        name: Of the case.
+        folder: The cases folder.
+        answer: Of the worker to ``open``.
+        arrays: The arrays that it names, by their kind.
+    """
+    volumes = _volumeNodes(name, answer, arrays)
+    first = volumes[0]
+    try:
+        for volume in volumes:
+            markCase(volume, name, folder)
+        result = _result(first, answer, arrays)
+        return CaseNodes(tuple(volumes), result, _labelNode(name, first, answer, arrays))
+    except Exception:
+        removeNodes(nodesOf(first))
+        raise
+
+
+def nodesOf(volumeNode: Any) -> list[Any]:
+    """Return the volumes of a case, its result and its corrected label; nothing that the user made beside."""
+    scene, result = volumeNode.GetScene(), resultOf(volumeNode)
+    count = volumeNode.GetNumberOfNodeReferences(CHANNEL)
+    channels = [volumeNode.GetNthNodeReference(CHANNEL, number) for number in range(count)]
+    made = [] if result is None else [result.fused, result.global_, result.local]
+    made += [] if result is None else [result.confidence, result.disagreement, result.corrected]
+    found: dict[str, Any] = {}
+    for node in (*made, correctedOf(volumeNode), *channels, volumeNode):
+        if node is not None and scene is not None and scene.IsNodePresent(node):
+            found[node.GetID()] = node
+    return list(found.values())
+
+
+def removeNodes(nodes: Iterable[Any]) -> None:
+    """Take nodes out of the scene, with their display and storage."""
+    for node in tuple(nodes):
+        scene = node.GetScene()
+        if scene is None:
+            continue
+        displays = [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
+        storages = [node.GetNthStorageNode(number) for number in range(node.GetNumberOfStorageNodes())]
+        for item in (node, *displays, *storages):
+            if item is not None and scene.IsNodePresent(item):
+                scene.RemoveNode(item)
+
+
+def markCase(volumeNode: Any, name: str, folder: Path) -> None:
+    """Note on a volume which case it is; the folder as a hash, because no path belongs into a saved scene."""
+    volumeNode.SetAttribute(CASE, name)
+    volumeNode.SetAttribute(FOLDER, _folderMark(folder))
+
+
+def caseOf(volumeNode: Any, folder: Path | None) -> str | None:
+    """Return which case of this folder a volume is; ``None`` if it came from somewhere else."""
+    if volumeNode is None or folder is None or volumeNode.GetAttribute(FOLDER) != _folderMark(folder):
+        return None
+    return volumeNode.GetAttribute(CASE)
+
+
+def isInScene(node: Any) -> bool:
+    """Whether a node is (still) part of the scene."""
+    return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
+
+
+def editStamp(segmentationNode: Any) -> tuple[Any, ...]:
+    """Return what changes when somebody edits a segmentation, and not when it is looked at or renamed."""
+    segmentation = segmentationNode.GetSegmentation()
+    stamps = []
+    for number in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(number)
+        labelmap = segment.GetRepresentation(LABELMAP)
+        time = 0 if labelmap is None else labelmap.GetMTime()
+        stamps.append((segmentation.GetNthSegmentID(number), segment.GetLabelValue(), time))
+    return (segmentationNode.GetID(), *sorted(stamps))
+
+
+def _volumeNodes(name: str, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Any]:
+    """Make a volume node per channel; the first one knows the others."""
+    geometry = geometryFromJson(answer["geometry"])
+    found: list[Any] = []
+    for kind in sorted(kind for kind in arrays if kind.startswith("image_")):
+        title = f"{name} {kind.removeprefix('image_')}" if found else name
+        node = volumeNodeFromVolume(Volume(arrays[kind], geometry), title)
+        found.append(node)
+        if node is not found[0]:
+            found[0].AddNodeReferenceID(CHANNEL, node.GetID())
+    return found
+
+
+def _result(volumeNode: Any, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> Result | None:
+    """Bring in the prediction that the folder keeps of the case, as if it had just been made."""
+    record = answer.get("record")
+    if not record:
+        return None
+    kept = {
+        kind: array for kind, array in arrays.items() if kind != "label" and not kind.startswith("image_")
+    }
+    return importResult(
+        volumeNode, {"labels": answer["labels"], **record, "geometry": answer["geometry"]}, kept
+    )
+
+
+def _labelNode(name: str, volumeNode: Any, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
+    if "label" not in arrays:
+        return None
+    table, geometry = LabelTable.from_json(answer["labels"]), geometryFromJson(answer["geometry"])
+    title = f"{name} corrected"
+    node = segmentationFromLabels(arrays["label"], geometry, table, title, volumeNode, copy=False)
+    setCorrected(volumeNode, node)
+    return node
+
+
+def _folderMark(folder: Path) -> str:
+    place = os.path.normcase(folder.absolute())
+    return hashlib.sha256(str(place).encode()).hexdigest()[:16]

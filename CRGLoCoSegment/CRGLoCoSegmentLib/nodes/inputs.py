@@ -1,0 +1,48 @@
+"""Which volume the user means, and what should be said about it before it is segmented."""
+
+import slicer
+from slicer.i18n import tr as _
+
+
+def proposedVolume() -> "slicer.vtkMRMLScalarVolumeNode | None":
+    """Return the volume that the slice views show, else the first plain one of the scene."""
+    active = slicer.mrmlScene.GetNodeByID(_activeVolumeID() or "")
+    if active is not None and isPlainVolume(active):
+        return active
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes.UnRegister(None)
+    inScene = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    return next((node for node in inScene if isPlainVolume(node)), None)
+
+
+def isPlainVolume(node: "slicer.vtkMRMLNode") -> bool:
+    """Whether a node is a visible scalar volume and no label map, colour volume or overlay of ours."""
+    return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+
+
+def remarks(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> list[str]:
+    """Return sentences about a volume that its user should know; nothing in them is an error."""
+    found = []
+    if volumeNode.GetParentTransformNode() is not None:
+        text = _(
+            "{name} has a transform: it is segmented as acquired, and the results get the same transform."
+        )
+        found.append(text.format(name=volumeNode.GetName()))
+    if _isFrameOfSequence(volumeNode):
+        text = _("{name} is a sequence: the frame that is shown now is segmented.")
+        found.append(text.format(name=volumeNode.GetName()))
+    return found
+
+
+def _activeVolumeID() -> str | None:
+    selection = slicer.mrmlScene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    return selection.GetActiveVolumeID() if selection is not None else None
+
+
+def _isFrameOfSequence(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> bool:
+    browsers = slicer.mrmlScene.GetNodesByClass("vtkMRMLSequenceBrowserNode")
+    browsers.UnRegister(None)
+    return any(
+        browsers.GetItemAsObject(number).IsProxyNode(volumeNode)
+        for number in range(browsers.GetNumberOfItems())
+    )

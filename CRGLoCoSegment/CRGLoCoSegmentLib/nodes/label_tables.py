@@ -1,0 +1,80 @@
+"""The project's label table on segments and colour tables: identifiers, names, colours, terminology."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import vtk
+
+from crgloco.errors import LabelError
+from crgloco.labels import Label, LabelTable
+
+# A segment made by us says of which label it is: its identifier alone would also fit another project.
+TAG = "CRGLoCoSegment.label"
+ATTRIBUTE = "CRGLoCoSegment.labels"
+
+
+def segmentId(label: Label) -> str:
+    """Return the identifier of a label's segment; it stays when the segment is renamed or moved."""
+    return f"label_{label.value}"
+
+
+def dressSegment(segment: Any, label: Label) -> None:
+    """Give a segment the name, colour and terminology of its label, and the mark of whose it is."""
+    segment.SetName(label.name)
+    segment.SetColor(*(part / 255 for part in label.colour))
+    setTerminology(segment, label.terminology)
+    segment.SetTag(TAG, _mark(label))
+    segment.SetLabelValue(label.value)
+
+
+def setTerminology(segment: Any, terminology: str) -> None:
+    """Give a segment its terminology, Slicer's seven fields joined by ``~``; an empty one sets nothing."""
+    if terminology:
+        segment.SetTerminology(terminology)
+
+
+def isMarkedAs(segment: Any, label: Label) -> bool:
+    """Whether we made the segment, and for this very label."""
+    return tagOf(segment, TAG) == _mark(label)
+
+
+def tagOf(segment: Any, name: str) -> str:
+    """Return a tag of a segment, or the empty text."""
+    text = vtk.reference("")
+    return str(text) if segment.GetTag(name, text) else ""
+
+
+def rememberTable(segmentationNode: Any, table: LabelTable) -> None:
+    """Write the label table on a segmentation node, so that it is saved and loaded with the scene."""
+    segmentationNode.SetAttribute(ATTRIBUTE, json.dumps(table.to_json()))
+
+
+def tableOf(segmentationNode: Any) -> LabelTable | None:
+    """Return the label table a segmentation node was made with; ``None`` if it is not one of ours."""
+    text = segmentationNode.GetAttribute(ATTRIBUTE)
+    if not text:
+        return None
+    try:
+        return LabelTable.from_json(json.loads(text))
+    except (ValueError, LabelError):
+        return None
+
+
+def colorTableNode(table: LabelTable, name: str, scene: Any) -> Any:
+    """Return a new ``vtkMRMLColorTableNode`` with the labels at their values; whoever asks removes it."""
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", scene.GenerateUniqueName(name))
+    node.SetTypeToUser()
+    node.SetAttribute("Category", "Segmentations")
+    node.SetNumberOfColors(max(table.values) + 1)
+    node.GetLookupTable().SetTableRange(0, max(table.values))
+    for label in table.labels:
+        node.SetColor(label.value, label.name, *(part / 255 for part in label.colour), 1.0)
+        if label.terminology:
+            node.SetTerminologyFromString(label.value, label.terminology)
+    return node
+
+
+def _mark(label: Label) -> str:
+    # Segment tags are stored in files between : and |, so a name goes in without either.
+    return f"{label.value} {quote(label.name)}"

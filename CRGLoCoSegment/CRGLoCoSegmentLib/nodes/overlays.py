@@ -1,0 +1,122 @@
+"""Confidence and disagreement as volumes that lie over the anatomy, in colours that all can tell apart."""
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+from crgloco.errors import GeometryError, OptionError
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
+from CRGLoCoSegmentLib.nodes.images import Array, imageOfArray
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, belongTo, sharedLabelmap
+from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
+
+KINDS = ("confidence", "disagreement")
+FULL = 255
+
+# Magma (S. van der Walt, N. Smith; CC0) at nine places: lightness rises evenly, also for the colour-blind.
+MAGMA = (
+    (0, 0, 4), (28, 16, 68), (79, 18, 123), (129, 37, 129), (181, 54, 122),
+    (229, 80, 100), (251, 135, 97), (254, 194, 135), (252, 253, 191),
+)  # fmt: skip
+
+
+def overlayVolume(values: Array, volumeNode: Any, name: str, kind: str, *, copy: bool = True) -> Any:
+    """Return a new scalar volume node on a volume's grid, with a display that hides what is certain.
+
+    Args:
+        values: uint8 (K, J, I), 0..255 for 0..1.
+        volumeNode: What was segmented; the overlay shares its transform and its study.
+        name: Made unique in the scene.
+        kind: ``"confidence"`` (low is bright) or ``"disagreement"`` (high is bright).
+        copy: Without, the node takes over the array's memory.
+
+    Raises:
+        GeometryError: The overlay has another shape than the volume.
+    """
+    checkOverlay(values, volumeNode, name)
+    scene = volumeNode.GetScene()
+    node = newVolumeNode(geometryOfNode(volumeNode), name, scene)
+    node.SetAndObserveImageData(imageOfArray(values, copy=copy))
+    node.SetAttribute("CRGLoCoSegment.overlay", kind)
+    belongTo(node, volumeNode)
+    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    # Without these, Slicer would look for a window in all voxels and blur the edge of the threshold.
+    display.AutoWindowLevelOff()
+    display.InterpolateOff()
+    display.SetWindowLevelMinMax(0, FULL)
+    display.SetAndObserveColorNodeID(overlayColors(kind, scene).GetID())
+    display.ApplyThresholdOn()
+    display.SetThreshold(*((0, 0.6 * FULL) if kind == "confidence" else (1, FULL)))
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    return node
+
+
+def checkOverlay(values: Array, volumeNode: Any, name: str) -> None:
+    """Refuse an overlay that is not made for a volume.
+
+    Raises:
+        GeometryError: It has another shape, or is not uint8.
+    """
+    geometry = geometryOfNode(volumeNode)
+    if values.shape != geometry.shape or values.dtype != np.uint8:
+        msg = (
+            f"The overlay {name!r} ({values.dtype} of shape {values.shape}) does not fit the volume "
+            f"{volumeNode.GetName()!r} (shape {geometry.shape}). Segment the volume again."
+        )
+        raise GeometryError(msg)
+
+
+def overlayColors(kind: str, scene: Any) -> Any:
+    """Return the colour node of a kind of overlay, one per scene: bright is where to look.
+
+    Raises:
+        OptionError: The kind is unknown.
+    """
+    if kind not in KINDS:
+        msg = f"There is no overlay {kind!r}; known are {', '.join(KINDS)}."
+        raise OptionError(msg)
+    tag = f"CRGLoCoSegment{kind.capitalize()}"
+    node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
+    if node is None:
+        node = slicer.vtkMRMLColorTableNode()
+        node.SetName(f"CRG LoCo {kind}")
+        node.SetSingletonTag(tag)
+        node.SetAttribute("Category", "CRG LoCo Segment")
+        _fill(node, MAGMA[::-1] if kind == "confidence" else MAGMA)
+        node = scene.AddNode(node)
+    return node
+
+
+def disagreementOutline(result: Any, name: str = "Global against local") -> Any:
+    """Return a new segmentation node of one segment: where global and local name different labels.
+
+    Args:
+        result: With a global and a local answer.
+        name: Made unique in the scene.
+    """
+    differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
+    scene = result.volume.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    wasModifying = node.StartModify()
+    node.CreateDefaultDisplayNodes()
+    belongTo(node, result.volume)
+    image = imageOfArray(differs.view(np.uint8), copy=False, image=slicer.vtkOrientedImageData())
+    placeImage(image, geometryOfNode(result.volume))
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.SetColor(1.0, 1.0, 1.0)
+    segment.AddRepresentation(LABELMAP, image)
+    node.GetSegmentation().AddSegment(segment, "disagreement")
+    node.EndModify(wasModifying)
+    return node
+
+
+def _fill(node: Any, anchors: tuple[tuple[int, int, int], ...]) -> None:
+    places = np.linspace(0, FULL, len(anchors))
+    channels = [np.interp(np.arange(FULL + 1), places, part) / FULL for part in zip(*anchors, strict=True)]
+    node.SetTypeToUser()
+    node.SetNumberOfColors(FULL + 1)
+    node.GetLookupTable().SetTableRange(0, FULL)
+    for entry, (red, green, blue) in enumerate(zip(*channels, strict=True)):
+        node.SetColor(entry, f"{entry / FULL:.2f}", float(red), float(green), float(blue), 1.0)

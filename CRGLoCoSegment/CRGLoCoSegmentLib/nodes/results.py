@@ -1,0 +1,179 @@
+"""What one segmentation of a volume gave: its nodes, found again through references on the volume.
+
+The references and the record are saved with the scene. A newer result takes the place of an older one
+on the volume; the older nodes stay in the scene as they are.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from crgloco.errors import GeometryError, LabelError
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.nodes.geometry import geometryFromJson, geometryOfNode
+from CRGLoCoSegmentLib.nodes.images import Array
+from CRGLoCoSegmentLib.nodes.label_tables import tableOf
+from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
+from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, overlayVolume
+from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
+
+SEGMENTATIONS = ("fused", "global", "local")
+RECORD = "CRGLoCoSegment.record"
+
+# Paths of temporary files; a patient's name could be in them.
+NOT_KEPT = ("arrays", "out", "input")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The nodes of one segmentation; what the quality did not give, or the user deleted, is ``None``.
+
+    Attributes:
+        volume: What was segmented.
+        fused: The answer; not to be edited, as the two below.
+        global_: The answer of the global branch.
+        local: The answer of the local branch.
+        confidence: Scalar volume, uint8, 0..255 for 0..1.
+        disagreement: The same, of global against local.
+        corrected: The copy that the user edits.
+        record: The worker's record: title, model, regions, volumes_ml, ...
+    """
+
+    volume: Any
+    fused: Any
+    global_: Any
+    local: Any
+    confidence: Any
+    disagreement: Any
+    corrected: Any
+    record: dict[str, Any]
+
+    @property
+    def table(self) -> LabelTable:
+        """The label table of the model that segmented."""
+        table = tableOf(self.fused)
+        return table if table is not None else LabelTable.from_json(self.record["labels"])
+
+    @property
+    def title(self) -> str:
+        """The title of the model that segmented."""
+        return str(self.record.get("title", ""))
+
+    def segmentation(self, kind: str) -> Any:
+        """Return the node of ``"fused"``, ``"global"``, ``"local"`` or ``"corrected"``."""
+        return {"fused": self.fused, "global": self.global_, "local": self.local}.get(kind, self.corrected)
+
+
+def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Array]) -> Result:
+    """Turn a worker's answer into nodes beside the volume; all of them, or none.
+
+    Global and local are hidden until they are compared. Nothing of a former result is changed.
+
+    Args:
+        volumeNode: What was segmented, unchanged since.
+        answer: The worker's ``result``: ``labels``, ``geometry``, ``title`` and the record.
+        arrays: ``fused``, ``global``, ``local`` (label values), ``confidence``, ``disagreement`` (uint8),
+            each (K, J, I). The nodes take over their memory.
+
+    Raises:
+        GeometryError: The answer belongs to another grid.
+        LabelError: It holds values outside its own label table.
+    """
+    table = LabelTable.from_json(answer["labels"])
+    title = str(answer.get("title", ""))
+    names = {kind: _name(volumeNode, kind, title) for kind in (*SEGMENTATIONS, *OVERLAYS)}
+    checked = _checked(volumeNode, answer, arrays, table, names)
+    nodes: dict[str, Any] = {}
+    try:
+        for kind, array in checked.items():
+            if kind in OVERLAYS:
+                nodes[kind] = overlayVolume(array, volumeNode, names[kind], kind, copy=False)
+            else:
+                nodes[kind] = newSegmentation(array, table, names[kind], volumeNode, copy=False)
+                nodes[kind].GetDisplayNode().SetVisibility(kind == "fused")
+    except Exception:
+        for node in nodes.values():
+            volumeNode.GetScene().RemoveNode(node)
+        raise
+    record = {key: value for key, value in answer.items() if key not in NOT_KEPT}
+    nodes["fused"].SetAttribute(RECORD, json.dumps(record))
+    _refer(volumeNode, nodes)
+    return resultOf(volumeNode)  # type: ignore[return-value]
+
+
+def resultOf(volumeNode: Any) -> Result | None:
+    """Return the newest result of a volume, also after its scene was loaded; ``None`` if there is none."""
+    if volumeNode is None:
+        return None
+    kinds = (*SEGMENTATIONS, *OVERLAYS, "corrected")
+    nodes = {kind: volumeNode.GetNodeReference(role(kind)) for kind in kinds}
+    if nodes["fused"] is None:
+        return None
+    nodes["global_"] = nodes.pop("global")
+    return Result(volume=volumeNode, record=_record(nodes["fused"]), **nodes)
+
+
+def correctedOf(volumeNode: Any) -> Any:
+    """Return the corrected copy of a volume's newest result, or ``None``."""
+    return volumeNode.GetNodeReference(role("corrected"))
+
+
+def setCorrected(volumeNode: Any, segmentationNode: Any) -> Result | None:
+    """Name the corrected copy of a volume's newest result, and return that result; ``None`` lets go."""
+    identifier = segmentationNode.GetID() if segmentationNode is not None else None
+    volumeNode.SetNodeReferenceID(role("corrected"), identifier)
+    return resultOf(volumeNode)
+
+
+def volumeOf(segmentationNode: Any) -> Any:
+    """Return the volume that a segmentation was made on, or ``None``."""
+    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def role(kind: str) -> str:
+    """Return the role of the volume node's reference to a node of a result."""
+    return f"CRGLoCoSegment.{kind}"
+
+
+def _name(volumeNode: Any, kind: str, title: str) -> str:
+    return f"{volumeNode.GetName()} {kind}" + (f" ({title})" if title else "")
+
+
+def _refer(volumeNode: Any, nodes: dict[str, Any]) -> None:
+    """Point at the new nodes; a former correction belongs to the former result."""
+    wasModifying = volumeNode.StartModify()
+    for kind in (*SEGMENTATIONS, *OVERLAYS, "corrected"):
+        node = nodes.get(kind)
+        volumeNode.SetNodeReferenceID(role(kind), node.GetID() if node is not None else None)
+    volumeNode.EndModify(wasModifying)
+
+
+def _checked(
+    volumeNode: Any,
+    answer: dict[str, Any],
+    arrays: dict[str, Array],
+    table: LabelTable,
+    names: dict[str, str],
+) -> dict[str, Array]:
+    """Return the arrays as they can be shown; refuse an answer before anything is added to the scene."""
+    if "fused" not in arrays:
+        raise LabelError("The answer holds no labels. Segment the volume again.")
+    if strange := set(arrays) - set(names):
+        raise GeometryError(f"The answer holds arrays that nobody knows: {', '.join(sorted(strange))}.")
+    geometry = geometryFromJson(answer["geometry"]) if "geometry" in answer else geometryOfNode(volumeNode)
+    checked: dict[str, Array] = {}
+    for kind, array in arrays.items():
+        if kind in OVERLAYS:
+            checkOverlay(array, volumeNode, names[kind])
+            checked[kind] = array
+        else:
+            checked[kind] = checkedLabels(array, geometry, table, names[kind], volumeNode)
+    return checked
+
+
+def _record(fusedNode: Any) -> dict[str, Any]:
+    try:
+        record = json.loads(fusedNode.GetAttribute(RECORD) or "{}")
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,0 +1,120 @@
+"""Label values of the engine to segmentation nodes: one labelmap that all segments share."""
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+from crgloco.errors import LabelError
+from crgloco.io.volume import Geometry, assert_same_grid
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
+from CRGLoCoSegmentLib.nodes.images import Array, arrayOfImage, imageOfArray, smallestLabels
+from CRGLoCoSegmentLib.nodes.label_tables import dressSegment, rememberTable, segmentId
+
+LABELMAP = "Binary labelmap"
+
+
+def segmentationFromLabels(
+    values: Array, geometry: Geometry, table: LabelTable, name: str, volumeNode: Any, *, copy: bool = True
+) -> Any:
+    """Return a new segmentation node on the grid of a volume, beside it and under its transform.
+
+    Every label of the table gets its segment, also an empty one. Nothing is resampled.
+
+    Args:
+        values: Label values (K, J, I), as files have them; any type that holds whole numbers.
+        geometry: Where they lie, in the volume node's own coordinates.
+        table: Which value is what.
+        name: Made unique in the scene.
+        volumeNode: What was segmented.
+        copy: Without, the node takes over the array's memory.
+
+    Raises:
+        GeometryError: The labels do not lie on the volume's grid.
+        LabelError: There are values outside the table.
+    """
+    labels = checkedLabels(values, geometry, table, name, volumeNode)
+    _assertKnown(labels, table, name)
+    return newSegmentation(labels, table, name, volumeNode, copy=copy and labels is values)
+
+
+def checkedLabels(values: Array, geometry: Geometry, table: LabelTable, name: str, volumeNode: Any) -> Array:
+    """Return label values in the smallest type, after making sure that they may belong to the volume.
+
+    That is fast. Gaps of the label table are not looked for: what our own worker answers has none.
+
+    Raises:
+        GeometryError: They do not lie on the volume's grid.
+        LabelError: There are values above those of the table.
+    """
+    what = f"The labels {name!r} and the volume {volumeNode.GetName()!r}"
+    assert_same_grid(geometryOfNode(volumeNode), geometry, what)
+    if values.shape != geometry.shape:
+        found = Geometry(values.shape, geometry.spacing, geometry.origin, geometry.direction)
+        assert_same_grid(geometry, found, what)
+    try:
+        labels = smallestLabels(values)
+    except ValueError as error:
+        msg = f"{name!r} cannot be shown. {error}"
+        raise LabelError(msg) from error
+    if labels.size and (highest := int(labels.max())) > max(table.values):
+        raise _unknown([highest], table, name)
+    return labels
+
+
+def newSegmentation(
+    labels: Array, table: LabelTable, name: str, volumeNode: Any, *, copy: bool = True
+) -> Any:
+    """Return a new segmentation node of labels that were checked; see ``segmentationFromLabels``."""
+    scene = volumeNode.GetScene()
+    image = imageOfArray(labels, copy=copy, image=slicer.vtkOrientedImageData())
+    # The volume's own numbers: what came back from the worker may differ in the last bit.
+    placeImage(image, geometryOfNode(volumeNode))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    wasModifying = node.StartModify()
+    node.CreateDefaultDisplayNodes()
+    rememberTable(node, table)
+    belongTo(node, volumeNode)
+    for label in table.labels:
+        segment = slicer.vtkSegment()
+        dressSegment(segment, label)
+        segment.AddRepresentation(LABELMAP, image)
+        node.GetSegmentation().AddSegment(segment, segmentId(label))
+    node.EndModify(wasModifying)
+    return node
+
+
+def belongTo(node: Any, volumeNode: Any) -> None:
+    """Put a node under a volume's transform and into its study; a segmentation also onto its grid."""
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    if node.IsA("vtkMRMLSegmentationNode"):
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
+    if hierarchy is None:
+        return
+    ours, theirs = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(volumeNode)
+    if ours and theirs:
+        hierarchy.SetItemParent(ours, hierarchy.GetItemParent(theirs))
+
+
+def sharedLabelmap(segmentationNode: Any) -> Array:
+    """Return the label values (K, J, I) of a segmentation that was made here and not edited, as a view."""
+    segmentation = segmentationNode.GetSegmentation()
+    return arrayOfImage(segmentation.GetNthSegment(0).GetRepresentation(LABELMAP))
+
+
+def _assertKnown(labels: Array, table: LabelTable, name: str) -> None:
+    if table.values == tuple(range(len(table.values))):
+        return
+    known = np.zeros(max(table.values) + 1, bool)
+    known[list(table.values)] = True
+    if not known[labels].all():
+        raise _unknown(np.flatnonzero(np.bincount(labels[~known[labels]])).tolist(), table, name)
+
+
+def _unknown(values: list[int], table: LabelTable, name: str) -> LabelError:
+    shown = ", ".join(str(value) for value in values[:5])
+    known = ", ".join(f"{label.value} {label.name}" for label in table.labels)
+    msg = f"{name!r} holds the label value {shown}, which is not in the label table ({known})."
+    return LabelError(f"{msg} Segment again with a model of this label table.")

@@ -1,0 +1,136 @@
+"""Volume nodes to the engine's volumes and back: the same voxels at the same place, to the last bit."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import slicer
+import vtk
+
+from crgloco.errors import GeometryError, InputError
+from crgloco.io.volume import Volume
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeNode
+from CRGLoCoSegmentLib.nodes.images import Array, arrayOfImage, imageOfArray
+
+
+class Fingerprint(NamedTuple):
+    """What a volume was when it was looked at.
+
+    Attributes:
+        node: The volume node itself; an identifier may be given to another node.
+        modified: VTK's time of the last change of the voxels; each change has its own.
+        shape: K, J, I.
+        affine: The 16 numbers of (i, j, k, 1) to LPS.
+    """
+
+    node: Any
+    modified: int
+    shape: tuple[int, int, int]
+    affine: tuple[float, ...]
+
+
+def volumeFromNode(volumeNode: Any) -> Volume:
+    """Return what a volume node holds, in its own coordinates: a parent transform is not applied.
+
+    The array is a view of the node's memory: read it soon, and never write to it.
+
+    Raises:
+        InputError: The node is not a volume that can be segmented.
+        GeometryError: Its grid cannot be used.
+    """
+    refuseUnusable(volumeNode)
+    return Volume(arrayOfImage(volumeNode.GetImageData()), geometryOfNode(volumeNode))
+
+
+def refuseUnusable(volumeNode: Any) -> None:
+    """Say why a node cannot be segmented, at once: voxels are looked at by the worker.
+
+    Raises:
+        InputError: No volume, a label map, a colour or vector volume, no voxels, or a single slice.
+    """
+    if volumeNode is None:
+        raise InputError("No volume is chosen. Load one, and choose it as input.")
+    name = repr(volumeNode.GetName())
+    if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        msg = f"{name} is a label map, not an image. Choose the image that belongs to it."
+        raise InputError(msg)
+    if not volumeNode.IsA("vtkMRMLScalarVolumeNode"):
+        msg = f"{name} is not a volume but a {volumeNode.GetNodeTagName()}. Choose a scalar volume."
+        raise InputError(msg)
+    image = volumeNode.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None or scalars.GetNumberOfTuples() == 0:
+        msg = f"The volume {name} has no voxels. Load it again."
+        raise InputError(msg)
+    components = scalars.GetNumberOfComponents()
+    if components > 1:
+        msg = (
+            f"{name} is a colour or vector volume: {components} numbers per voxel. "
+            "Make a scalar volume of it, with the module Vector to Scalar Volume."
+        )
+        raise InputError(msg)
+    if min(image.GetDimensions()) < 2:
+        size = " x ".join(str(count) for count in image.GetDimensions())
+        msg = f"{name} is a single slice ({size} voxels); at least 2 along each axis are needed."
+        raise InputError(msg)
+    if image.GetScalarType() == vtk.VTK_BIT:
+        msg = f"{name} holds single bits. Convert it to numbers, with the module Cast Scalar Volume."
+        raise InputError(msg)
+
+
+def fingerprint(volumeNode: Any) -> Fingerprint:
+    """Return what tells whether a volume is still the same: compare with ``isUnchanged``."""
+    geometry = geometryOfNode(volumeNode)
+    affine = tuple(geometry.affine.ravel().tolist())
+    return Fingerprint(volumeNode, volumeNode.GetImageData().GetMTime(), geometry.shape, affine)
+
+
+def isUnchanged(mark: Fingerprint) -> bool:
+    """Whether the volume is still in its scene, with the same voxels at the same place.
+
+    A sequence that shows another frame has changed; back at the first frame it has not.
+    """
+    node = mark.node
+    scene = node.GetScene()
+    if scene is None or not scene.IsNodePresent(node) or node.GetImageData() is None:
+        return False
+    try:
+        return fingerprint(node) == mark
+    except GeometryError:
+        return False
+
+
+def volumeNodeFromVolume(volume: Volume, name: str, scene: Any = None) -> Any:
+    """Return a new ``vtkMRMLScalarVolumeNode`` with a copy of the voxels, ready to be shown.
+
+    Args:
+        volume: Any real type; what VTK or ITK lack is stored in the next wider type.
+        name: Made unique in the scene.
+        scene: Slicer's own if none is given.
+    """
+    node = newVolumeNode(volume.geometry, name, scene if scene is not None else slicer.mrmlScene)
+    array = _storable(volume.array)
+    node.SetAndObserveImageData(imageOfArray(array, copy=array is volume.array))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def newVolumeNode(geometry: Any, name: str, scene: Any) -> Any:
+    """Return a new scalar volume node at a place, still without voxels and display."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    placeNode(node, geometry)
+    return node
+
+
+def _storable(array: Array) -> Array:
+    """Return the array in a type that Slicer's files and filters know."""
+    kind = array.dtype
+    if kind == np.bool_:
+        return array.astype(np.uint8)
+    if kind == np.float16:
+        return array.astype(np.float32)
+    if kind.kind in "iu" and kind.itemsize == 8:
+        # Slicer's segmentation code refuses 64-bit integers; above 2**53 a double would round.
+        low, high = int(array.min()), int(array.max())
+        fits = np.iinfo(np.int32).min <= low and high <= np.iinfo(np.int32).max
+        return array.astype(np.int32 if fits else np.float64)
+    return array.astype(kind.newbyteorder("="), copy=False)
