@@ -2,8 +2,8 @@
 
 import sys
 
-import ctk
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -36,33 +36,77 @@ class CRGLoCoSegment(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "The training methods are published work; each one's reference is shown beside its name."
         )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the two bundled scans in the Sample Data module."""
+    from CRGLoCoSegmentLib.sample_data import register
+
+    register()
 
 
 class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: one collapsible section for each step of the work."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.logic = None
         self.sections = {}
+        self._parameterNode = None
+        self._observed = None
+        self._isEntered = False
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # calls setup() when it is given no parent
 
     def setup(self):
-        """Build the sections; needs neither a main window nor a network."""
+        """Build the sections; needs neither a main window nor a network, and starts no process."""
+        from CRGLoCoSegmentLib.panels.section import Section
+
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = CRGLoCoSegmentLogic()
+        self.logic.listeners.add(self._refresh)
         for name, title in panelTitles().items():
-            section = ctk.ctkCollapsibleButton()
-            section.objectName = name + "Section"
-            section.text = title
-            section.collapsed = name != "segment"
-            self.layout.addWidget(section)
+            section = Section(name, title, self.logic, self.logic.resourcesFolder())
+            self.layout.addWidget(section.button)
             self.sections[name] = section
         self.layout.addStretch(1)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
+        self.initializeParameterNode()
+        self.sections["segment"].open()
+        if getattr(self.parent, "isEntered", False):  # a reload: Slicer does not call enter() again
+            self.enter()
+
+    def enter(self):
+        """The user comes to this module."""
+        self._isEntered = True
+        self.initializeParameterNode()
+        for section in self.sections.values():
+            section.enter()
+
+    def exit(self):
+        """The user goes to another module; running work goes on."""
+        self._isEntered = False
+        for section in self.sections.values():
+            section.exit()
+        self.setParameterNode(None)
 
     def cleanup(self):
-        """Leave nothing behind that would still listen to the scene."""
+        """End all work, and leave nothing behind that would still listen to the scene."""
+        if self.logic is None:  # Slicer may clean up twice, or a widget that was never set up
+            return
+        slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
+        self.logic.listeners.remove(self._refresh)
+        self.setParameterNode(None)
         self.removeObservers()
+        for section in self.sections.values():
+            section.cleanup()
+        self.sections = {}
+        self.logic.shutDown()
+        self.logic = None
 
     def onReload(self):
         """Reload our packages too: Slicer by itself executes only this script again."""
@@ -70,9 +114,72 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
+    def onAboutToQuit(self):
+        """End all work while the event loop still lives; no dialog may open here."""
+        if self.logic is not None:
+            self.logic.shutDown()
 
-class CRGLoCoSegmentLogic(ScriptedLoadableModuleLogic, SegmentLogic):
-    """For scripts: ``slicer.util.getModuleLogic("CRGLoCoSegment")``; see CRGLoCoSegmentLib.logic."""
+    def onSceneStartClose(self, _caller=None, _event=None):
+        """Let the parameter node go before the scene resets it, and end the work on its nodes."""
+        self.setParameterNode(None)
+        self.logic.sceneClosed()
+
+    def onSceneEndClose(self, _caller=None, _event=None):
+        """Start anew if the user looks at this module."""
+        if self._isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, _caller=None, _event=None):
+        """Show the results that came with a scene."""
+        if self._isEntered:
+            self.initializeParameterNode()
+        self._refresh("scene")
+
+    def initializeParameterNode(self):
+        """Bind the panels to this scene's parameter node; propose a volume if none is chosen."""
+        from CRGLoCoSegmentLib.nodes.inputs import proposedVolume
+
+        parameters = self.logic.getParameterNode()
+        if parameters.inputVolume is None:
+            volume = proposedVolume()
+            if volume is not None:
+                parameters.inputVolume = volume
+        self.setParameterNode(parameters)
+
+    def setParameterNode(self, parameters):
+        """Bind the panels to a parameter node; ``None`` lets it go."""
+        if self._observed is not None:
+            self.removeObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self._parameterNode = parameters
+        self._observed = parameters.parameterNode if parameters is not None else None
+        for section in self.sections.values():
+            section.setParameters(parameters)
+        if self._observed is not None:
+            self.addObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+
+    def _onParametersModified(self, _caller=None, _event=None):
+        self._refresh("parameters")
+
+    def _refresh(self, what):
+        for section in self.sections.values():
+            section.refresh(what)
+
+
+class CRGLoCoSegmentLogic(SegmentLogic, ScriptedLoadableModuleLogic):
+    """For scripts: ``CRGLoCoSegmentLogic()`` or ``slicer.util.getModuleLogic("CRGLoCoSegment")``.
+
+    See ``CRGLoCoSegmentLib.logic.SegmentLogic`` for what it can do, with an example.
+    """
+
+    def __init__(self, **collaborators):
+        SegmentLogic.__init__(self, **collaborators)
+        ScriptedLoadableModuleLogic.__init__(self)
+
+    def getParameterNode(self):
+        """Return the scene's parameter node, wrapped: see ``CRGLoCoSegmentLib.parameters``."""
+        from CRGLoCoSegmentLib.parameters import Parameters
+
+        return Parameters(ScriptedLoadableModuleLogic.getParameterNode(self))
 
 
 class CRGLoCoSegmentTest(ScriptedLoadableModuleTest):
@@ -84,15 +191,17 @@ class CRGLoCoSegmentTest(ScriptedLoadableModuleTest):
 
     def runTest(self):
         """Run every test of this class."""
-        self.setUp()
-        self.test_everySectionIsBuilt()
-        self.setUp()
-        self.test_theEngineLiesBesideTheModule()
+        for test in (self.test_everySectionIsBuilt, self.test_theEngineLiesBesideTheModule):
+            self.setUp()
+            test()
 
     def test_everySectionIsBuilt(self):
-        """Open the panel as the module selector would."""
-        widget = slicer.util.getModuleWidget("CRGLoCoSegment")
-        self.assertEqual({name: section.text for name, section in widget.sections.items()}, panelTitles())
+        """Open every section as a user would."""
+        sections = slicer.util.getModuleWidget("CRGLoCoSegment").sections
+        self.assertEqual({name: section.button.text for name, section in sections.items()}, panelTitles())
+        for section in sections.values():
+            section.open()
+            self.assertIsNotNone(section.panel, section.name)
 
     def test_theEngineLiesBesideTheModule(self):
         """Find the engine and the resources that were packaged with the script."""

@@ -1,4 +1,4 @@
-"""The parameter node: what belongs to the case and is saved with the scene; machine settings are in settings."""
+"""The parameter node: what belongs to the case, saved with the scene; machine settings are in settings."""
 
 import enum
 from typing import Annotated
@@ -62,6 +62,9 @@ class Parameters:
 
     Attributes:
         inputVolume: The volume to segment; its results are found through its node references.
+        secondChannel: Further channels of the case, for models that want more than one.
+        thirdChannel: As above.
+        fourthChannel: As above.
         quality: How thoroughly it is looked at.
         overlay: What colours the uncertain voxels of the comparison.
         uncertainBelow: Confidence (0..1) under which a voxel is coloured; for disagreement, 1 minus it.
@@ -72,6 +75,9 @@ class Parameters:
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
+    secondChannel: vtkMRMLScalarVolumeNode
+    thirdChannel: vtkMRMLScalarVolumeNode
+    fourthChannel: vtkMRMLScalarVolumeNode
     quality: Quality = Quality.BALANCED
     overlay: Overlay = Overlay.CONFIDENCE
     uncertainBelow: Annotated[float, WithinRange(0, 1)] = 0.7

@@ -126,7 +126,11 @@ class Models:
         self, command: str, fields: dict[str, Any], task: Task, take: Callable[[dict[str, Any]], None]
     ) -> None:
         request = self._files.ask(
-            command, fields, onResult=take, onError=lambda error: task.fail(error, error.details)
+            command,
+            fields,
+            onResult=take,
+            onError=lambda error: task.fail(error, error.details),
+            onCancelled=task.cancel,
         )
         task.onCancel(request.cancel)
 

@@ -103,11 +103,21 @@ class Task:
         """Have this called at every end, before the callbacks; for temporary files and the like."""
         self._cleaners.append(cleaner)
 
-    def progress(self, text: str, done: float, total: float, *, secondsLeft: float | None = None) -> None:
-        """Tell how far the present stage is; who knows better than its pace how long it takes, says so."""
+    def progress(
+        self, text: str, done: float, total: float, *, secondsLeft: float | None = None, paced: bool = True
+    ) -> None:
+        """Tell how far the present stage is.
+
+        Args:
+            text: Names the stage.
+            done: Of ``total``.
+            total: 0 while nothing can be said.
+            secondsLeft: From those who know better than the pace of the stage.
+            paced: Whether the pace tells the seconds left when nobody else does.
+        """
         if self.isRunning() and self._onProgress is not None:
-            paced = self._timeLeft.update(text, done, total)
-            self._guarded(self._onProgress, text, done, total, paced if secondsLeft is None else secondsLeft)
+            pace = self._timeLeft.update(text, done, total) if paced else None
+            self._guarded(self._onProgress, text, done, total, pace if secondsLeft is None else secondsLeft)
 
     def finish(self, value: Any) -> None:
         """End with a value."""

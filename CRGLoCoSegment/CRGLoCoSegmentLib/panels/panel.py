@@ -55,5 +55,6 @@ class Panel:
         """
 
     def cleanup(self) -> None:
-        """Leave nothing behind: timers, observers, processes."""
+        """Leave nothing behind: timers, observers, processes; the widget is not used any more."""
         self.setParameters(None)
+        self.widget.setMRMLScene(None)

@@ -1,0 +1,184 @@
+"""Segments volumes of the scene: what may be asked for, in which order, and how a script waits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from crgloco.errors import Cancelled, InputError, ModelError
+from crgloco.io.volume import Volume, assert_same_grid
+from CRGLoCoSegmentLib.background.ticker import waitUntil
+from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
+from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
+from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
+
+if TYPE_CHECKING:
+    from CRGLoCoSegmentLib.background.worker import Worker
+    from CRGLoCoSegmentLib.logic.listeners import Listeners
+    from CRGLoCoSegmentLib.logic.models import Models
+    from CRGLoCoSegmentLib.settings import Settings
+
+
+class Segmentation:
+    """Segments volumes of the scene in the compute worker; the scene is touched at the end only.
+
+    Args:
+        compute: Worker that holds the model.
+        settings: Hold ``device`` and ``memoryGb``.
+        models: Knows the cards.
+        listeners: Hear ``"result"`` when one was imported, ``"worker"`` when work starts or ends.
+    """
+
+    def __init__(
+        self, *, compute: "Worker", settings: "Settings", models: "Models", listeners: "Listeners"
+    ) -> None:
+        self._compute, self._settings, self._models = compute, settings, models
+        self._listeners = listeners
+        self._runs: list[SegmentRun] = []
+
+    def isBusy(self) -> bool:
+        """Whether a volume is being segmented."""
+        return bool(self._runs)
+
+    def taskOf(self, volumeNode: Any) -> Task | None:
+        """Return the running task of a volume."""
+        return next((run.task for run in self._runs if run.volumeNode is volumeNode), None)
+
+    def segment(
+        self,
+        volumeNode: Any,
+        model: Path | None = None,
+        *,
+        quality: str = "balanced",
+        device: str | None = None,
+        channels: Sequence[Any] = (),
+        onProgress: OnProgress | None = None,
+        onFinished: OnFinished | None = None,
+        onFailed: OnFailed | None = None,
+    ) -> Task:
+        """Start segmenting a volume; see ``SegmentLogic.segment``.
+
+        Raises:
+            InputError: The volume cannot be segmented, or is being segmented already.
+            ModelError: The model is damaged or wants other channels.
+        """
+        folder = self._models.resolve(model)
+        nodes = (volumeNode, *channels)
+        scans = self._checked(nodes, folder)
+        task = Task(volumeNode.GetName(), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        fields = {"model": str(folder), "quality": quality, **self._where(device)}
+        run = SegmentRun(task, nodes, scans, fields, self._compute)
+        self._runs.append(run)
+        task.onEnd(lambda: self._ended(run))
+        run.start()
+        self._listeners.tell("worker")
+        return task
+
+    def estimate(
+        self,
+        volumeNode: Any,
+        model: Path | None = None,
+        *,
+        quality: str = "balanced",
+        device: str | None = None,
+        onResult: OnFinished | None = None,
+        onError: OnFailed | None = None,
+    ) -> Task:
+        """Ask what segmenting a volume will take; see ``SegmentLogic.estimate``."""
+        grid = volumeFromNode(volumeNode).geometry
+        task = Task(volumeNode.GetName(), onFinished=onResult, onFailed=onError)
+        fields = {
+            "model": str(self._models.resolve(model)),
+            "shape": list(grid.shape),
+            "spacing": list(grid.spacing),
+            "quality": quality,
+            **self._where(device),
+        }
+        request = self._compute.ask(
+            "estimate",
+            fields,
+            onResult=task.finish,
+            onError=lambda error: task.fail(error, error.details),
+            onCancelled=task.cancel,
+        )
+        task.onCancel(request.cancel)
+        return task
+
+    def wait(self, task: Task) -> Any:
+        """Wait in a script until a task ends, while Slicer lives on; return its value.
+
+        Raises:
+            Cancelled: It was cancelled.
+            Exception: Whatever made it fail: a ``CRGLoCoError`` or a ``WorkerError``, in words.
+        """
+        try:
+            waitUntil(lambda: not task.isRunning())
+        except BaseException:  # an interrupted script must not leave work behind
+            task.cancel()
+            raise
+        if task.state == "done":
+            return task.value
+        raise task.error or Cancelled(_("Cancelled."))
+
+    def sceneClosed(self) -> None:
+        """End all work: its volumes are gone."""
+        for run in tuple(self._runs):
+            run.task.cancel()
+
+    shutDown = sceneClosed
+
+    def _where(self, device: str | None) -> dict[str, Any]:
+        memory = self._settings.get("memoryGb")
+        return {
+            "device": device or self._settings.get("device", "auto"),
+            **({"memory_gb": float(memory)} if memory else {}),
+        }
+
+    def _checked(self, nodes: Sequence[Any], model: Path) -> list[Volume]:
+        """Return what the nodes hold, one volume per channel, or say what is wrong."""
+        if nodes[0] is None:
+            raise InputError(_("Choose a volume to segment."))
+        if self.taskOf(nodes[0]) is not None:
+            msg = _("{name} is being segmented already. Wait for it, or cancel it first.")
+            raise InputError(msg.format(name=nodes[0].GetName()))
+        _assertChannels(nodes, self._models.card(model))
+        scans = [volumeFromNode(node) for node in nodes]
+        for node, scan in zip(nodes[1:], scans[1:], strict=True):
+            what = _("{first} and {second}").format(first=nodes[0].GetName(), second=node.GetName())
+            assert_same_grid(scans[0].geometry, scan.geometry, what)
+            if node.GetTransformNodeID() != nodes[0].GetTransformNodeID():
+                msg = _("{channels} have different transforms; give them the same one.")
+                raise InputError(msg.format(channels=what))
+        return scans
+
+    def _ended(self, run: SegmentRun) -> None:
+        self._runs.remove(run)
+        self._listeners.tell("worker")
+        if run.task.state == "done":
+            self._listeners.tell("result")
+
+
+def _assertChannels(nodes: Sequence[Any], card: Any) -> None:
+    wanted = card.channel_names
+    missing = [number for number, node in enumerate(nodes) if node is None]
+    if len(nodes) != len(wanted) or missing:
+        msg = _(
+            "The model {title} needs {wanted} ({names}); {given} given. Choose a volume for each channel."
+        )
+        given = len(nodes) - len(missing)
+        raise ModelError(
+            msg.format(
+                title=card.title,
+                wanted=_volumesInWords(len(wanted)),
+                names=", ".join(wanted),
+                given=_volumesInWords(given),
+            )
+        )
+    identifiers = [node.GetID() for node in nodes]
+    if len(set(identifiers)) < len(identifiers):
+        raise ModelError(_("The same volume was given for two channels. Choose a volume for each channel."))
+
+
+def _volumesInWords(count: int) -> str:
+    return _("1 volume") if count == 1 else _("{count} volumes").format(count=count)
