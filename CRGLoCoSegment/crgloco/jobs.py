@@ -17,10 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from crgloco.atomic import saving, write_bytes
-from crgloco.errors import JobError
+from crgloco.errors import JobError, ResourceError
 
 JobState = Literal["new", "running", "stopped", "finished"]
 _PATHS = ("cases", "out", "start")
@@ -114,6 +112,11 @@ class JobFolder:
         return self.path / "checkpoint"
 
     @property
+    def rounds_folder(self) -> Path:
+        """Pseudo-labels of methods that learn in rounds."""
+        return self.path / "rounds"
+
+    @property
     def stop_file(self) -> Path:
         """Asks for an end as long as it exists."""
         return self.path / "stop"
@@ -140,8 +143,17 @@ class JobFolder:
         return "new"
 
     def process_id(self) -> int | None:
-        """Return the id of the live process that works on the job; a reused id is not taken for it."""
+        """Return the id of the live process that works on the job; a reused id is not taken for it.
+
+        Without psutil nothing works on it: the engine that would needs it too.
+        """
         claim = _read_mapping(self.process_file)
+        if not claim:
+            return None
+        try:
+            import psutil
+        except ImportError:
+            return None
         try:
             process = psutil.Process(int(claim["pid"]))
             same = abs(process.create_time() - float(claim["created"])) < 1
@@ -156,13 +168,13 @@ class JobFolder:
 
         Raises:
             JobError: Another live process works on it.
-            ResourceError: The folder cannot be written.
+            ResourceError: The folder cannot be written, or psutil is missing.
         """
         holder = self.process_id()
         if holder is not None and holder != os.getpid():
             msg = f"{self.path} is being worked on by process {holder}. Stop it first."
             raise JobError(msg)
-        created = psutil.Process().create_time()
+        created = _created()
         # A stop that came while this process was still importing torch is meant for it, and stays.
         if self.stop_file.exists() and self.stop_file.stat().st_mtime < created:
             self.clear_stop()
@@ -268,6 +280,16 @@ def write_job(folder: Path, job: Job) -> JobFolder:
         folder.mkdir(parents=True, exist_ok=True)
     write_bytes(target.job_file, _encode(job.to_json()))
     return target
+
+
+def _created() -> float:
+    """Return when this process was started, in seconds since 1970."""
+    try:
+        import psutil
+    except ImportError as error:
+        msg = "The Python package psutil is missing. Install it, then start the training again."
+        raise ResourceError(msg) from error
+    return psutil.Process().create_time()
 
 
 def _absolute(job: Job) -> Job:

@@ -107,6 +107,29 @@ class Recorder:
         return [fields for found, fields in self.events if found == kind]
 
 
+class TinyRounds:
+    """Pseudo-labels of phantoms in memory: the averaged local network on a whole, padded case."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.begun: list[int] = []
+
+    def labeller(self, number: int) -> Any:
+        self.begun.append(number)
+        return self._label
+
+    def _label(self, case: TrainingCase, refine: Any, **_: float) -> TrainingCase:
+        shape = [-(-n // 8) * 8 for n in case.shape]
+        image = torch.zeros(1, case.image.shape[0], *shape)
+        k, j, i = case.shape
+        image[0, :, :k, :j, :i] = case.image.float()
+        with torch.no_grad():
+            answer = self.method.averaged.full_resolution(image).argmax(1)[0, :k, :j, :i]
+        label = refine(answer.to(torch.uint8).numpy())
+        locations = {int(number): np.argwhere(label == number) for number in np.unique(label)}
+        return replace(case, label=torch.from_numpy(label), locations=locations)
+
+
 def make_trainer(
     method: Method,
     *,
@@ -125,7 +148,7 @@ def make_trainer(
     plan = replace(Schedule(4, method.config.learning_rate, seed, tell_every=0.0), **schedule)
     stream = SampleStream(labelled, unlabelled if slots.unlabelled else [], method.views, slots, seed)
     kept = None if checkpoint is None else Checkpoint(checkpoint, run or {"method": "tiny", "seed": seed})
-    return Trainer(method, plan, stream, report or Recorder(), kept)
+    return Trainer(method, plan, stream, report or Recorder(), kept, rounds=TinyRounds(method))
 
 
 def weights_of(method: Method) -> dict[str, torch.Tensor]:

@@ -91,6 +91,11 @@ class SampleStream:
         self._views, self._slots, self._seed = views, slots, seed
         self._ahead, self._threads = ahead, threads
 
+    @property
+    def unlabelled(self) -> Sequence[TrainingCase]:
+        """The unlabelled cases."""
+        return self._cases[1]
+
     def samples(self, step: int) -> Samples:
         """Make the samples of one update."""
         labelled = self._side(0, self._slots.labelled, step)

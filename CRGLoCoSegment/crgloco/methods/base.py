@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -25,6 +26,8 @@ from crgloco.networks.dual_resolution import BranchShape, DualResolution
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.networks.plan import Windows, plan_windows
 from crgloco.options import three_numbers
+
+Labels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,15 @@ class Task:
         except (KeyError, TypeError, ValueError) as error:
             msg = f"The description of the network cannot be read: {error!r}."
             raise ModelError(msg) from error
+
+
+class PseudoLabel(Protocol):
+    """Gives an unlabelled case the label that the averaged networks predict for it."""
+
+    def __call__(
+        self, case: TrainingCase, refine: Callable[[Labels], Labels], *, agreement: float = 0.0
+    ) -> TrainingCase | None:
+        """Return the case with its frozen label, or ``None`` if it is not trusted."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,22 @@ class Method(nn.Module, ABC):
         self.averaged.load_state_dict(fitting, strict=False)
         return tuple(fitting)
 
+    @property
+    def round_starts(self) -> tuple[float, ...]:
+        """Return where rounds with new pseudo-labels begin, as shares of the training; without any, ()."""
+        return ()
+
+    def begin_round(self, number: int, cases: Sequence[TrainingCase], pseudo_label: PseudoLabel) -> None:
+        """Renew the pseudo-labels of the unlabelled cases; they stay for the whole round.
+
+        Args:
+            number: 1 for the round that begins at ``round_starts[0]``.
+            cases: All unlabelled cases.
+            pseudo_label: Lent by the trainer: predicts a whole case with the averaged networks, refines
+                the answer, keeps it on disk, and returns the case with that label; ``None`` if two
+                mirrored predictions agree by less than ``agreement``.
+        """
+
     def branches(self, task: str | None = None) -> tuple[BranchShape, ...]:
         """Return the branches as inference runs them, global first where there is one."""
         del task
@@ -169,6 +197,14 @@ def build_networks(config: DualResolutionOptions, task: Task, **kwargs: Any) -> 
     global_body = _body(config, task, windows.local, (k, j, i))
     head = config.head if config.network == "fast" else "linear"
     return DualResolution(local_body, global_body, windows, task.classes, head=head, **kwargs)
+
+
+def build_local_network(config: DualResolutionOptions, task: Task) -> DualResolution:
+    """Build a model of one network, at full resolution, for methods that know no global branch."""
+    windows = windows_of(config, task)
+    body = _body(config, task, windows.local, task.spacing)
+    head = config.head if config.network == "fast" else "linear"
+    return DualResolution(body, None, windows, task.classes, head=head)
 
 
 def windows_of(config: DualResolutionOptions, task: Task) -> Windows:

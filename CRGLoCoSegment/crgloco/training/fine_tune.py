@@ -32,6 +32,7 @@ from crgloco.options import from_mapping, three_numbers, to_mapping
 from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, join_team, leave_team
+from crgloco.training.rounds import Rounds
 from crgloco.training.selection import Selection, select_cases
 from crgloco.training.trainer import Schedule, Trainer
 from crgloco.training.validation import score, score_and_calibrate
@@ -267,8 +268,15 @@ def _trainer(
         del step
         return score(_predictor(started, method.averaged), started.selection.validation, report)
 
-    has_validation = bool(started.selection.validation)
-    return Trainer(method, schedule, stream, report, checkpoint, validate if has_validation else None, team)
+    rounds = Rounds(
+        folder.rounds_folder,
+        {case.name: case for case in unlabelled},
+        lambda: _predictor(started, method.averaged),
+        report,
+        team,
+    )
+    wanted = validate if started.selection.validation else None
+    return Trainer(method, schedule, stream, report, checkpoint, wanted, team, rounds)
 
 
 def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:
@@ -302,6 +310,7 @@ def _finish(
     model_store.save(job.out, card, method.averaged.state_dict())
     folder.finish({"model": str(job.out), "metrics": scores})
     folder.checkpoint_file.unlink(missing_ok=True)
+    shutil.rmtree(folder.rounds_folder, ignore_errors=True)
     report.event("model", path=str(job.out), title=card.title, metrics=scores)
     return job.out
 

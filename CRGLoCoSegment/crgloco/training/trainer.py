@@ -17,6 +17,7 @@ from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, agreed_stop, average_gradients
+from crgloco.training.rounds import Rounds
 
 POWER = 0.9
 # SGD as in the CR-GLoCo code; AdamW decouples its decay, which is then a thousand times larger.
@@ -79,6 +80,7 @@ class Trainer:
         checkpoint: Where the state is kept; ``None`` keeps nothing.
         validate: Called with the update's number; its result is told as an event.
         team: The processes that share the run.
+        rounds: Makes pseudo-labels of whole cases, for methods that learn in rounds.
     """
 
     method: Method
@@ -88,6 +90,7 @@ class Trainer:
     checkpoint: Checkpoint | None = None
     validate: Callable[[int], dict[str, Any]] | None = None
     team: Team = field(default_factory=Team)
+    rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
         self.device = next(self.method.networks.parameters()).device
@@ -107,9 +110,15 @@ class Trainer:
         start = self.checkpoint.load(self.method, self.optimiser) if self.checkpoint is not None else 0
         began = saved = told = time.monotonic()
         self.method.networks.train()
+        current = self._begin_round(0, start)
         steps = self.stream.steps(start, self.schedule.iterations)
         try:
             for step in range(start, self.schedule.iterations):
+                if self._round(step) > current:  # what was read ahead belongs to the round before
+                    steps.close()
+                    self._save(step)
+                    current = self._begin_round(current, step)
+                    steps = self.stream.steps(step, self.schedule.iterations)
                 waited = time.monotonic()
                 samples = next(steps)
                 self.timings.waiting += time.monotonic() - waited
@@ -133,6 +142,21 @@ class Trainer:
     def progress(self, step: int) -> float:
         """Return how far the run is, 0..1: by updates or, if that is further, by the clock."""
         return min(1.0, max(step / self.schedule.iterations, self._clock_share))
+
+    def _round(self, step: int) -> int:
+        """Return the number of the round that an update belongs to, 0 before the first."""
+        return sum(self.progress(step) >= share for share in self.method.round_starts)
+
+    def _begin_round(self, current: int, step: int) -> int:
+        """Let the method renew its pseudo-labels where a round begins, also where a resumed run enters it."""
+        number = self._round(step)
+        if number > current and step < self.schedule.iterations:
+            if self.rounds is None:
+                msg = "A method that learns in rounds needs somebody to predict whole cases."
+                raise TypeError(msg)
+            self.method.begin_round(number, self.stream.unlabelled, self.rounds.labeller(number))
+            self.method.networks.train()
+        return number
 
     def _update(self, step: int, samples: Samples) -> dict[str, torch.Tensor]:
         torch.manual_seed(hash((self.schedule.seed, step, self.team.rank)) % 2**63)

@@ -1,0 +1,128 @@
+"""Contrast of voxels with class means, within one scan and across two, in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Contrasted:
+    """What two or more patches bring into the contrast.
+
+    Attributes:
+        means: (N, C, F) mean of the raw features over all voxels of a class; 0 where it is absent.
+        anchors: (N, C, A, F) features of voxels drawn of each class; 0 where it is absent.
+        present: (N, C) whether a class counts: it occurs, and it is one of the classes contrasted.
+    """
+
+    means: torch.Tensor
+    anchors: torch.Tensor
+    present: torch.Tensor
+
+
+def gather_classes(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    classes: int,
+    *,
+    anchors: int,
+    first_class: int,
+    generator: torch.Generator,
+) -> Contrasted:
+    """Return class means and random anchors of every patch.
+
+    Args:
+        features: (N, F, K, J, I) of the projection head.
+        labels: (N, K, J, I) uint8 class numbers, or any number of C or more where nothing is known.
+        classes: Number of classes C.
+        anchors: Voxels A drawn of each class and patch, with replacement.
+        first_class: 0 contrasts background too, 1 only structures.
+        generator: Source of the draws, on the device of the features.
+    """
+    number, width = features.shape[:2]
+    flat = features.float().flatten(2)
+    index = labels.flatten(1).long()
+    known = index < classes
+    index = index.masked_fill(~known, classes)
+    voxels = flat.new_zeros(number, classes + 1).scatter_add(1, index, torch.ones_like(flat[:, 0]))
+    sums = flat.new_zeros(number, width, classes + 1)
+    sums = sums.scatter_add(2, index[:, None].expand(-1, width, -1), flat)
+    means = (sums / voxels[:, None].clamp_min(1))[..., :classes].transpose(1, 2)
+    present = voxels[:, :classes] > 0
+    present[:, :first_class] = False
+    # A number drawn below a class's count picks that many-th of its voxels in the sorted order.
+    order = index.argsort(dim=1, stable=True)
+    starts = voxels.cumsum(1) - voxels
+    draws = torch.rand(number, classes, anchors, generator=generator, device=flat.device)
+    ranks = (draws * voxels[:, :classes, None]).floor() + starts[:, :classes, None]
+    ranks = ranks.long().clamp_max(index.shape[1] - 1)
+    places = order.gather(1, ranks.flatten(1))
+    chosen = flat.gather(2, places[:, None].expand(-1, width, -1)).transpose(1, 2)
+    return Contrasted(means, chosen.reshape(number, classes, anchors, width), present)
+
+
+def intra_contrast(parts: Contrasted, temperature: float) -> torch.Tensor:
+    """Return the contrast of every patch with its own class means, averaged over patches.
+
+    ``-log exp(s(p, z_c) / t) / sum_q exp(s(p, z_q) / t)``, ``s`` the cosine (Chaitanya et al. 2023,
+    "intra"); mean over the anchors of a patch, then over patches that have any.
+    """
+    similarity = _cosine(parts.anchors, parts.means[:, None]) / temperature  # (N, C, A, C)
+    return _mean_of_counted(_log_share(similarity, parts.present[:, None, None]), parts.present)
+
+
+def inter_contrast(parts: Contrasted, pairs: tuple[tuple[int, int], ...], temperature: float) -> torch.Tensor:
+    """Return the contrast of the patches of each pair with the class means of both, averaged over pairs.
+
+    ``-sum_j log exp(s(p, z_jc) / t) / sum_j' sum_q exp(s(p, z_j'q) / t)`` over the images ``j`` of the
+    pair that hold class c (Chaitanya et al. 2023, "inter"); mean over the anchors of a pair, then over
+    pairs that have any.
+    """
+    if not pairs:
+        return parts.means.sum() * 0
+    losses, counted = [], []
+    classes = parts.present.shape[1]
+    for pair in pairs:
+        chosen = list(pair)
+        means, present = parts.means[chosen].flatten(0, 1), parts.present[chosen]  # (2C, F), (2, C)
+        similarity = _cosine(parts.anchors[chosen], means) / temperature  # (2, C, A, 2C)
+        share = similarity - _log_sum(similarity, present.flatten())
+        own = torch.stack([share[:, c, :, [c, classes + c]] for c in range(classes)], 1)  # (2, C, A, 2)
+        loss = -(own * present.T[None, :, None].float()).sum(-1)  # (2, C, A)
+        losses.append(_sum_of_counted(loss, present) / (present.sum() * loss.shape[-1]).clamp_min(1))
+        counted.append(present.any())
+    return torch.stack(losses).sum() / torch.stack(counted).sum().clamp_min(1)
+
+
+def _cosine(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+    """Return the cosine of (..., A, F) with (..., Q, F): (..., A, Q)."""
+    ours, theirs = (functional.normalize(each, dim=-1, eps=EPSILON) for each in (features, means))
+    return ours @ theirs.transpose(-1, -2)
+
+
+def _log_share(similarity: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Return (N, C, A): how much less than all of the similarity goes to the own class, as a loss."""
+    own = torch.diagonal(similarity, dim1=1, dim2=3).permute(0, 2, 1)  # (N, C, A)
+    return _log_sum(similarity, present)[..., 0] - own
+
+
+def _log_sum(similarity: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Return the log-sum-exp over the means that count, (..., 1); finite also if none does."""
+    hidden = similarity.masked_fill(~present, torch.finfo(similarity.dtype).min)
+    return hidden.logsumexp(-1, keepdim=True)
+
+
+def _sum_of_counted(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Sum (N, C, A) losses over classes that count; the others carry no gradient."""
+    return losses.masked_fill(~counted[..., None], 0).sum()
+
+
+def _mean_of_counted(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    of_patch = losses.masked_fill(~counted[..., None], 0).sum((1, 2))
+    of_patch = of_patch / (counted.sum(1) * losses.shape[2]).clamp_min(1)
+    return of_patch.sum() / counted.any(1).sum().clamp_min(1)

@@ -1,0 +1,116 @@
+"""Pseudo-labels of whole cases, made once a round and frozen on disk, so that a resumed run finds them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import distributed
+
+from crgloco.atomic import saving
+from crgloco.data.cache import PreparedCase, sample_locations
+from crgloco.data.patches import TrainingCase
+from crgloco.inference.predictor import Predictor
+from crgloco.methods.base import Labels
+from crgloco.progress import Reporter
+from crgloco.training.distributed import Team
+
+_PLAIN: tuple[int, ...] = ()
+# Kept on disk in place of a label, so that a resumed run need not predict the case again.
+_NOT_TRUSTED = np.zeros(1, np.uint8)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Where the pseudo-labels of a run are kept, and who predicts them.
+
+    Attributes:
+        folder: One sub-folder per round.
+        cases: The prepared cases by name.
+        predictor: Makes a predictor with the averaged networks as they are now.
+        report: Hears of progress, may stop; what is finished then stays.
+        team: The processes that share the run: the first one predicts, all read.
+    """
+
+    folder: Path
+    cases: Mapping[str, PreparedCase]
+    predictor: Callable[[], Predictor]
+    report: Reporter
+    team: Team
+
+    def labeller(self, number: int) -> _Labeller:
+        """Return what makes the pseudo-labels of one round; earlier rounds are forgotten."""
+        folder = self.folder / f"{number:03d}"
+        if self.team.leads:
+            with saving(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            for old in self.folder.iterdir():
+                if old != folder:
+                    shutil.rmtree(old, ignore_errors=True)
+        return _Labeller(folder, self)
+
+
+class _Labeller:
+    """The pseudo-labels of one round."""
+
+    def __init__(self, folder: Path, rounds: Rounds) -> None:
+        self._folder, self._rounds = folder, rounds
+        self._predictor: Predictor | None = None
+        self._done = 0
+
+    def __call__(
+        self, case: TrainingCase, refine: Callable[[Labels], Labels], *, agreement: float = 0.0
+    ) -> TrainingCase | None:
+        path = self._folder / f"{self._rounds.cases[case.name].folder.name}.npy"
+        if self._rounds.team.leads and not path.is_file():
+            self._rounds.report.check()
+            self._store(path, self._predicted(case, refine, agreement))
+        if self._rounds.team.processes > 1:
+            distributed.barrier()
+        self._done += 1
+        total = len(self._rounds.cases)
+        self._rounds.report.event("progress", stage="pseudo-labels", done=self._done, total=total)
+        label = np.load(path, mmap_mode="c", allow_pickle=False)
+        if label.ndim != 3:
+            return None
+        tensor = torch.from_numpy(label).to(case.image.device)
+        return replace(case, label=tensor, locations=sample_locations(label))
+
+    def _predicted(self, case: TrainingCase, refine: Callable[[Labels], Labels], agreement: float) -> Labels:
+        label = self._predict(case, _PLAIN)
+        if agreement > 0 and self._agreement(case, label) < agreement:
+            return _NOT_TRUSTED
+        return refine(label)
+
+    def _predict(self, case: TrainingCase, mirrored: tuple[int, ...]) -> Labels:
+        """Return class numbers (K, J, I) on the prepared grid, seen in a mirror along some axes."""
+        if self._predictor is None:
+            self._predictor = self._rounds.predictor()
+        prepared = self._rounds.cases[case.name]
+        image = np.flip(prepared.image(), tuple(1 + axis for axis in mirrored))
+        prediction = self._predictor.predict_prepared(np.ascontiguousarray(image), prepared.geometry)
+        return np.ascontiguousarray(np.flip(prediction.fused, mirrored))
+
+    def _agreement(self, case: TrainingCase, label: Labels) -> float:
+        """Return the mean Dice of the structures between a prediction and one in the mirror, 0..1."""
+        other = self._predict(case, (1,))
+        shares = [
+            2 * int(((label == c) & (other == c)).sum()) / total
+            for c in np.union1d(label, other)
+            if c > 0 and (total := int((label == c).sum() + (other == c).sum()))
+        ]
+        return float(np.mean(shares)) if shares else 1.0
+
+    def _store(self, path: Path, label: Labels) -> None:
+        part = path.with_name(f"{path.stem}.{os.getpid()}.part.npy")
+        with saving(path):
+            try:
+                np.save(part, label, allow_pickle=False)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
