@@ -24,7 +24,7 @@ def dressSegment(segment: Any, label: Label) -> None:
     segment.SetName(label.name)
     segment.SetColor(*(part / 255 for part in label.colour))
     setTerminology(segment, label.terminology)
-    segment.SetTag(TAG, _mark(label))
+    segment.SetTag(TAG, markOf(label))
     segment.SetLabelValue(label.value)
 
 
@@ -34,9 +34,10 @@ def setTerminology(segment: Any, terminology: str) -> None:
         segment.SetTerminology(terminology)
 
 
-def isMarkedAs(segment: Any, label: Label) -> bool:
-    """Whether we made the segment, and for this very label."""
-    return tagOf(segment, TAG) == _mark(label)
+def markOf(label: Label) -> str:
+    """Return what we write into the tag of a label's segment."""
+    # Segment tags are stored in files between : and |, so a name goes in without either.
+    return f"{label.value} {quote(label.name)}"
 
 
 def tagOf(segment: Any, name: str) -> str:
@@ -73,8 +74,3 @@ def colorTableNode(table: LabelTable, name: str, scene: Any) -> Any:
         if label.terminology:
             node.SetTerminologyFromString(label.value, label.terminology)
     return node
-
-
-def _mark(label: Label) -> str:
-    # Segment tags are stored in files between : and |, so a name goes in without either.
-    return f"{label.value} {quote(label.name)}"

@@ -1,0 +1,93 @@
+"""The layers of a segmentation become one array of label values; overlaps are counted, never hidden."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from crgloco.errors import GeometryError, InputError, LabelError
+from crgloco.labels import Label, LabelTable
+from CRGLoCoSegmentLib.nodes.images import Array, smallestLabels
+from CRGLoCoSegmentLib.nodes.snapshots import Layer, Snapshot
+
+Region = tuple[slice, slice, slice]
+
+
+class Merge:
+    """Layers of a snapshot, one after the other, as one array of label values."""
+
+    def __init__(self, snapshot: Snapshot, table: LabelTable, found: Mapping[str, Label]) -> None:
+        self._snapshot, self._table, self._found = snapshot, table, found
+        kind = np.uint8 if max(table.values) <= 255 else np.uint16
+        self.values: Array = np.zeros(snapshot.geometry.shape, kind)
+        self._overlaps: dict[tuple[int, int], int] = {}
+        self._outside = 0
+
+    def add(self, number: int) -> None:
+        """Add a layer; where it has voxels that an earlier one has too, both are counted as overlap."""
+        layer = self._snapshot.layers[number]
+        labels = self._translated(number, layer)
+        there, here = _common(layer, self.values.shape)
+        if labels[here].shape != labels.shape:
+            self._outside += int(np.count_nonzero(labels)) - int(np.count_nonzero(labels[here]))
+            labels = labels[here]
+        target = self.values[there]
+        if number == 0:
+            target[...] = labels
+            return
+        filled = labels > 0
+        both = filled & (target > 0) & (target != labels)
+        self._count(target[both], labels[both])
+        np.copyto(target, labels, where=filled)
+
+    def assertApart(self) -> None:
+        """Refuse overlaps: a voxel of a label file has one value."""
+        if self._overlaps:
+            names = dict(zip(self._table.values, self._table.names, strict=True))
+            shown = "; ".join(
+                f"{names[first]!r} and {names[second]!r} in {count} voxels"
+                for (first, second), count in sorted(self._overlaps.items())
+            )
+            msg = (
+                f"Segments of {self._snapshot.name!r} overlap: {shown}. A file has one label per voxel: "
+                "take the shared voxels from one of them, with the Segment Editor's Logical operators."
+            )
+            raise LabelError(msg)
+
+    def assertInside(self, tell: Callable[[str], None]) -> None:
+        """Refuse a segmentation that lies outside of its volume; say how much lies outside."""
+        if not self._outside:
+            return
+        if not self.values.any():
+            msg = f"{self._snapshot.name!r} lies outside of the volume. Choose the volume it was made on."
+            raise GeometryError(msg)
+        tell(f"{self._outside} voxels of {self._snapshot.name!r} lie outside of the volume: left out.")
+
+    def _translated(self, number: int, layer: Layer) -> Array:
+        """Return the layer in values of the table."""
+        try:
+            indices = layer.values if layer.values.dtype.kind == "u" else smallestLabels(layer.values)
+            indices = indices if indices.dtype.itemsize <= 2 else smallestLabels(indices)
+        except ValueError as error:
+            msg = f"{self._snapshot.name!r} cannot be exported. {error}"
+            raise InputError(msg) from error
+        lookup = np.zeros(1 << (8 * indices.dtype.itemsize), self.values.dtype)
+        for segment in self._snapshot.segments:
+            if segment.layer == number and segment.id in self._found and 0 <= segment.value < lookup.size:
+                lookup[segment.value] = self._found[segment.id].value
+        return lookup[indices]
+
+    def _count(self, first: Array, second: Array) -> None:
+        pairs = np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
+        for (low, high), count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
+            key = (int(low), int(high))
+            self._overlaps[key] = self._overlaps.get(key, 0) + int(count)
+
+
+def _common(layer: Layer, shape: tuple[int, ...]) -> tuple[Region, Region]:
+    """Return the part of the grid that a layer covers, and the part of the layer that lies on the grid."""
+    there, here = [], []
+    for first, size, count in zip(layer.first, layer.values.shape, shape, strict=True):
+        start, stop = min(max(first, 0), count), min(max(first + size, 0), count)
+        there.append(slice(start, stop))
+        here.append(slice(start - first, stop - first) if stop > start else slice(0, 0))
+    return (there[0], there[1], there[2]), (here[0], here[1], here[2])

@@ -1,0 +1,82 @@
+"""Grids as scanners make them, and volumes and labels on them."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from crgloco.io.volume import Geometry, Volume
+from crgloco.labels import Label, LabelTable
+from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
+
+# The machine may be shared: a slow draw says nothing. The scene is a fixture; nodes of all draws may be in it.
+patient = settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+SPLEEN = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+    "~SCT^78961009^Spleen~^^~Anatomic codes - DICOM master list~^^~^^"
+)
+RIGHT_KIDNEY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+    "~SCT^64033007^Kidney~SCT^24028007^Right~Anatomic codes - DICOM master list~^^~^^"
+)
+# Values with gaps, one name that files must escape, one label without terminology.
+TABLE = LabelTable(
+    (
+        Label(1, "liver", (230, 159, 0)),
+        Label(3, "spleen", (86, 180, 233), SPLEEN),
+        Label(7, "right kidney | a:b", (0, 158, 115), RIGHT_KIDNEY),
+    )
+)
+
+
+def direction(turns: tuple[float, float, float], *, mirrored: bool = False) -> tuple[Any, ...]:
+    """Return the axes of a grid turned about x, y and z by angles in degrees; mirrored ones are left-handed."""
+    matrix = np.eye(3)
+    for axis, degrees in enumerate(turns):
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turn = np.eye(3)
+        rows = [row for row in range(3) if row != axis]
+        turn[np.ix_(rows, rows)] = [[c, -s], [s, c]]
+        matrix = turn @ matrix
+    matrix[:, 0] *= -1 if mirrored else 1
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def geometries() -> st.SearchStrategy[Geometry]:
+    """Any grid: anisotropic, oblique, left-handed, far from the origin, from micro-CT to whole body."""
+    sizes = st.integers(2, 6)
+    spacings = st.floats(0.001, 12.0)
+    places = st.floats(-2000.0, 2000.0)
+    angles = st.one_of(st.sampled_from([0.0, 90.0, 180.0, -90.0]), st.floats(-180, 180))
+    return st.builds(
+        lambda shape, spacing, origin, turns, mirrored: Geometry(
+            shape, spacing, origin, direction(turns, mirrored=mirrored)
+        ),
+        st.tuples(sizes, sizes, sizes),
+        st.tuples(spacings, spacings, spacings),
+        st.tuples(places, places, places),
+        st.tuples(angles, angles, angles),
+        st.booleans(),
+    )
+
+
+OBLIQUE = Geometry(
+    (6, 9, 11), (3.3, 0.71, 0.69), (12.5, -87.25, 310.1), direction((13, -21, 38), mirrored=True)
+)
+
+
+def volumeNode(geometry: Geometry = OBLIQUE, name: str = "scan") -> Any:
+    """Return a volume node of noise on a grid."""
+    array = np.random.default_rng(0).integers(0, 500, geometry.shape).astype(np.int16)
+    return volumeNodeFromVolume(Volume(array, geometry), name)
+
+
+def labels(geometry: Geometry = OBLIQUE, table: LabelTable = TABLE, seed: int = 1) -> Any:
+    """Return label values on a grid, all of a table."""
+    return np.random.default_rng(seed).choice(table.values, geometry.shape).astype(np.uint8)
