@@ -1,0 +1,97 @@
+"""Arrays to and from the worker: plain ``.npy`` files, written and read in a thread."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crgloco.atomic import PART, saving
+from crgloco.errors import InputError
+from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
+from CRGLoCoSegmentLib.background.ticker import Ticker
+
+
+def writeArray(
+    array: np.ndarray,
+    path: Path,
+    onDone: Callable[[Path], None],
+    onError: Callable[[Exception], None],
+    *,
+    ticker: Ticker | None = None,
+) -> ThreadJob:
+    """Write an array in a thread; the file appears whole or not at all.
+
+    Args:
+        array: May be a view of a node's memory; it is read during the call of the thread.
+        path: Ends in ``.npy``; its folder is made.
+        onDone: Called on the main thread with the path.
+        onError: Called on the main thread; a ``ResourceError`` in words where the disk is full.
+        ticker: When the main thread looks.
+    """
+    return runInThread(lambda: saveArray(array, path), onDone, onError, ticker=ticker)
+
+
+def readArrays(
+    files: Mapping[str, Path | str],
+    onDone: Callable[[dict[str, np.ndarray]], None],
+    onError: Callable[[Exception], None],
+    *,
+    remove: bool = False,
+    ticker: Ticker | None = None,
+) -> ThreadJob:
+    """Read arrays in a thread.
+
+    Args:
+        files: Name -> ``.npy`` file.
+        onDone: Called on the main thread with name -> array.
+        onError: Called on the main thread.
+        remove: Delete the files once all are read.
+        ticker: When the main thread looks.
+    """
+    paths = {name: Path(path) for name, path in files.items()}
+    return runInThread(lambda: _load(paths, remove=remove), onDone, onError, ticker=ticker)
+
+
+def saveArray(array: np.ndarray, path: Path) -> Path:
+    """Write an array; what ``writeArray`` does in its thread.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written; nothing is left.
+    """
+    part = path.with_name(path.name + PART)
+    with saving(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+            part.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _load(paths: Mapping[str, Path], *, remove: bool) -> dict[str, Any]:
+    arrays = {name: loadArray(path) for name, path in paths.items()}
+    if remove:
+        for path in paths.values():
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    return arrays
+
+
+def loadArray(path: Path) -> np.ndarray:
+    """Read one array; what ``readArrays`` does in its thread.
+
+    Raises:
+        InputError: The file is not there, cut off, or no plain array.
+    """
+    try:
+        with path.open("rb") as file:
+            return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"The result {path} cannot be read ({error}). Ask for it again."
+        raise InputError(msg) from error

@@ -1,0 +1,68 @@
+"""A private temporary folder of this process, and an end for those that crashed processes left."""
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+PREFIX = "CRGLoCoSegment-"
+LOCK = "in-use"
+
+
+@functools.cache
+def sessionFolder() -> Path:
+    """Return the folder, made at the first call; it goes with the process, and only its user can look in."""
+    parent = _temporaryFolder()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
+    held = (folder / LOCK).open("wb")
+    _lock(held)
+    atexit.register(_remove, folder, held)
+    threading.Thread(target=removeLeftovers, args=(parent,), name="CRGLoCoSegment", daemon=True).start()
+    return folder
+
+
+def removeLeftovers(parent: Path) -> None:
+    """Remove the folders of processes that are gone: those whose lock nobody holds."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        # Another user's folder, or one that has just been made and is not locked yet, stays.
+        with contextlib.suppress(OSError):
+            with (folder / LOCK).open("r+b") as file:
+                _lock(file)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporaryFolder() -> Path:
+    """Slicer's own temporary folder, which its users may have moved to a larger disk."""
+    try:
+        from slicer import app
+
+        chosen = Path(app.temporaryPath)
+    except (ImportError, AttributeError):
+        return Path(tempfile.gettempdir())
+    return chosen if chosen.is_dir() else Path(tempfile.gettempdir())
+
+
+def _remove(folder: Path, held: Any) -> None:
+    held.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(file: Any) -> None:
+    """Hold a file for this process; the system lets it go when the process ends, however it ends.
+
+    Raises:
+        OSError: Another process holds it.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
