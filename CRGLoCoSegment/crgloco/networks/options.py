@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 from crgloco.options import option
 
+# Options that fix the shape of the weights: a start model brings its own.
+NETWORK_OPTIONS = (
+    "network",
+    "stem",
+    "head",
+    "width",
+    "levels",
+    "window_voxels",
+    "local_window",
+    "global_window",
+)
+
 
 @dataclass(frozen=True)
 class DualResolutionOptions:

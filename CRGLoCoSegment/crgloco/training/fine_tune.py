@@ -27,7 +27,7 @@ from crgloco.labels import LabelTable
 from crgloco.methods.base import Method, Task
 from crgloco.model_card import BranchCard, ModelCard
 from crgloco.networks.dual_resolution import DualResolution
-from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions
 from crgloco.options import from_mapping, three_numbers, to_mapping
 from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
@@ -37,17 +37,6 @@ from crgloco.training.selection import Selection, select_cases
 from crgloco.training.trainer import Schedule, Trainer
 from crgloco.training.validation import score, score_and_calibrate
 
-# Options that fix the shape of the weights: a start model brings its own.
-NETWORK_OPTIONS = (
-    "network",
-    "stem",
-    "head",
-    "width",
-    "levels",
-    "window_voxels",
-    "local_window",
-    "global_window",
-)
 RESIDENT_SHARE = 0.4
 LICENCE = "As the training data; not to be passed on unless their licence allows it."
 
