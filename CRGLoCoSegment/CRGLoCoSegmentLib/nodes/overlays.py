@@ -14,11 +14,9 @@ from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
 KINDS = ("confidence", "disagreement")
 FULL = 255
 
-# Magma (S. van der Walt, N. Smith; CC0) at nine places: lightness rises evenly, also for the colour-blind.
-MAGMA = (
-    (0, 0, 4), (28, 16, 68), (79, 18, 123), (129, 37, 129), (181, 54, 122),
-    (229, 80, 100), (251, 135, 97), (254, 194, 135), (252, 253, 191),
-)  # fmt: skip
+# Blue-violet to lilac, dull to bright. Tried on scans: Magma, Plasma and the like turn grey on grey for the
+# red-green blind and drown in dark tissue; and no colour of the label table's first structures is near.
+VIOLET = ((90, 60, 235), (138, 84, 255), (176, 117, 255), (214, 150, 255), (240, 214, 255))
 
 
 def overlayVolume(values: Array, volumeNode: Any, name: str, kind: str, *, copy: bool = True) -> Any:
@@ -83,7 +81,7 @@ def overlayColors(kind: str, scene: Any) -> Any:
         node.SetName(f"CRG LoCo {kind}")
         node.SetSingletonTag(tag)
         node.SetAttribute("Category", "CRG LoCo Segment")
-        _fill(node, MAGMA[::-1] if kind == "confidence" else MAGMA)
+        _fill(node, VIOLET[::-1] if kind == "confidence" else VIOLET)
         node = scene.AddNode(node)
     return node
 
