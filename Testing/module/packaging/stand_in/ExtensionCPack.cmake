@@ -1,0 +1,11 @@
+# Slicer describes and packs the extension here. Nothing is packed unless the two names are equal.
+if(NOT "${EXTENSION_NAME}" STREQUAL "${PROJECT_NAME}")
+  message(FATAL_ERROR "the extension ${EXTENSION_NAME} and the project ${PROJECT_NAME} must have one name")
+endif()
+foreach(entry HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if("${EXTENSION_${entry}}" STREQUAL "")
+    message(FATAL_ERROR "EXTENSION_${entry} is empty")
+  endif()
+  file(APPEND ${CMAKE_BINARY_DIR}/extension.txt.part "${entry}=${EXTENSION_${entry}}\n")
+endforeach()
+file(RENAME ${CMAKE_BINARY_DIR}/extension.txt.part ${CMAKE_BINARY_DIR}/extension.txt)

@@ -1,0 +1,62 @@
+# What include(${Slicer_USE_FILE}) brings to a scripted extension.
+
+if("${PROJECT_NAME}" MATCHES "^$|^Slicer$|^Project$")
+  message(FATAL_ERROR "project(<name of the extension>) must come before include(\${Slicer_USE_FILE})")
+endif()
+
+set(EXTENSION_NAME ${PROJECT_NAME})
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.12/qt-scripted-modules)
+
+option(BUILD_TESTING "Whether tests are registered" ON)
+include(CTest)
+
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MODULE "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(MODULE_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule: unknown words: ${MODULE_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT MODULE_NAME OR NOT MODULE_SCRIPTS)
+    message(FATAL_ERROR "slicerMacroBuildScriptedModule: NAME and SCRIPTS are mandatory")
+  endif()
+
+  set(copies)
+  foreach(file IN LISTS MODULE_SCRIPTS MODULE_RESOURCES)
+    set(source ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    if(NOT EXISTS ${source})
+      message(FATAL_ERROR "slicerMacroBuildScriptedModule: there is no file ${file}")
+    endif()
+    set(copy ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file})
+    add_custom_command(
+      OUTPUT ${copy} DEPENDS ${source} COMMAND ${CMAKE_COMMAND} -E copy ${source} ${copy} VERBATIM)
+    list(APPEND copies ${copy})
+  endforeach()
+  add_custom_target(Copy${MODULE_NAME} ALL DEPENDS ${copies})
+  install(
+    DIRECTORY ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/
+    DESTINATION ${Slicer_QTSCRIPTEDMODULES_LIB_DIR})
+
+  foreach(file IN LISTS MODULE_SCRIPTS)
+    if(NOT file MATCHES "\\.py$")
+      message(FATAL_ERROR "slicerMacroBuildScriptedModule: ${file} is no script; it belongs to RESOURCES")
+    endif()
+  endforeach()
+  if(BUILD_TESTING AND MODULE_WITH_GENERIC_TESTS)
+    add_test(NAME py_nomainwindow_qSlicer${MODULE_NAME}ModuleGenericTest COMMAND ${CMAKE_COMMAND} -E true)
+  endif()
+endmacro()
+
+macro(slicer_add_python_unittest)
+  cmake_parse_arguments(TEST "" "TESTNAME_PREFIX;SCRIPT" "SLICER_ARGS" ${ARGN})
+  if(TEST_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "slicer_add_python_unittest: unknown words: ${TEST_UNPARSED_ARGUMENTS}")
+  endif()
+  get_filename_component(test_name ${TEST_SCRIPT} NAME_WE)
+  get_filename_component(test_folder ${TEST_SCRIPT} PATH)
+  if(NOT test_folder)
+    set(test_folder ${CMAKE_CURRENT_SOURCE_DIR})
+  endif()
+  if(NOT EXISTS ${test_folder}/${test_name}.py)
+    message(FATAL_ERROR "slicer_add_python_unittest: there is no file ${test_folder}/${test_name}.py")
+  endif()
+  add_test(NAME py_${TEST_TESTNAME_PREFIX}${test_name} COMMAND ${CMAKE_COMMAND} -E true)
+endmacro()
