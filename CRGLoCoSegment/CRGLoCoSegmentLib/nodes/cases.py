@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 
 from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.geometry import geometryFromJson
-from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, importResult, resultOf, setCorrected
-from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, segmentationFromLabels
+from CRGLoCoSegmentLib.nodes.results import (
+    Result,
+    correctedOf,
+    importResult,
+    resultOf,
+    setCorrected,
+    volumeOf,
+)
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release, segmentationFromLabels
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 
 CASE = "CRGLoCoSegment.Case"
@@ -79,6 +88,8 @@ def removeNodes(nodes: Iterable[Any]) -> None:
             continue
         displays = [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
         storages = [node.GetNthStorageNode(number) for number in range(node.GetNumberOfStorageNodes())]
+        if node.IsA("vtkMRMLSegmentationNode"):
+            release(node)
         for item in (node, *displays, *storages):
             if item is not None and scene.IsNodePresent(item):
                 scene.RemoveNode(item)
@@ -125,6 +136,24 @@ def _volumeNodes(name: str, answer: Mapping[str, Any], arrays: Mapping[str, Any]
         if node is not found[0]:
             found[0].AddNodeReferenceID(CHANNEL, node.GetID())
     return found
+
+
+def differ(first: Any, second: Any) -> bool:
+    """Whether two segmentations of one volume hold different voxels, segment by segment and byte by byte.
+
+    Cropping alone counts as a difference: this only saves a question that is not needed.
+    """
+    ours, theirs = (snapshotOf(node, volumeOf(node)) for node in (first, second))
+    if [_place(segment) for segment in ours.segments] != [_place(segment) for segment in theirs.segments]:
+        return True
+    if len(ours.layers) != len(theirs.layers):
+        return True
+    pairs = zip(ours.layers, theirs.layers, strict=True)
+    return not all(one.first == two.first and np.array_equal(one.values, two.values) for one, two in pairs)
+
+
+def _place(segment: Any) -> tuple[Any, ...]:
+    return (segment.id, segment.layer, segment.value)
 
 
 def _result(volumeNode: Any, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> Result | None:

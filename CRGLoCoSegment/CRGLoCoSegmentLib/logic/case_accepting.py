@@ -1,0 +1,199 @@
+"""A corrected label goes into the cases folder: checked, as a new revision, and never lost on the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from crgloco.errors import CasesError, InputError, LabelError
+from crgloco.io.volume import Volume
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.arrays import saveArray
+from CRGLoCoSegmentLib.background.threads import runInThread
+from CRGLoCoSegmentLib.logic.case_loading import temporaryFolder
+from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.nodes.changes import labelChanges
+from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
+from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
+from CRGLoCoSegmentLib.nodes.label_tables import tableOf
+from CRGLoCoSegmentLib.nodes.results import Result, resultOf
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
+from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was written.
+
+    Attributes:
+        case: Name of the case.
+        path: The label file.
+        revision: 1 for the first label of the case.
+        created: Whether the case is new in the folder.
+        notes: What the user should know, for example that voxels were resampled.
+    """
+
+    case: str
+    path: Path
+    revision: int
+    created: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label as it leaves the scene: from here on the scene may close, and nothing is lost.
+
+    Attributes:
+        case: Name of the case.
+        table: Of the cases folder.
+        now: The segmentation.
+        before: The model's answer that it started from, if there is one.
+        labels: Label table of that answer.
+        model: Hash of the model that gave it.
+        annotator: A role, or empty.
+        images: The channels of a case that the folder does not have yet.
+    """
+
+    case: str
+    table: LabelTable
+    now: Snapshot
+    before: Snapshot | None = None
+    labels: LabelTable | None = None
+    model: str | None = None
+    annotator: str = ""
+    images: tuple[Volume, ...] = ()
+
+    def provenance(self) -> dict[str, Any]:
+        """Return model, extent of the edits and role; any thread."""
+        fields = {"model": self.model, "edits_voxels": None, "edits_ml": None, "annotator": self.annotator}
+        if self.before is None or self.labels is None:
+            return fields
+        now, before = (comparableLabels(snapshot, self.labels) for snapshot in (self.now, self.before))
+        changed = labelChanges(now, {"": before}, self.labels, voxelMl=voxelMl(self.now))
+        return {**fields, "edits_voxels": changed.voxels, "edits_ml": round(changed.ml, 6)}
+
+
+def labelOf(
+    segmentationNode: Any, volumeNode: Any, case: str, table: LabelTable, *, annotator: str = ""
+) -> Label:
+    """Copy a segmentation and the model's answer behind it out of the scene; main thread, a few ms.
+
+    Raises:
+        InputError: There are no voxels but only surfaces.
+        GeometryError: It was made on the grid of another volume, or stands under another transform.
+        LabelError: Its own label table contradicts that of the folder.
+    """
+    refuseConflict(segmentationNode, table)
+    now = snapshotOf(segmentationNode, volumeNode)
+    result: Result | None = resultOf(volumeNode)
+    if result is None or segmentationNode not in {result.corrected, result.fused}:
+        return Label(case, table, now, annotator=annotator)
+    model = str(result.record.get("model") or "") or None
+    return Label(case, table, now, snapshotOf(result.fused, volumeNode), result.table, model, annotator)
+
+
+def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:
+    """Refuse a segmentation whose own label table contradicts that of the folder.
+
+    Raises:
+        LabelError: Saying where they differ.
+    """
+    own = tableOf(segmentationNode)
+    difference = conflict(own, table) if own is not None else ""
+    if difference:
+        msg = _(
+            "The labels of {segmentation} contradict those of the cases folder: {difference}. "
+            "Use a model with the labels of this folder, or make a new cases folder for these labels."
+        )
+        raise LabelError(msg.format(segmentation=segmentationNode.GetName(), difference=difference))
+
+
+def conflict(labels: LabelTable, folder: LabelTable) -> str:
+    """Return in words where two label tables mean different things by one value or name; else nothing."""
+    names = {label.value: label.name for label in folder.labels}
+    values = {label.name: label.value for label in folder.labels}
+    for label in labels.labels:
+        if names.get(label.value, label.name) != label.name:
+            text = _("the value {value} is {ours} in the segmentation and {theirs} in the folder")
+            return text.format(value=label.value, ours=label.name, theirs=names[label.value])
+        if values.get(label.name, label.value) != label.value:
+            text = _("{name} has the value {ours} in the segmentation and {theirs} in the folder")
+            return text.format(name=label.name, ours=label.value, theirs=values[label.name])
+    return ""
+
+
+def imagesOf(volumeNodes: Sequence[Any], channelNames: Sequence[str]) -> tuple[Volume, ...]:
+    """Return the channels of a new case.
+
+    Raises:
+        InputError: The folder has another number of channels, or a volume cannot be used.
+    """
+    if len(volumeNodes) != len(channelNames):
+        msg = _(
+            "The cases of this folder have {wanted} channels ({names}); {given} given. "
+            "Choose a volume for each channel."
+        )
+        names, given = ", ".join(channelNames), len(volumeNodes)
+        raise InputError(msg.format(wanted=len(channelNames), names=names, given=given))
+    return tuple(volumeFromNode(node) for node in volumeNodes)
+
+
+def writeLabel(files: Any, folder: Path, label: Label, task: Task) -> None:
+    """Write a label into a cases folder; the task's value is ``Accepted``.
+
+    Args:
+        files: Worker for files.
+        folder: The cases folder.
+        label: What to write.
+        task: Ends with it.
+    """
+    out = temporaryFolder("accept", task)
+
+    def prepared(fields: dict[str, Any]) -> None:
+        task.progress(_("Writing the label of {case}").format(case=label.case), 1, 2)
+        request = files.ask(
+            "accept",
+            {"folder": str(folder), "case": label.case, **fields},
+            onResult=accepted,
+            onError=failed,
+            onCancelled=task.cancel,
+        )
+        task.onCancel(request.cancel)
+
+    def accepted(answer: dict[str, Any]) -> None:
+        revision, created = int(answer["revision"]), bool(answer.get("created"))
+        task.finish(Accepted(answer["case"], Path(answer["label"]), revision, created, tuple(task.notes)))
+
+    def failed(error: Any) -> None:
+        task.fail(notAccepted(label.case, error), getattr(error, "details", ""))
+
+    task.progress(_("Checking the label of {case}").format(case=label.case), 0, 2)
+    job = runInThread(lambda: _prepare(label, out, task.notes), prepared, failed)
+    task.onCancel(job.cancel)
+
+
+def notAccepted(case: str, error: Exception) -> CasesError:
+    """Return what the user reads when a label could not be written."""
+    msg = _(
+        "The label of {case} was not accepted. {reason} Nothing is lost: the segmentation is still in the "
+        "scene, as not accepted. Accept it again, or export it to another place."
+    )
+    return CasesError(msg.format(case=case, reason=error))
+
+
+def _prepare(label: Label, out: Path, notes: list[str]) -> dict[str, Any]:
+    """Check a label, write its arrays, and return the request's fields; any thread."""
+    values = labelsOf(label.now, label.table, onNote=notes.append)
+    fields: dict[str, Any] = {"label": _written(values, out / "label.npy"), "provenance": label.provenance()}
+    if label.images:
+        images = [_written(image, out / f"image_{number}.npy") for number, image in enumerate(label.images)]
+        fields["images"] = images
+    return fields
+
+
+def _written(volume: Volume, path: Path) -> dict[str, Any]:
+    saveArray(volume.array, path)
+    return {"file": str(path), "geometry": geometryToJson(volume.geometry)}

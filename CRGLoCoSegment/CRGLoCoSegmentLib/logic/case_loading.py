@@ -1,0 +1,169 @@
+"""A case comes into the scene, and the one before goes, unless something on it was not accepted yet."""
+
+import itertools
+import shutil
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from CRGLoCoSegmentLib.background.arrays import readArrays
+from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.logic.batch import predictionsOf
+from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.nodes import cases as nodes
+from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, resultOf
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A case in the scene.
+
+    Attributes:
+        name: Of the case.
+        folder: The cases folder.
+        volume: Node of its first channel.
+        channels: Nodes of the further channels.
+        result: The model's answer, if there is one.
+        corrected: The label that the folder holds, if there is one.
+        revision: Of that label; 0 without one.
+    """
+
+    name: str
+    folder: Path
+    volume: Any
+    channels: tuple[Any, ...] = ()
+    result: Result | None = None
+    corrected: Any = None
+    revision: int = 0
+
+
+class CaseInScene:
+    """The case that was loaded last, and what is not accepted yet on it.
+
+    Args:
+        files: Worker for files.
+    """
+
+    def __init__(self, *, files: Any) -> None:
+        self._files = files
+        self._loaded: LoadedCase | None = None
+        self._task: Task | None = None
+        self._accepted: dict[str, tuple[Any, ...]] = {}
+
+    @property
+    def loaded(self) -> LoadedCase | None:
+        """The case, as long as its volume is in the scene."""
+        return self._loaded if self._loaded is not None and nodes.isInScene(self._loaded.volume) else None
+
+    @property
+    def isLoading(self) -> bool:
+        """Whether a case is on its way."""
+        return self._task is not None and self._task.isRunning()
+
+    def load(self, folder: Path, name: str, task: Task, *, discardUnsaved: bool = False) -> None:
+        """Bring a case in; the former one goes, but for what was not accepted.
+
+        Args:
+            folder: The cases folder.
+            name: Of the case.
+            task: Ends with the ``LoadedCase``; nothing is left of a task that is cancelled or fails.
+            discardUnsaved: Take the former case away even if its correction was not accepted.
+        """
+        self.cancel()
+        self._task = task
+        task.onEnd(lambda: self._ended(task, discardUnsaved=discardUnsaved))
+        openCase(self._files, folder, name, task)
+
+    def hasUnsavedCorrection(self, volumeNode: Any = None) -> bool:
+        """Whether a volume, by default that of the case, has a correction that was not accepted.
+
+        A corrected copy that is still the prediction itself is none.
+        """
+        volume = volumeNode if volumeNode is not None else self._loaded and self._loaded.volume
+        corrected = correctedOf(volume) if nodes.isInScene(volume) else None
+        if corrected is None or nodes.editStamp(corrected) == self._accepted.get(corrected.GetID()):
+            return False
+        result = resultOf(volume)
+        return result is None or nodes.differ(corrected, result.fused)
+
+    def accepted(self, segmentationNode: Any, stamp: tuple[Any, ...]) -> None:
+        """Note that a segmentation was accepted as it was at a moment; later edits are new again."""
+        if nodes.isInScene(segmentationNode):
+            self._accepted[segmentationNode.GetID()] = stamp
+
+    def cancel(self) -> None:
+        """Give up the case that is on its way."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def sceneClosed(self) -> None:
+        """Forget everything: the nodes are gone, and their identifiers mean others now."""
+        self.cancel()
+        self._loaded = None
+        self._accepted.clear()
+
+    def _ended(self, task: Task, *, discardUnsaved: bool) -> None:
+        if task.state != "done":
+            return
+        former, self._loaded = self.loaded, task.value
+        if self._loaded.corrected is not None:
+            self.accepted(self._loaded.corrected, nodes.editStamp(self._loaded.corrected))
+        if former is not None and (discardUnsaved or not self.hasUnsavedCorrection(former.volume)):
+            nodes.removeNodes(nodes.nodesOf(former.volume))
+
+
+def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
+    """Read a case in the worker and make its nodes; the task's value is a ``LoadedCase``."""
+    out = temporaryFolder("open", task)
+    predictions = predictionsOf(folder)
+
+    def opened(answer: dict[str, Any]) -> None:
+        task.progress(_("Opening {case}").format(case=name), 1, 2)
+        paths = {kind: out / file for kind, file in answer["arrays"].items()}
+        reading = readArrays(paths, lambda found: arrived(answer, found), failed)
+        task.onCancel(reading.cancel)
+
+    def arrived(answer: dict[str, Any], found: dict[str, Any]) -> None:
+        if not task.isRunning():
+            return
+        try:
+            made = nodes.makeCaseNodes(name, folder, answer, found)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the task has to end with it)
+            task.fail(error, traceback.format_exc())
+            return
+        first, *others = made.volumes
+        revision = int(answer.get("revision") or 0)
+        task.finish(LoadedCase(name, folder, first, tuple(others), made.result, made.corrected, revision))
+
+    def failed(error: Any) -> None:
+        task.fail(error, getattr(error, "details", ""))
+
+    task.progress(_("Opening {case}").format(case=name), 0, 2)
+    fields = {
+        "folder": str(folder),
+        "case": name,
+        "out": str(out),
+        "predictions": str(predictions) if predictions.is_dir() else None,
+    }
+    request = files.ask("open", fields, onResult=opened, onError=failed, onCancelled=task.cancel)
+    task.onCancel(request.cancel)
+
+
+def temporaryFolder(purpose: str, task: Task) -> Path:
+    """Return a folder for a task; it goes at the task's end, in a thread, because that may take a while."""
+    folder = sessionFolder() / f"{purpose}-{next(_numbers)}"
+    folder.mkdir()
+    task.onEnd(removal(folder))
+    return folder
+
+
+def removal(folder: Path) -> Callable[[], None]:
+    """Return what removes a folder without keeping anybody waiting."""
+    return lambda: threading.Thread(target=shutil.rmtree, args=(folder, True), daemon=True).start()

@@ -1,0 +1,129 @@
+"""The cases of a folder as the panel lists them, and which of them is worth looking at next."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from slicer.i18n import tr as _
+
+STATES = ("unlabelled", "predicted", "corrected", "validation")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One case of the cases folder.
+
+    Attributes:
+        name: Unique in the folder.
+        state: One of ``STATES``; a validation case measures and never teaches.
+        revision: Of its label; 0 without one.
+        meanConfidence: Of the prediction, 0..1; ``None`` without one.
+        expectedCorrectionMl: Volume that is expected to be wrong; ``None`` without a prediction.
+        reason: Why it is worth a look, in words.
+    """
+
+    name: str
+    state: str = "unlabelled"
+    revision: int = 0
+    meanConfidence: float | None = None
+    expectedCorrectionMl: float | None = None
+    reason: str = ""
+
+    @property
+    def isLabelled(self) -> bool:
+        """Whether it has a label."""
+        return self.state in {"corrected", "validation"}
+
+
+def stateTitles() -> dict[str, str]:
+    """Return the shown text of each state."""
+    return {
+        "unlabelled": _("Unlabelled"),
+        "predicted": _("Predicted"),
+        "corrected": _("Corrected"),
+        "validation": _("Validation"),
+    }
+
+
+def rowsFrom(entries: Iterable[Mapping[str, Any]]) -> tuple[CaseRow, ...]:
+    """Read the cases of the worker's answer to ``cases``."""
+    return tuple(
+        CaseRow(
+            name=str(entry["name"]),
+            state=str(entry.get("state", "unlabelled")),
+            revision=int(entry.get("revision") or 0),
+            meanConfidence=_number(entry.get("mean_confidence")),
+            expectedCorrectionMl=_number(entry.get("expected_correction_ml")),
+            reason=str(entry.get("reason") or ""),
+        )
+        for entry in entries
+    )
+
+
+def withPrediction(rows: Iterable[CaseRow], name: str, record: Mapping[str, Any]) -> tuple[CaseRow, ...]:
+    """Return the rows after a case was predicted; the engine's record of it says the numbers."""
+    return tuple(_predicted(row, record) if row.name == name else row for row in rows)
+
+
+def toPredict(rows: Iterable[CaseRow]) -> tuple[str, ...]:
+    """Return the names of the cases without a label, predicted or not: the engine keeps what still holds."""
+    return tuple(row.name for row in rows if not row.isLabelled)
+
+
+def byUsefulness(rows: Iterable[CaseRow]) -> tuple[CaseRow, ...]:
+    """Return the predicted cases without a label, the one most worth correcting first."""
+    predicted = [row for row in rows if row.state == "predicted"]
+    return tuple(sorted(predicted, key=lambda row: (-(row.expectedCorrectionMl or 0.0), row.name)))
+
+
+def proposedName(taken: Iterable[str]) -> str:
+    """Return a new case name that says nothing about a patient: ``case_001`` and so on."""
+    known = {name.casefold() for name in taken}
+    number = 1
+    while f"case_{number:03d}" in known:
+        number += 1
+    return f"case_{number:03d}"
+
+
+def nameProblem(name: str, taken: Sequence[str] = ()) -> str:
+    """Return in words why a name cannot be a new case's, or an empty text; the engine decides in the end."""
+    strange = sorted(set(re.findall(r'[\x00-\x1f/\\:*?"<>|]', name)))
+    if strange:
+        return _("The name contains {characters}. Use letters, digits, - and _.").format(
+            characters=" ".join(repr(character) for character in strange)
+        )
+    if not name or name != name.strip() or name.startswith(".") or name.endswith("."):
+        return _("A case needs a name of letters, digits, - and _, without blanks or dots at its ends.")
+    if _RESERVED.fullmatch(name) or len(name.encode()) > 200:
+        return _("This cannot be a file name on every system. Choose another one.")
+    if name.casefold() in {other.casefold() for other in taken}:
+        return _("The cases folder has a case {name} already. Choose another name.").format(name=name)
+    return ""
+
+
+def _predicted(row: CaseRow, record: Mapping[str, Any]) -> CaseRow:
+    confidence = _number(record.get("mean_confidence"))
+    correction = _number(record.get("expected_correction_ml"))
+    return replace(
+        row,
+        state=row.state if row.isLabelled else "predicted",
+        meanConfidence=confidence,
+        expectedCorrectionMl=correction,
+        reason=_reason(record, correction),
+    )
+
+
+def _reason(record: Mapping[str, Any], correction: float | None) -> str:
+    if correction is None:
+        return ""
+    regions = record.get("regions") or []
+    if not regions:
+        return _("No uncertain region was found.")
+    text = _("About {ml:.1f} ml are expected to need correction, in {count} uncertain regions.")
+    return text.format(ml=correction, count=len(regions))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

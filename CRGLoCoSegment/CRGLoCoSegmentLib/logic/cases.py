@@ -1,0 +1,330 @@
+"""The cases folder: what is in it, which case comes next, into the scene and back as accepted labels."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from crgloco.errors import Cancelled, CasesError, InputError
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.ticker import waitUntil
+from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
+from CRGLoCoSegmentLib.logic.case_accepting import imagesOf, labelOf, writeLabel
+from CRGLoCoSegmentLib.logic.case_list import CaseList
+from CRGLoCoSegmentLib.logic.case_loading import CaseInScene, LoadedCase
+from CRGLoCoSegmentLib.logic.case_rows import (
+    CaseRow,
+    byUsefulness,
+    nameProblem,
+    proposedName,
+    toPredict,
+    withPrediction,
+)
+from CRGLoCoSegmentLib.logic.listeners import Listeners
+from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.nodes import cases as nodes
+from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, resultOf, volumeOf
+
+
+class CasesLogic(CaseList):
+    """The growing set of labelled cases; everything long happens in the workers or in a thread.
+
+    Args:
+        files: Worker for files.
+        compute: Worker that holds the model.
+        settings: Holds ``casesFolder``, ``annotator``, ``device`` and ``memoryGb``.
+        listeners: Hear ``"cases"``, ``"batch"`` and, when a case came into the scene, ``"result"``.
+        models: The models of this computer.
+
+    Attributes:
+        batch: Predicts many cases.
+    """
+
+    def __init__(self, *, files: Any, compute: Any, settings: Any, listeners: Listeners, models: Any) -> None:
+        super().__init__(files=files, settings=settings, listeners=listeners, models=models)
+        self._scene = CaseInScene(files=files)
+        self.batch = Batch(compute=compute, listeners=listeners)
+        self._accepting: Task | None = None
+
+    # ------------------------------------------------------------------------------- into the scene
+
+    @property
+    def loaded(self) -> LoadedCase | None:
+        """The case that was loaded last, as long as it is in the scene."""
+        return self._scene.loaded
+
+    @property
+    def isLoading(self) -> bool:
+        """Whether a case is on its way into the scene."""
+        return self._scene.isLoading
+
+    def caseOf(self, volumeNode: Any) -> str | None:
+        """Return which case of the folder a volume is, also after its scene was loaded; else ``None``."""
+        return nodes.caseOf(volumeNode, self.folder)
+
+    def hasUnsavedCorrection(self, volumeNode: Any = None) -> bool:
+        """Whether a volume, by default the loaded case's, has a correction that was not accepted."""
+        return self._scene.hasUnsavedCorrection(volumeNode)
+
+    def load(
+        self,
+        name: str,
+        *,
+        discardUnsaved: bool = False,
+        onProgress: Any = None,
+        onFinished: Any = None,
+        onFailed: Any = None,
+    ) -> Task:
+        """Bring a case into the scene: image, prediction, label; the case loaded before goes.
+
+        The user's other nodes stay, and so does the former case if its correction was not accepted.
+
+        Args:
+            name: Of the case.
+            discardUnsaved: Take the former case away in any event; ask the user before.
+            onProgress: Hears ``(text, done, total, secondsLeft)``.
+            onFinished: Hears the ``LoadedCase``.
+            onFailed: Hears a message in words and details.
+
+        Raises:
+            CasesError: No cases folder is chosen.
+        """
+        task = Task(name, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        self._load(name, task, discardUnsaved=discardUnsaved)
+        return task
+
+    def mostUseful(self) -> CaseRow | None:
+        """Return the predicted case most worth correcting next; neither a validation case nor the loaded one."""
+        inScene = self.loaded.name if self.loaded is not None else None
+        return next((row for row in byUsefulness(self.rows) if row.name != inScene), None)
+
+    def loadNext(
+        self,
+        *,
+        discardUnsaved: bool = False,
+        onProgress: Any = None,
+        onFinished: Any = None,
+        onFailed: Any = None,
+    ) -> Task:
+        """Load the most useful case; where nothing was predicted yet, predict first. Arguments: see ``load``.
+
+        Raises:
+            CasesError: No cases folder is chosen, or all cases have a label.
+        """
+        task = Task(_("Next case"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        row, waiting = self.mostUseful(), self._withoutLabel()
+        if row is None and not waiting:
+            raise CasesError(_("Every case of the folder has a label. Add cases, or fine-tune with these."))
+        if row is not None or self._models.current is None:
+            self._load(row.name if row is not None else waiting[0], task, discardUnsaved=discardUnsaved)
+            return task
+
+        def ranked(outcome: BatchOutcome) -> None:
+            best = self.mostUseful()
+            if best is None:
+                task.fail(CasesError(outcome.inWords()))
+            else:
+                self._load(best.name, task, discardUnsaved=discardUnsaved)
+
+        predicting = self.predictAll(
+            onProgress=lambda text, done, total, left: task.progress(text, done, total, secondsLeft=left),
+            onFinished=ranked,
+            onFailed=lambda message, _details: task.fail(Cancelled(message)),
+        )
+        task.onCancel(predicting.cancel)
+        return task
+
+    def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
+        folder = self._chosenFolder()
+        task.onEnd(lambda: self._loadEnded(task))
+        self._scene.load(folder, name, task, discardUnsaved=discardUnsaved)
+        self._listeners.tell("cases")
+
+    def _loadEnded(self, task: Task) -> None:
+        self._listeners.tell("cases")
+        if task.state == "done":
+            self._listeners.tell("result")
+
+    def _withoutLabel(self) -> tuple[str, ...]:
+        inScene = self.loaded.name if self.loaded is not None else None
+        return tuple(name for name in toPredict(self.rows) if name != inScene)
+
+    # ------------------------------------------------------------------------------------ predictions
+
+    def predictAll(
+        self,
+        *,
+        names: Iterable[str] | None = None,
+        quality: str = "balanced",
+        onProgress: Any = None,
+        onFinished: Any = None,
+        onFailed: Any = None,
+    ) -> Task:
+        """Predict all cases without a label, or the named ones, with the current model; see ``Batch.start``.
+
+        Raises:
+            CasesError: No cases folder is chosen, every case has a label, or a batch is under way.
+            ModelError: There is no model.
+        """
+        folder, model = self._chosenFolder(), self._models.resolve()
+        wanted = tuple(names) if names is not None else toPredict(self.rows)
+        if not wanted:
+            raise CasesError(_("There is no case to predict: every case of the folder has a label."))
+        return self.batch.start(
+            folder,
+            wanted,
+            model=model,
+            quality=quality,
+            device=self._settings.get("device", "auto"),
+            memoryGb=self._settings.get("memoryGb"),
+            onCase=lambda name, record: self._casePredicted(folder, name, record),
+            onProgress=onProgress,
+            onFinished=onFinished,
+            onFailed=onFailed,
+        )
+
+    def rank(self, *, onProgress: Any = None, onFinished: Any = None, onFailed: Any = None) -> Task:
+        """Order the cases without a label by the benefit of correcting them; the value is a tuple of rows.
+
+        What is not predicted yet is predicted first.
+
+        Raises:
+            CasesError: As of ``predictAll``.
+            ModelError: There is no model.
+        """
+        task = Task(_("Ranking"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        predicting = self.predictAll(
+            onProgress=lambda text, done, total, left: task.progress(text, done, total, secondsLeft=left),
+            onFinished=lambda _outcome: task.finish(byUsefulness(self.rows)),
+            onFailed=lambda message, _details: task.fail(Cancelled(message)),
+        )
+        task.onCancel(predicting.cancel)
+        return task
+
+    def _casePredicted(self, folder: Path, name: str, record: dict[str, Any]) -> None:
+        if folder == self.folder:
+            self.rows = withPrediction(self.rows, name, record)
+            self._listeners.tell("cases")
+
+    # ----------------------------------------------------------------------------------------- accept
+
+    @property
+    def isAccepting(self) -> bool:
+        """Whether a label is on its way into the folder."""
+        return self._accepting is not None and self._accepting.isRunning()
+
+    def proposedName(self) -> str:
+        """Return a name for a new case that says nothing about a patient."""
+        return proposedName(row.name for row in self.rows)
+
+    def acceptable(self, what: Any = None) -> tuple[Any, Any]:
+        """Return the segmentation that would be accepted and its volume; ``None`` where there is none.
+
+        Args:
+            what: A result, a segmentation, a volume, or ``None`` for the loaded case.
+        """
+        if what is None:
+            what = self.loaded.volume if self.loaded is not None else None
+        if isinstance(what, Result):
+            return what.corrected or what.fused, what.volume
+        if not nodes.isInScene(what):
+            return None, None
+        if what.IsA("vtkMRMLSegmentationNode"):
+            return what, volumeOf(what)
+        result = resultOf(what)
+        return correctedOf(what) or (result.fused if result is not None else None), what
+
+    def accept(
+        self,
+        what: Any = None,
+        *,
+        caseName: str = "",
+        annotator: str = "",
+        channels: Sequence[Any] = (),
+        onProgress: Any = None,
+        onFinished: Any = None,
+        onFailed: Any = None,
+    ) -> Task:
+        """Write a label into the cases folder as a new revision; the value of the task is ``Accepted``.
+
+        Nothing is lost if that fails: the segmentation stays in the scene, as not accepted.
+
+        Args:
+            what: A result, a segmentation or a volume with one; by default the loaded case.
+            caseName: Of a case that the folder does not have yet; never a patient's name.
+            annotator: A role such as ``"radiologist"``, never a name; from the settings if none is given.
+            channels: Volumes of the further channels of a new case.
+            onProgress: Hears ``(text, done, total, secondsLeft)``.
+            onFinished: Hears what was ``Accepted``.
+            onFailed: Hears a message in words and details.
+
+        Raises:
+            CasesError: No cases folder is chosen or it has no labels, a label is being written, or the
+                name does not do.
+            InputError: There is nothing to accept, or it cannot be written as it is.
+            LabelError: The labels contradict the folder's.
+        """
+        folder, table = self._chosenFolder(), self._chosenTable()
+        if self.isAccepting:
+            raise CasesError(_("A label is being written. Wait for it."))
+        segmentation, volume = self.acceptable(what)
+        if segmentation is None or volume is None:
+            raise InputError(_("There is no label to accept. Segment the volume, or load a case."))
+        case, isNew = self._caseFor(volume, caseName)
+        role = annotator or str(self._settings.get("annotator", ""))
+        images = imagesOf((volume, *channels), self.channelNames) if isNew else ()
+        stamp = nodes.editStamp(segmentation)
+        label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
+        task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        self._accepting = task
+        task.onEnd(lambda: self._acceptEnded(task, segmentation, volume, stamp))
+        writeLabel(self._files, folder, label, task)
+        self._listeners.tell("cases")
+        return task
+
+    def _chosenFolder(self) -> Path:
+        if self.folder is None:
+            raise CasesError(_("No cases folder is chosen. Open one, or make a new one."))
+        return self.folder
+
+    def _chosenTable(self) -> LabelTable:
+        if self.table is None:
+            reason = self.problem or _("{folder} has no label table.").format(folder=self.folder)
+            raise CasesError(
+                _("{reason} Open another cases folder, or make a new one.").format(reason=reason)
+            )
+        return self.table
+
+    def _caseFor(self, volumeNode: Any, given: str) -> tuple[str, bool]:
+        """Return the name of a volume's case, and whether it is new in the folder."""
+        known = self.caseOf(volumeNode)
+        if known is not None and self.row(known) is not None:
+            return known, False
+        name = given or known or ""
+        problem = nameProblem(name, [row.name for row in self.rows])
+        if problem:
+            raise CasesError(problem)
+        return name, True
+
+    def _acceptEnded(self, task: Task, segmentation: Any, volume: Any, stamp: tuple[Any, ...]) -> None:
+        if task.state == "done":
+            self._scene.accepted(segmentation, stamp)
+            if nodes.isInScene(volume) and self.folder is not None:
+                nodes.markCase(volume, task.value.case, self.folder)
+            self.refresh()
+        else:
+            self._listeners.tell("cases")
+
+    # ------------------------------------------------------------------------------------------- life
+
+    def sceneClosed(self) -> None:
+        """The nodes are gone; a batch and a label on its way go on, they need no scene."""
+        self._scene.sceneClosed()
+
+    def shutDown(self) -> None:
+        """End all work; a label on its way gets a moment to arrive."""
+        self._scene.cancel()
+        self.batch.cancel()
+        waitUntil(lambda: not self.isAccepting, timeout=3.0)
