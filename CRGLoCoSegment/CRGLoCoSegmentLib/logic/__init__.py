@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from CRGLoCoSegmentLib.logic.cases import CasesLogic
     from CRGLoCoSegmentLib.logic.correction import Correction
     from CRGLoCoSegmentLib.logic.environment import Environment
-    from CRGLoCoSegmentLib.logic.export import LabelExport
+    from CRGLoCoSegmentLib.logic.label_export import LabelExport
     from CRGLoCoSegmentLib.logic.models import Models
     from CRGLoCoSegmentLib.logic.segmentation import Segmentation
     from CRGLoCoSegmentLib.logic.task import Task
@@ -112,7 +112,7 @@ class SegmentLogic:
     @cached_property
     def labelExport(self) -> "LabelExport":
         """Writes labels to files."""
-        from CRGLoCoSegmentLib.logic.export import LabelExport
+        from CRGLoCoSegmentLib.logic.label_export import LabelExport
 
         return LabelExport(files=self.files)
 
@@ -135,7 +135,13 @@ class SegmentLogic:
         """What this computer has and lacks."""
         from CRGLoCoSegmentLib.logic.environment import Environment
 
-        return Environment(settings=self.settings, files=self.files, listeners=self.listeners)
+        return Environment(
+            settings=self.settings,
+            files=self.files,
+            listeners=self.listeners,
+            compute=self.compute,
+            models=self.models,
+        )
 
     @cached_property
     def cases(self) -> "CasesLogic":
@@ -193,7 +199,7 @@ class SegmentLogic:
             volumeNode, Path(model) if model else None, quality=quality, device=device, channels=channels,
             onProgress=onProgress, onFinished=onFinished, onFailed=onFailed,
         )  # fmt: skip
-        return self.segmentation.wait(task) if waitForCompletion else task
+        return task.wait() if waitForCompletion else task
 
     def estimate(
         self,
@@ -236,7 +242,7 @@ class SegmentLogic:
         task = self.labelExport.write(
             segmentationNode, volumeNode, Path(path), onFinished=onFinished, onFailed=onFailed
         )
-        return self.labelExport.wait(task) if waitForCompletion else task
+        return task.wait() if waitForCompletion else task
 
     def acceptLabel(self, *arguments: Any, **named: Any) -> Any:
         """Write a corrected label into the cases folder; see ``CasesLogic.accept``."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from crgloco.errors import Cancelled, InputError, ModelError
+from crgloco.errors import InputError, ModelError
 from crgloco.io.volume import Volume, assert_same_grid
-from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
@@ -104,22 +103,6 @@ class Segmentation:
         )
         task.onCancel(request.cancel)
         return task
-
-    def wait(self, task: Task) -> Any:
-        """Wait in a script until a task ends, while Slicer lives on; return its value.
-
-        Raises:
-            Cancelled: It was cancelled.
-            Exception: Whatever made it fail: a ``CRGLoCoError`` or a ``WorkerError``, in words.
-        """
-        try:
-            waitUntil(lambda: not task.isRunning())
-        except BaseException:  # an interrupted script must not leave work behind
-            task.cancel()
-            raise
-        if task.state == "done":
-            return task.value
-        raise task.error or Cancelled(_("Cancelled."))
 
     def sceneClosed(self) -> None:
         """End all work: its volumes are gone."""

@@ -7,6 +7,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco.errors import Cancelled
+from CRGLoCoSegmentLib.background.ticker import waitUntil
+
 log = logging.getLogger("CRGLoCoSegment")
 
 OnProgress = Callable[[str, float, float, float | None], None]
@@ -94,6 +97,22 @@ class Task:
             for canceller in tuple(self._cancellers):
                 canceller()
             self._end("cancelled", self._onFailed, _("Cancelled."), "")
+
+    def wait(self) -> Any:
+        """Wait in a script until the end, while Slicer lives on; return the value.
+
+        Raises:
+            Cancelled: It was cancelled.
+            Exception: Whatever made it fail: a ``CRGLoCoError`` or a ``WorkerError``, in words.
+        """
+        try:
+            waitUntil(lambda: not self.isRunning())
+        except BaseException:  # an interrupted script must not leave work behind
+            self.cancel()
+            raise
+        if self.state == "done":
+            return self.value
+        raise self.error or Cancelled(_("Cancelled."))
 
     def onCancel(self, canceller: Callable[[], None]) -> None:
         """Have this called first when the task is cancelled."""

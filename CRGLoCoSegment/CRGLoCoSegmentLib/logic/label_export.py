@@ -1,0 +1,143 @@
+"""Labels to files: plain label volumes by the files worker, Slicer's own formats by Slicer."""
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from crgloco.errors import CRGLoCoError, InputError
+from crgloco.io.volume import Volume
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.arrays import saveArray
+from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.background.threads import runInThread
+from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, Task
+from CRGLoCoSegmentLib.nodes.export import labelsOf
+from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
+from CRGLoCoSegmentLib.nodes.label_tables import tableOf
+from CRGLoCoSegmentLib.nodes.results import resultOf
+from CRGLoCoSegmentLib.nodes.slicer_files import writeDicomSeg, writeSegNrrd
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
+
+if TYPE_CHECKING:
+    from CRGLoCoSegmentLib.background.worker import Worker
+
+SEG_NRRD, DICOM = ".seg.nrrd", ".dcm"
+PLAIN = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+class LabelExport:
+    """Writes segmentations of the scene to files outside of the cases folder.
+
+    Args:
+        files: Worker that writes plain label volumes.
+    """
+
+    def __init__(self, *, files: "Worker") -> None:
+        self._files = files
+        self._tasks: list[Task] = []
+
+    def write(
+        self,
+        segmentationNode: Any,
+        volumeNode: Any,
+        path: Path,
+        *,
+        table: LabelTable | None = None,
+        onFinished: OnFinished | None = None,
+        onFailed: OnFailed | None = None,
+    ) -> Task:
+        """Write a label; the ending says how. The task's value is the path, its notes say what was mended.
+
+        Args:
+            segmentationNode: What to write.
+            volumeNode: The image it belongs to; the label lies on its grid.
+            path: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``: label values by the table; ``.seg.nrrd``:
+                segments as they are; ``.dcm``: DICOM SEG.
+            table: Which value each label gets; the one that the segmentation was made with if none is given.
+            onFinished: Hears the path.
+            onFailed: Hears a message in words and details.
+
+        Raises:
+            InputError: The ending is unknown, or no label table fits.
+            GeometryError: The segmentation does not belong to the volume.
+        """
+        table = table or _tableFor(segmentationNode, volumeNode)
+        ending = _ending(path)
+        task = Task(path.name, onFinished=onFinished, onFailed=onFailed)
+        if ending == SEG_NRRD:
+            _end(task, path, lambda: writeSegNrrd(segmentationNode, path))
+            return task
+        snapshot = snapshotOf(segmentationNode, volumeNode)
+        self._tasks.append(task)
+        task.onEnd(lambda: self._tasks.remove(task))
+
+        def write(labels: Volume) -> None:
+            if ending == DICOM:
+                drawn = [segment.id for segment in snapshot.segments if snapshot.voxelsOf(segment)]
+                title = _title(volumeNode)
+                _end(task, path, lambda: writeDicomSeg(segmentationNode, drawn, path, title))
+            else:
+                self._writePlain(task, labels, table, path)
+
+        job = runInThread(lambda: labelsOf(snapshot, table, onNote=task.notes.append), write, task.fail)
+        task.onCancel(job.cancel)
+        return task
+
+    def sceneClosed(self) -> None:
+        """End what only has begun; a label that is in the worker's hands is written to its end."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    shutDown = sceneClosed
+
+    def _writePlain(self, task: Task, labels: Volume, table: LabelTable, path: Path) -> None:
+        file = sessionFolder() / f"label-{uuid.uuid4().hex[:12]}.npy"
+
+        def ask(_file: Path) -> None:
+            label = {"file": str(file), "geometry": geometryToJson(labels.geometry)}
+            self._files.ask(
+                "write_label",
+                {"label": label, "table": table.to_json(), "path": str(path)},
+                onResult=lambda answer: (file.unlink(missing_ok=True), task.finish(Path(answer["path"]))),
+                onError=lambda error: (file.unlink(missing_ok=True), task.fail(error, error.details)),
+                onCancelled=task.cancel,
+            )
+
+        runInThread(lambda: saveArray(labels.array, file), ask, task.fail)
+
+
+def _end(task: Task, path: Path, write: Any) -> None:
+    try:
+        write()
+    except CRGLoCoError as error:
+        task.fail(error)
+    else:
+        task.finish(path)
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    known = (SEG_NRRD, DICOM, *PLAIN)
+    ending = next((ending for ending in known if name.endswith(ending)), None)
+    if ending is None:
+        msg = _("{name} has no ending that labels are written with. Choose one of {endings}.")
+        raise InputError(msg.format(name=path.name, endings=", ".join(known)))
+    return ending
+
+
+def _tableFor(segmentationNode: Any, volumeNode: Any) -> LabelTable:
+    table = tableOf(segmentationNode)
+    if table is not None:
+        return table
+    result = resultOf(volumeNode)
+    if result is not None:
+        return result.table
+    msg = _("{name} was not made by this module: it is unknown which value each segment should get.")
+    raise InputError(msg.format(name=segmentationNode.GetName()))
+
+
+def _title(volumeNode: Any) -> str:
+    result = resultOf(volumeNode)
+    return result.title if result is not None else ""
