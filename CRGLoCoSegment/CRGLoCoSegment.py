@@ -41,7 +41,7 @@ class CRGLoCoSegment(ScriptedLoadableModule):
 
 def registerSampleData():
     """Offer the two bundled scans in the Sample Data module."""
-    from CRGLoCoSegmentLib.sample_data import register
+    from CRGLoCoSegmentLib.logic.sample_data import register
 
     register()
 

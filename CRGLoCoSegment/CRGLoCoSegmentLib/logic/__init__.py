@@ -217,6 +217,12 @@ class SegmentLogic:
             onResult=onResult, onError=onError,
         )  # fmt: skip
 
+    def remarks(self, volumeNode: Any) -> "list[str]":
+        """Return what the user should know about a volume before it is segmented; nothing of it is wrong."""
+        from CRGLoCoSegmentLib.nodes.inputs import remarks
+
+        return remarks(volumeNode)
+
     def resultOf(self, volumeNode: Any) -> "Result | None":
         """Return the newest result of a volume, also one that was loaded with a scene."""
         from CRGLoCoSegmentLib.nodes.results import resultOf

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from crgloco.errors import InputError, ModelError
+from crgloco.errors import CRGLoCoError, InputError, ModelError
 from crgloco.io.volume import Volume, assert_same_grid
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
@@ -74,6 +74,14 @@ class Segmentation:
         self._listeners.tell("worker")
         return task
 
+    def problem(self, volumeNode: Any, model: Path | None = None, channels: Sequence[Any] = ()) -> str:
+        """Return in words why a volume cannot be segmented by a model, or an empty text."""
+        try:
+            self._checked((volumeNode, *channels), self._models.resolve(model), evenIfRunning=True)
+        except CRGLoCoError as error:
+            return str(error)
+        return ""
+
     def estimate(
         self,
         volumeNode: Any,
@@ -118,11 +126,11 @@ class Segmentation:
             **({"memory_gb": float(memory)} if memory else {}),
         }
 
-    def _checked(self, nodes: Sequence[Any], model: Path) -> list[Volume]:
+    def _checked(self, nodes: Sequence[Any], model: Path, *, evenIfRunning: bool = False) -> list[Volume]:
         """Return what the nodes hold, one volume per channel, or say what is wrong."""
         if nodes[0] is None:
             raise InputError(_("Choose a volume to segment."))
-        if self.taskOf(nodes[0]) is not None:
+        if self.taskOf(nodes[0]) is not None and not evenIfRunning:
             msg = _("{name} is being segmented already. Wait for it, or cancel it first.")
             raise InputError(msg.format(name=nodes[0].GetName()))
         _assertChannels(nodes, self._models.card(model))

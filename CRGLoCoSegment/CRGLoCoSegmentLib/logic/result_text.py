@@ -1,0 +1,51 @@
+"""What a result says in numbers, as rich text: volume of each structure, and how sure the model is."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.logic.model_text import plainName, swatch
+
+
+def resultText(record: Mapping[str, Any], table: LabelTable) -> str:
+    """Return a table of volumes, a line of facts, and what was done differently for want of memory."""
+    volumes = record.get("volumes_ml") or {}
+    rows = "".join(
+        f"<tr><td>{swatch(label.colour)} {escape(plainName(label.name))}</td>"
+        f'<td align="right">&nbsp;&nbsp;{_volume(volumes.get(label.name))}</td></tr>'
+        for label in table.labels
+    )
+    paragraphs = [f"<table>{rows}</table>", escape(_facts(record))]
+    paragraphs += [escape(str(note)) for note in record.get("notes") or []]
+    return "<br>".join(paragraphs)
+
+
+def secondsText(seconds: float) -> str:
+    """Return a duration as minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _volume(ml: Any) -> str:
+    """Give a volume with about three digits, from litres down to the kidney of a mouse."""
+    if not isinstance(ml, (int, float)):
+        return "&ndash;"
+    if ml == 0:
+        return escape(_("not found"))
+    return f"{ml:,.0f} ml" if ml >= 100 else f"{ml:.3g} ml"
+
+
+def _facts(record: Mapping[str, Any]) -> str:
+    facts = []
+    if isinstance(record.get("mean_confidence"), (int, float)):
+        facts.append(_("Mean confidence {share} %").format(share=round(100 * record["mean_confidence"])))
+    if isinstance(record.get("expected_correction_ml"), (int, float)):
+        ml = f"{record['expected_correction_ml']:.3g}"
+        facts.append(_("about {ml} ml are expected to need correction").format(ml=ml))
+    if isinstance(record.get("seconds"), (int, float)):
+        facts.append(_("took {seconds} s").format(seconds=f"{record['seconds']:.1f}"))
+    return "; ".join(facts) + ("." if facts else "")

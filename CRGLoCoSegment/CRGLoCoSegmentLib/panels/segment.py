@@ -1,0 +1,280 @@
+"""The section that segments: volume, model, quality, memory estimate, Apply that becomes Cancel, result."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from crgloco.errors import CRGLoCoError
+from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
+from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
+from CRGLoCoSegmentLib.panels.panel import Panel
+
+log = logging.getLogger("CRGLoCoSegment")
+
+ESTIMATE_AFTER_MS = 400
+ESTIMATE_AGAIN_MS = 3000
+CLOCK_MS = 500
+BAR = 1000
+
+
+class SegmentPanel(Panel):
+    """Segments the chosen volume; arguments as of ``Panel``."""
+
+    name = "segment"
+
+    def __init__(self, logic: Any, resources: Path) -> None:
+        super().__init__(logic, resources)
+        ui = self.ui
+        self._task: Task | None = None
+        self._estimate: Task | None = None
+        self._stage, self._secondsLeft = "", None
+        self._shown: Any = None
+        self._filling = False
+        self._channels = (ui.secondChannelSelector, ui.thirdChannelSelector, ui.fourthChannelSelector)
+        self._channelLabels = (ui.secondChannelLabel, ui.thirdChannelLabel, ui.fourthChannelLabel)
+        self._models = ModelChooser(logic, ui, self._say)
+        self._estimateTimer = self._timer(self._askEstimate, single=True)
+        self._clock = self._timer(self._showTime, single=False)
+        for selector in (ui.inputSelector, *self._channels):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
+        ui.qualitySelector.connect("currentIndexChanged(int)", self._changed)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._deviceChosen)
+        ui.applyButton.connect("clicked(bool)", self._onApply)
+        self._showDevices()
+        self._models.show()
+        self.refresh("parameters")
+
+    # ------------------------------------------------------------------------------------- the life
+
+    def enter(self) -> None:
+        """The user looks at the module: models may have been copied into their folder meanwhile."""
+        self._models.show()
+        self._show(force=True)
+
+    def exit(self) -> None:
+        """The user looks at another module."""
+        self._estimateTimer.stop()
+
+    def refresh(self, what: str) -> None:
+        """Show the present state."""
+        if what == "models":
+            self._models.show()
+        if what == "environment":
+            self._showDevices()
+        self._show(force=what in {"models", "environment", "result", "scene"})
+
+    def cleanup(self) -> None:
+        """Leave no timer and no request behind; the running segmentation is ended by the logic."""
+        self._estimateTimer.stop()
+        self._clock.stop()
+        if self._estimate is not None:
+            self._estimate.cancel()
+        super().cleanup()
+
+    # ------------------------------------------------------------------------------------- the state
+
+    def _show(self, *, force: bool = False) -> None:
+        """Show what follows from the choices; a slider of another section changes none of them."""
+        ui = self.ui
+        card = self._models.card
+        for number, (label, selector) in enumerate(zip(self._channelLabels, self._channels, strict=True), 2):
+            wanted = card is not None and len(card.channel_names) >= number
+            label.visible = selector.visible = wanted
+            if wanted:
+                label.text = f"{card.channel_names[number - 1]}:"
+        state = (self._volumes(), self._models.path, ui.qualitySelector.currentIndex, self._device())
+        if force or state != self._shown:
+            self._shown = state
+            self._showProblem()
+            self._showResult()
+            self._estimateTimer.start(ESTIMATE_AFTER_MS)
+
+    def _changed(self, _value: Any = None) -> None:
+        self._show()
+
+    def _volumes(self) -> list[Any]:
+        """Return the volume and the further channels that the model wants; ``None`` where none is chosen."""
+        card = self._models.card
+        count = len(card.channel_names) if card is not None else 1
+        return [selector.currentNode() for selector in (self.ui.inputSelector, *self._channels)[:count]]
+
+    def _showProblem(self) -> None:
+        """Say why Apply cannot be pressed, where there is a reason."""
+        volume, *channels = self._volumes()
+        problem = ""
+        if volume is None:
+            problem = _("Choose a volume to segment.")
+        elif self._models.path is None:
+            problem = _("Import a model first.")
+        else:
+            problem = self.logic.segmentation.problem(volume, self._models.path, channels)
+        running = self._task is not None
+        button = self.ui.applyButton
+        button.enabled = running or not problem
+        button.text = _("Cancel") if running else _("Apply")
+        button.toolTip = _("End the segmentation.") if running else problem or _("Segment the volume.")
+        self.ui.estimateLabel.text = problem
+
+    def _showResult(self) -> None:
+        result = self.logic.resultOf(self.ui.inputSelector.currentNode())
+        self.ui.resultLabel.visible = result is not None
+        self.ui.resultLabel.text = resultText(result.record, result.table) if result is not None else ""
+
+    def _say(self, text: str, details: str = "") -> None:
+        """Tell the user what happened; details go to the log only."""
+        self.ui.statusLabel.text = text
+        self.ui.statusLabel.visible = bool(text)
+        if text:
+            self._log("\n".join(part for part in (text, details) if part))
+
+    def _log(self, text: str) -> None:
+        """Add to the log; its view follows the end only where it was at the end."""
+        bar = self.ui.logText.verticalScrollBar()
+        wasAtEnd = bar.value >= bar.maximum
+        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+        if wasAtEnd:
+            bar.value = bar.maximum
+
+    # ------------------------------------------------------------------------------------ the device
+
+    def _showDevices(self) -> None:
+        """List the processor and the graphics cards that the environment's last look found."""
+        chosen = self.logic.settings.get("device", "auto")
+        devices = [("auto", _("Automatic")), ("cpu", _("Processor (CPU)"))]
+        gpus = self.logic.environment.gpus()
+        devices += [(f"cuda:{number}", gpu["name"]) for number, gpu in enumerate(gpus)]
+        if chosen not in dict(devices):
+            devices.append((chosen, chosen))
+        self._filling = True
+        self.ui.deviceSelector.clear()
+        for name, title in devices:
+            self.ui.deviceSelector.addItem(title, name)
+        self.ui.deviceSelector.setCurrentIndex(list(dict(devices)).index(chosen))
+        self._filling = False
+
+    def _device(self) -> str:
+        return str(self.ui.deviceSelector.currentData or "auto")
+
+    def _deviceChosen(self, _index: int) -> None:
+        if not self._filling:
+            self.logic.settings.set("device", self._device())
+            self._show()
+
+    # ---------------------------------------------------------------------------------- the estimate
+
+    def _askEstimate(self) -> None:
+        """Ask what the choices will take, once they have not changed for a moment."""
+        volume, *channels = self._volumes()
+        if volume is None or self._models.path is None or self._task is not None:
+            return
+        if self.logic.segmentation.problem(volume, self._models.path, channels):
+            return
+        if missing := self.logic.environment.problem():
+            self.ui.estimateLabel.text = _("{problem} See the section Environment.").format(problem=missing)
+            return
+        if self.logic.compute.isBusy():  # its answer would come when nobody needs it any more
+            self._estimateTimer.start(ESTIMATE_AGAIN_MS)
+            return
+        if self._estimate is not None:
+            self._estimate.cancel()
+        self._estimate = self.logic.estimate(
+            volume,
+            self._models.path,
+            quality=self._quality(),
+            device=self._device(),
+            onResult=lambda answer: self._showEstimate(volume, answer["text"]),
+            onError=lambda message, _details: self._showEstimate(volume, message),
+        )
+
+    def _showEstimate(self, volume: Any, text: str) -> None:
+        if volume is self.ui.inputSelector.currentNode() and self._task is None:
+            self.ui.estimateLabel.text = " ".join([text, *self.logic.remarks(volume)])
+
+    def _quality(self) -> str:
+        return str(self.parameters.quality.value) if self.parameters is not None else "balanced"
+
+    # --------------------------------------------------------------------------------------- the work
+
+    def _onApply(self, _checked: Any = None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            return
+        if missing := self.logic.environment.problem():
+            self._say(_("{problem} See the section Environment.").format(problem=missing))
+            return
+        if self._estimate is not None:
+            self._estimate.cancel()
+        volume, *channels = self._volumes()
+        self._say("")
+        try:
+            task = self.logic.segment(
+                volume,
+                self._models.path,
+                quality=self._quality(),
+                device=self._device(),
+                channels=tuple(channels),
+                onProgress=self._progress,
+                onFinished=self._finished,
+                onFailed=self._failed,
+            )
+        except CRGLoCoError as error:
+            self._say(str(error))
+            return
+        if task.isRunning():
+            self._begin(task)
+
+    def _begin(self, task: Task) -> None:
+        self._task = task
+        self._stage, self._secondsLeft = _("Starting"), None
+        self._log(_("{name}: started.").format(name=task.name))
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = self.ui.progressLabel.visible = True
+        self._clock.start(CLOCK_MS)
+        self._showTime()
+        self._showProblem()
+
+    def _progress(self, stage: str, done: float, total: float, secondsLeft: float | None) -> None:
+        if stage != self._stage:
+            self._log(stage)
+        self._stage, self._secondsLeft = stage, secondsLeft
+        self.ui.progressBar.value = int(BAR * done / total) if total else 0
+        self._showTime()
+
+    def _showTime(self) -> None:
+        if self._task is None:
+            return
+        elapsed = secondsText(time.monotonic() - self._task.startedAt)
+        text = _("{name}: {stage}, {elapsed}")
+        if self._secondsLeft is not None:
+            text = _("{name}: {stage}, {elapsed}, about {left} left")
+        left = secondsText(self._secondsLeft or 0)
+        self.ui.progressLabel.text = text.format(
+            name=self._task.name, stage=self._stage, elapsed=elapsed, left=left
+        )
+
+    def _finished(self, result: Any) -> None:
+        self._ended()
+        self._log(_("Done: {name}.").format(name=result.volume.GetName()))
+
+    def _failed(self, message: str, details: str) -> None:
+        self._ended()
+        self._say(message, details)
+
+    def _ended(self) -> None:
+        task, self._task = self._task, None
+        self._clock.stop()
+        self.ui.progressBar.visible = self.ui.progressLabel.visible = False
+        for note in task.notes if task is not None else ():
+            self._log(note)
+        self._show(force=True)
+
+    def _timer(self, action: Any, *, single: bool) -> Any:
+        timer = qt.QTimer()
+        timer.setSingleShot(single)
+        timer.connect("timeout()", action)
+        return timer
