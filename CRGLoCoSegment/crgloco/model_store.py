@@ -237,6 +237,52 @@ class LoadedModel:
     flip_axes: tuple[int, ...]
 
 
+def is_pretraining(card: ModelCard) -> bool:
+    """Whether a model only starts the training of others: it has no branch that could predict."""
+    return not card.branches
+
+
+def assert_segments(card: ModelCard, folder: Path) -> None:
+    """Refuse a model that cannot predict.
+
+    Raises:
+        ModelError: It is a pre-trained start.
+    """
+    if is_pretraining(card):
+        msg = (
+            f"{folder} is a pre-trained start and cannot segment by itself. Fine-tune it on labelled cases "
+            "first: choose it as the start model."
+        )
+        raise ModelError(msg)
+
+
+@dataclass(frozen=True)
+class StartModel:
+    """What a training takes over from an earlier one.
+
+    Attributes:
+        card: What the model says of itself.
+        tensors: Its weights by name, on the CPU.
+        preparation: How scans become arrays.
+    """
+
+    card: ModelCard
+    tensors: dict[str, torch.Tensor]
+    preparation: Preparation
+
+
+def load_start(folder: Path) -> StartModel:
+    """Read a model that a training shall start from: one that segments, or a pre-trained one.
+
+    Raises:
+        ModelError: A file is missing or damaged.
+    """
+    from crgloco.data.preparation import Preparation
+
+    card = read_card(folder)
+    return StartModel(card, load_tensors(folder), Preparation.from_json(card.preparation))
+
+
 def load(folder: Path, device: torch.device) -> LoadedModel:
     """Build the networks of a model and fill in its weights; imports torch and MONAI.
 
@@ -249,6 +295,7 @@ def load(folder: Path, device: torch.device) -> LoadedModel:
     from crgloco.options import from_mapping
 
     card, tensors = read_card(folder), load_tensors(folder)
+    assert_segments(card, folder)
     try:
         kind = methods.get(card.method)
         task = Task.from_json(card.network)

@@ -172,6 +172,10 @@ class Method(nn.Module, ABC):
                 mirrored predictions agree by less than ``agreement``.
         """
 
+    def weights_to_keep(self) -> dict[str, torch.Tensor]:
+        """Return the weights that make the new model."""
+        return self.averaged.state_dict()
+
     def branches(self, task: str | None = None) -> tuple[BranchShape, ...]:
         """Return the branches as inference runs them, global first where there is one."""
         del task

@@ -38,6 +38,7 @@ class PublishedUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = widths[0]
+        self.widths = widths
         self.stride: Triple = (1, 1, 1)
         self.encoder = nn.ModuleList(_double(a, b) for a, b in pairwise((in_channels, *widths)))
         self.decoder = nn.ModuleList(_double(a + b, a) for a, b in pairwise(widths))
@@ -46,11 +47,16 @@ class PublishedUNet(nn.Module):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map (B, channels, K, J, I) to (B, widths[0], K, J, I); sides divisible by 16."""
+    def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Map (B, channels, K, J, I) to the map of every level, the finest first."""
         maps = [self.encoder[0](image)]
         for block in self.encoder[1:]:
             maps.append(block(functional.max_pool3d(maps[-1], 2)))
+        return maps
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Map (B, channels, K, J, I) to (B, widths[0], K, J, I); sides divisible by 16."""
+        maps = self.encode(image)
         result = self.dropout(maps.pop())
         for block, skip in zip(reversed(self.decoder), reversed(maps), strict=True):
             up = functional.interpolate(result, size=skip.shape[2:], mode="trilinear", align_corners=False)
@@ -92,6 +98,7 @@ class StemmedDynUNet(nn.Module):
             levels[0] = (1, 1, 1)
         levels += [(1, 1, 1)] * (3 - len(levels))  # a DynUNet has at least three; a tiny window has fewer
         self.channels = widths[0]
+        self.widths = tuple(widths[: len(levels)])
         whole = DynUNet(
             spatial_dims=3,
             in_channels=in_channels,
@@ -107,15 +114,19 @@ class StemmedDynUNet(nn.Module):
         self.bottleneck = whole.bottleneck
         self.decoder = whole.upsamples
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map (B, channels, K, J, I) to (B, widths[0], K / stride, J / stride, I / stride)."""
+    def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Map (B, channels, K, J, I) to the map of every level, the finest first."""
         if self._fold:
             k, j, i = self.stride
             image = rearrange(image, "b c (k p) (j q) (i r) -> b (c p q r) k j i", p=k, q=j, r=i)
         maps = [self.encoder[0](image)]
         for block in self.encoder[1:]:
             maps.append(block(maps[-1]))
-        result: torch.Tensor = self.bottleneck(maps[-1])
+        return [*maps, self.bottleneck(maps[-1])]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Map (B, channels, K, J, I) to (B, widths[0], K / stride, J / stride, I / stride)."""
+        *maps, result = self.encode(image)
         for block, skip in zip(self.decoder, reversed(maps), strict=True):
             result = block(result, skip)
         return result

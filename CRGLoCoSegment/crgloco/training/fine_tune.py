@@ -33,7 +33,7 @@ from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, join_team, leave_team
 from crgloco.training.rounds import Rounds
-from crgloco.training.selection import Selection, select_cases
+from crgloco.training.selection import Selection, select_cases, select_scans
 from crgloco.training.trainer import Schedule, Trainer
 from crgloco.training.validation import score, score_and_calibrate
 
@@ -63,7 +63,7 @@ class Run:
     task: Task
     device: torch.device
     team: Team
-    parent: model_store.LoadedModel | None
+    parent: model_store.StartModel | None
 
 
 def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
@@ -96,15 +96,16 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
 def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, team: Team) -> Path:
     if device.type == "cuda":
         device = torch.device("cuda", team.local_rank if team.processes > 1 else device.index or 0)
-    selection = select_cases(job, folder.path / "split.json")
-    parent = None if job.start is None else model_store.load(job.start, device)
+    select = select_scans if methods.card(job.method).kind == "pretraining" else select_cases
+    selection = select(job, folder.path / "split.json")
+    parent = None if job.start is None else model_store.load_start(job.start)
     config = resolve_config(job, parent)
     preparation = _preparation(config, selection, parent, report)
     report.event("message", text=_in_words(selection))
     prepared = _prepare(selection, preparation, job.out.parent / ".crgloco-cache", report)
     task = _task(config, selection, prepared, preparation, parent)
     started = Run(job, selection, preparation, config, task, device, team, parent)
-    method = build_method(started)
+    method = build_method(started, report)
     labelled, unlabelled = prepared[: len(selection.labelled)], prepared[len(selection.labelled) :]
     trainer = _trainer(started, method, folder, labelled, unlabelled, report)
     timings = trainer.fit()
@@ -114,7 +115,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     return _finish(started, method, folder, training, report)
 
 
-def resolve_config(job: Job, parent: model_store.LoadedModel | None) -> DualResolutionOptions:
+def resolve_config(job: Job, parent: model_store.StartModel | None) -> DualResolutionOptions:
     """Return the method's options: named configuration, then the start model's networks, then the job's own.
 
     Raises:
@@ -137,28 +138,31 @@ def resolve_config(job: Job, parent: model_store.LoadedModel | None) -> DualReso
     return config
 
 
-def build_method(started: Run) -> Method:
+def build_method(started: Run, report: Reporter) -> Method:
     """Build the method on its device, with the weights of the start model where they fit."""
     torch.manual_seed(started.job.seed)
     method = methods.get(started.job.method)(started.config, started.task)
     if started.parent is not None:
-        method.start_from(started.parent.network.state_dict())
+        taken = method.start_from(started.parent.tensors)
+        report.event("message", text=_taken_in_words(started.parent, taken, method))
     return method.to(started.device)
 
 
 def _preparation(
     config: DualResolutionOptions,
     selection: Selection,
-    parent: model_store.LoadedModel | None,
+    parent: model_store.StartModel | None,
     report: Reporter,
 ) -> Preparation:
     if parent is None:
         spacing = three_numbers(config.spacing, "spacing")
         cases = (*selection.labelled, *selection.unlabelled)
         return Preparation.fit(cases, selection.channel_names, spacing, report)
-    if parent.table.names != selection.table.names or parent.table.values != selection.table.values:
+    table = parent.card.labels
+    same = (table.names, table.values) == (selection.table.names, selection.table.values)
+    if not same and not model_store.is_pretraining(parent.card):
         msg = (
-            f"The start model {parent.card.name!r} knows {', '.join(parent.table.names[1:])}; the cases are "
+            f"The start model {parent.card.name!r} knows {', '.join(table.names[1:])}; the cases are "
             f"labelled with {', '.join(selection.table.names[1:])}. "
             "Choose a start model with the same label table."
         )
@@ -203,11 +207,12 @@ def _task(
     selection: Selection,
     prepared: Sequence[PreparedCase],
     preparation: Preparation,
-    parent: model_store.LoadedModel | None,
+    parent: model_store.StartModel | None,
 ) -> Task:
     flips = flip_axes(selection.table) if config.flips == "auto" else ()
     if parent is not None:
-        return replace(Task.from_json(parent.card.network), flip_axes=flips)
+        known = Task.from_json(parent.card.network)
+        return replace(known, classes=selection.table.classes, flip_axes=flips)
     return Task(
         channels=len(selection.channel_names),
         classes=selection.table.classes,
@@ -264,7 +269,7 @@ def _trainer(
         report,
         team,
     )
-    wanted = validate if started.selection.validation else None
+    wanted = validate if started.selection.validation and method.kind == "segmentation" else None
     return Trainer(method, schedule, stream, report, checkpoint, wanted, team, rounds)
 
 
@@ -288,15 +293,16 @@ def _finish(
     job, selection = started.job, started.selection
     calibration: dict[str, float] = {"temperature": 1.0}
     scores: dict[str, Any] = {}
-    if selection.validation:
+    if selection.validation and method.kind == "segmentation":
         new = _predictor(started, method.averaged)
         scores["new"], calibration = score_and_calibrate(new, selection.validation, report)
-        if started.parent is not None:
-            start = _predictor(started, started.parent.network)
+        if job.start is not None and started.parent is not None and started.parent.card.branches:
+            loaded = model_store.load(job.start, started.device)
+            start = _predictor(started, loaded.network)
             scores["start"] = score(start, selection.validation, report)
         report.event("comparison", **scores)
     card = _card(started, method, calibration, {**training, "metrics": scores})
-    model_store.save(job.out, card, method.averaged.state_dict())
+    model_store.save(job.out, card, method.weights_to_keep())
     folder.finish({"model": str(job.out), "metrics": scores})
     folder.checkpoint_file.unlink(missing_ok=True)
     shutil.rmtree(folder.rounds_folder, ignore_errors=True)
@@ -346,6 +352,14 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
 
 def _hash(case: Case) -> str:
     return source_hash(case.channels[0])
+
+
+def _taken_in_words(parent: model_store.StartModel, taken: Sequence[str], method: Method) -> str:
+    """List what starts from the model and what starts at random, part by part."""
+    names = set(method.networks.state_dict())
+    fresh = sorted({".".join(name.split(".")[:2]) for name in names - set(taken)})
+    rest = f" New: {', '.join(fresh)}." if fresh else ""
+    return f"{len(taken)} of {len(names)} weights start from {parent.card.title!r}.{rest}"
 
 
 def _in_words(selection: Selection) -> str:

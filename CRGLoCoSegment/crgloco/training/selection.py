@@ -65,6 +65,33 @@ def select_cases(job: Job, split_file: Path) -> Selection:
     return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names)
 
 
+def select_scans(job: Job, split_file: Path) -> Selection:
+    """Take the scans of a job for pre-training: all of them, without their labels, but validation cases.
+
+    The cases folder may be any folder of scans, without label table and without any label.
+
+    Args:
+        job: Folders.
+        split_file: Keeps the split of a cases folder that can only be read.
+
+    Raises:
+        CasesError: There is no scan.
+    """
+    folder = open_cases(job.cases)
+    if folder.labelled:
+        folder = _with_split(folder, split_file)
+    channels = len(folder.channel_names)
+    extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
+    bare = [replace(case, label=None) for case in folder.training]
+    scans = _renamed([*bare, *folder.unlabelled, *extra], {case.name for case in folder.validating})
+    if not scans:
+        msg = f"{folder.root} holds no scan to learn from."
+        raise CasesError(msg)
+    # A pre-trained start knows no structure; its card needs a table all the same.
+    table = folder.table or LabelTable.from_names({"structure": 1})
+    return Selection((), scans, folder.validating, table, folder.channel_names)
+
+
 def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:
     if split_file.is_file():
         return draw_split(folder, split_file=split_file)

@@ -124,3 +124,33 @@ def test_a_tiny_training_ends_with_a_model_that_predicts(cases_folder, tmp_path,
     assert json.loads(capsys.readouterr().out)["model"] == str(tmp_path / "model")
     words = ["--model", str(tmp_path / "model"), "--input", str(cases_folder), "--out", str(tmp_path / "out")]
     assert main(["predict", *words, "--quality", "fast"]) == 0
+
+
+def test_encoders_pre_trained_on_a_plain_folder_of_scans_start_a_training_with_labels(
+    cases_folder, tmp_path, capsys
+):
+    scans = cases_folder / "imagesUl"
+    heads = [*TINY, "hidden=8", "projected=8"]
+    out = ["--out", str(tmp_path / "start"), "--iterations", "2"]
+    assert main(["train", "--method", "pgl", "--cases", str(scans), *out, *heads]) == 0
+    card = json.loads((tmp_path / "start" / "model.json").read_text())
+    assert card["method"] == "pgl"
+    assert card["branches"] == []
+    assert card["training"]["labelled"] == {}
+    assert card["training"]["unlabelled"]
+    assert main(words_of(cases_folder, tmp_path / "model", "--start", str(tmp_path / "start"))) == 0
+    assert "weights start from 'start'" in capsys.readouterr().err
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["parent"] == card["weights_sha256"]
+    predict = ["predict", "--model", str(tmp_path / "start"), "--input", str(scans), "--out", str(tmp_path)]
+    assert main(predict) == 1
+    assert "cannot segment by itself" in capsys.readouterr().err
+
+
+def test_a_method_in_rounds_trains_from_the_command_line_and_leaves_no_pseudo_label(cases_folder, tmp_path):
+    words = words_of(cases_folder, tmp_path / "model", "--method", "local_contrastive")
+    words[words.index("2")] = "4"
+    assert main(words) == 0
+    folder = jobs.JobFolder(tmp_path / "model.job")
+    stages = [event.get("stage") for event in folder.events()[0] if event["event"] == "progress"]
+    assert stages.count("pseudo-labels") == 3
+    assert not folder.rounds_folder.exists()

@@ -32,6 +32,8 @@ from tiny_training import (
 UNLABELLED_PARTS = ("cross", "consistency", "contrast")
 
 every_recipe = pytest.mark.parametrize(("name", "recipe"), RECIPES)
+SEGMENTING = [each for each in RECIPES if methods.card(each[0]).kind == "segmentation"]
+every_segmenting_recipe = pytest.mark.parametrize(("name", "recipe"), SEGMENTING)
 
 
 def numbers(parts: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -74,7 +76,7 @@ def test_every_named_configuration_holds_valid_options_and_says_where_it_deviate
         assert sentence.endswith(".")
 
 
-@every_recipe
+@every_segmenting_recipe
 @pytest.mark.parametrize("counts", [(1, 1), (2, 3), (2, 0)])
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_views_become_finite_losses_and_the_total_grows_from_its_parts(name, recipe, counts, progress):
@@ -89,7 +91,7 @@ def test_views_become_finite_losses_and_the_total_grows_from_its_parts(name, rec
         assert parts["total"] == pytest.approx(supervised, rel=1e-5)
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_only_the_total_carries_gradients_and_they_reach_every_network_but_no_average(name, recipe):
     method = make_method(name, recipe)
     parts = method.losses(make_batch(method), 0.5)
@@ -110,7 +112,7 @@ def test_the_groups_of_the_optimiser_hold_every_weight_once(name, recipe):
     assert sorted(grouped) == sorted(id(p) for p in method.parameters() if p.requires_grad)
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_supervised_losses_fall_within_twenty_updates_on_two_ellipsoids(name, recipe):
     method = make_method(name, recipe, labelled_batch=2, width=8)
 
@@ -142,7 +144,7 @@ def test_the_same_seed_gives_the_same_weights_bitwise_and_another_seed_others(na
     assert differing(runs[0], runs[2])
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_saved_and_loaded_again_a_method_answers_the_same(name, recipe, tmp_path):
     method, other = make_method(name, recipe, seed=0), make_method(name, recipe, seed=9)
     make_trainer(method, iterations=2).fit()
@@ -156,7 +158,7 @@ def test_saved_and_loaded_again_a_method_answers_the_same(name, recipe, tmp_path
             assert torch.equal(first[0], second[0])
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_the_predictor_runs_the_branches_on_an_odd_sized_scan(name, recipe):
     method = make_method(name, recipe)
     rule = ChannelRule("mr", 0.5, 99.5, 0.0, 1.0)
@@ -170,7 +172,7 @@ def test_the_predictor_runs_the_branches_on_an_odd_sized_scan(name, recipe):
         assert set(np.unique(fused)) <= {0, 1, 2}
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_branches_name_their_windows_global_first(name, recipe):
     method = make_method(name, recipe)
     branches = method.branches()
@@ -181,7 +183,7 @@ def test_branches_name_their_windows_global_first(name, recipe):
     assert sum(branch.weight for branch in branches) > 0
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_a_batch_in_which_a_class_has_no_voxel_is_finite(name, recipe):
     method = make_method(name, recipe)
     case = phantom_case()
@@ -196,7 +198,7 @@ def test_a_batch_in_which_a_class_has_no_voxel_is_finite(name, recipe):
     assert all(torch.isfinite(p.grad).all() for p in method.networks.parameters())
 
 
-@every_recipe
+@every_segmenting_recipe
 def test_the_average_follows_its_formula_from_the_first_update_on(name, recipe):
     method = make_method(name, recipe)
     rng = torch.Generator().manual_seed(0)
