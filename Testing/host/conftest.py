@@ -1,0 +1,169 @@
+"""The test host for tests that need Slicer's GUI; it stands before the test files are imported."""
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+# Found by ldd on the wheels of PySide6 and vtk; .ci/run installs them.
+SYSTEM_LIBRARIES = (
+    "apt-get install -y libegl1 libgl1 libopengl0 libglib2.0-0 libfontconfig1 libfreetype6 libxkbcommon0 "
+    "libdbus-1-3 libx11-6 libxext6 libsm6 libice6 libosmesa6"
+)
+
+for _folder in (REPOSITORY / "CRGLoCoSegment", REPOSITORY / "Testing" / "host"):
+    if str(_folder) not in sys.path:
+        sys.path.insert(0, str(_folder))
+
+
+def _missing() -> str | None:
+    """Why the host cannot run here, or ``None``."""
+    for package in ("PySide6", "slicer_core"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: make test sets it up"
+    try:
+        from PySide6 import QtGui, QtWidgets  # noqa: F401
+    except ImportError as error:
+        return f"a system library is missing ({error}); as root: {SYSTEM_LIBRARIES}"
+    return None
+
+
+MISSING = _missing()
+if MISSING is None:
+    from slicer_host.install import Host, installed
+
+    HOST = installed()
+else:
+    collect_ignore_glob = ["test_*.py", "*/test_*.py"]
+
+
+def pytest_report_header() -> str | None:
+    """Say what is skipped, and how to get it."""
+    return None if MISSING is None else f"Testing/host is SKIPPED: {MISSING}"
+
+
+if MISSING is None:
+
+    @pytest.fixture(scope="session")
+    def host() -> "Host":
+        """The handle on the host: answers for dialogs, faults, packages, main window."""
+        return HOST
+
+    @pytest.fixture(autouse=True)
+    def _clean(host: "Host") -> Iterator[None]:
+        """Errors in slots, Qt's warnings, unexpected dialogs and unused answers fail the test."""
+        host.reset()
+        yield
+        host.processEvents()
+        faults, left = host.faults.take(), host.answers.left()
+        host.reset()
+        assert not faults, "\n".join(faults)
+        assert not left, f"answers that no dialog asked for: {left}"
+
+    @pytest.fixture
+    def scene(_clean: None) -> Iterator[Any]:
+        """The one MRML scene, empty before and after the test."""
+        import slicer
+
+        slicer.mrmlScene.Clear()
+        yield slicer.mrmlScene
+        slicer.mrmlScene.Clear()
+
+    @pytest.fixture
+    def settings(host: "Host", tmp_path: Path) -> Any:
+        """Empty settings in the test's own file; every test has its own, this fixture hands them over."""
+        import qt
+
+        return qt.QSettings()
+
+    @pytest.fixture
+    def answers(host: "Host") -> Any:
+        """Where a test puts what the user answers: ``answers.put(qt.QMessageBox.Yes)``."""
+        return host.answers
+
+    @pytest.fixture
+    def waitUntil(host: "Host") -> Callable[..., None]:
+        """``waitUntil(predicate, seconds=20)``: run the event loop until it is true, or fail."""
+        return host.waitUntil
+
+    @pytest.fixture
+    def processEvents(host: "Host") -> Callable[[], None]:
+        """Run what waits in the event loop, deletions too."""
+        return host.processEvents
+
+    @pytest.fixture
+    def picture(host: "Host") -> Callable[..., Path]:
+        """``picture(widget, path)``: draw a widget into a PNG."""
+        return host.picture
+
+    @pytest.fixture
+    def module(host: "Host", scene: Any) -> Iterator[Any]:
+        """Our module, loaded; ``module.widgetRepresentation().self()`` is its panel."""
+        loaded = host.loadModule()
+        yield loaded
+        host.unloadModules()
+
+    @pytest.fixture
+    def loadModule(host: "Host", scene: Any) -> Iterator[Callable[[], Any]]:
+        """``loadModule()``: the real CRGLoCoSegmentWidget, set up and entered; closed after the test."""
+        import slicer
+
+        def load() -> Any:
+            loaded = host.loadModule()
+            slicer.util.selectModule(loaded.name)
+            return loaded.widgetRepresentation().self()
+
+        yield load
+        host.unloadModules()
+
+    @pytest.fixture
+    def mainWindow(host: "Host", scene: Any) -> Iterator[Any]:
+        """A main window; without it ``slicer.util.mainWindow()`` is ``None``."""
+        yield host.showMainWindow()
+        host.closeMainWindow()
+
+    @pytest.fixture
+    def layoutManager(host: "Host", mainWindow: Any) -> Any:
+        """A main window with the layout manager and its slice views."""
+        return host.makeLayoutManager()
+
+
+class Heartbeat:
+    """Measures the largest gap between rounds of a 10 ms timer in the GUI thread.
+
+    Attributes:
+        longest: The largest gap so far, in seconds.
+    """
+
+    def __init__(self) -> None:
+        import qt
+
+        self.longest = 0.0
+        self._last = 0.0
+        self._timer = qt.QTimer()
+        self._timer.setInterval(10)
+        self._timer.connect("timeout()", self._beat)
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.longest, self._last = max(self.longest, now - self._last), now
+
+    def __enter__(self) -> "Heartbeat":
+        self._last = time.perf_counter()
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._beat()
+        self._timer.stop()
+
+
+@pytest.fixture
+def heartbeat() -> type[Heartbeat]:
+    """``with heartbeat() as beat: ...``, then ``beat.longest`` is the longest time the GUI stood still."""
+    return Heartbeat
