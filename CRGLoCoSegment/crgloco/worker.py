@@ -2,20 +2,39 @@
 
 Each line on stdin is a request, a JSON object with ``command`` and an ``id`` of the program's choice:
 
-    {"id": 1, "command": "predict", "model": DIR, "input": FILE or DIR, "out": DIR}  as ``crgloco predict``
-    {"id": 2, "command": "estimate", "model": DIR, "input": FILE}   memory and work; nothing is done yet
-    {"id": 3, "command": "rank", "model": DIR, "input": DIR}        as ``crgloco rank``; "out" keeps results
-    {"id": 4, "command": "load", "model": DIR}                      the next prediction then starts at once
-    {"id": 5, "command": "unload"}                                  gives the model's memory back
+    {"id": 1, "command": "segment", "model": DIR, "arrays": [ARRAY, ...], "out": DIR}
+    {"id": 2, "command": "predict", "model": DIR, "input": FILE or DIR, "out": DIR}  as ``crgloco predict``
+    {"id": 3, "command": "estimate", "model": DIR, "input": FILE}   memory and work; nothing is done yet
+    {"id": 4, "command": "rank", "model": DIR, "input": DIR}        as ``crgloco rank``; "out" keeps results
+    {"id": 5, "command": "load", "model": DIR}                      the next prediction then starts at once
+    {"id": 6, "command": "unload"}                                  gives the model's memory back
     {"id": 1, "command": "cancel"}                                  ends request 1, waiting or running
     {"command": "shutdown"}                                         as the end of stdin: ends all
 
-Optional: ``quality``, ``device``, ``memory_gb``; instead of ``input`` the files of one case as ``channels``,
-with ``name``; for an estimate ``shape`` and ``spacing`` along K, J, I.
+Optional: ``quality``, ``device``, ``memory_gb``; instead of ``input`` one case as ``folder`` and ``case``, or
+its files as ``channels`` with ``name``; for an estimate ``shape`` and ``spacing`` along K, J, I.
 
-The first event is ``ready`` with the process id. Every later event carries the id of its request, which
-ends with exactly one of ``result``, ``error`` (``type``, ``text``) or ``cancelled``. Neither a request that
-fails nor a line that is no request ends the worker. Requests run one after the other.
+Requests about files never import torch, but for ``probe``. A program that wants them answered while a
+prediction runs starts a second worker for them:
+
+    cases         folder, predictions             every case: state, revision, confidence
+    open          folder, case, out, predictions  image, label and prediction as arrays
+    check         folder, unlabelled (folders)    what is wrong before a training
+    create        folder, table, channel_names    an empty cases folder
+    accept        folder, case, label (ARRAY), provenance; for a new case images (ARRAYs), for a new
+                  folder table and channel_names   a label becomes the valid one, the former one is kept
+    write_label   label (ARRAY), table, path      a label as NIfTI, NRRD or MetaImage
+    export_model  model, zip, overwrite           import_model  zip, into
+    probe                                         Python, torch, GPUs, memory, packages
+
+An ARRAY is ``{"file": NPY, "geometry": {"shape": [K, J, I], "spacing": [K, J, I], "origin": [x, y, z],
+"direction": three rows}}``, LPS as in ``io.volume``. Answers with ``arrays`` map kinds to file names in
+``out``. Labels are always the values of their ``labels`` table, confidence and disagreement 0..255.
+
+The first event is ``ready`` with the process id. Every later event carries the id of its request, whose
+work begins with ``started`` and which ends with exactly one of ``result``, ``error`` (``type``, ``text``)
+or ``cancelled``. Neither a request that fails nor a line that is no request ends the worker. Requests run
+one after the other. After the end of stdin the process is gone within 4 seconds, whatever it is doing.
 
 Libraries that print to stdout, also from C, reach stderr: stdout carries events only.
 """
@@ -23,10 +42,12 @@ Libraries that print to stdout, also from C, reach stderr: stdout carries events
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import json
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -40,7 +61,14 @@ from crgloco.errors import Cancelled, CRGLoCoError, OptionError
 from crgloco.progress import EventLines
 
 # Once stdin has ended, work that does not come to a checkpoint is left to itself no longer than this.
-PATIENCE_S = 8.0
+PATIENCE_S = 3.0
+MODEL_COMMANDS = ("load", "segment", "predict", "estimate", "rank", "unload")
+FILE_COMMANDS = (
+    *("accept", "cases", "check", "create", "export_model", "import_model", "open", "probe"),
+    "write_label",
+)
+
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|bad allocation", re.IGNORECASE)
 
 Answer = dict[str, Any]
 Fields = Mapping[str, Any]
@@ -163,6 +191,7 @@ class Worker:
     def _outcome(self, request: Request) -> tuple[str, Answer]:
         try:
             request.check()
+            request.event("started")
             return "result", self._commands[request.fields["command"]](request)
         except Cancelled:
             return "cancelled", {}
@@ -170,33 +199,35 @@ class Worker:
             return "error", {"type": type(error).__name__, "text": " ".join(str(error).split())}
         except Exception as error:  # noqa: BLE001  (a fault of ours in one request must not end the others)
             traceback.print_exc()
-            text = f"{type(error).__name__}: {error}"
-            return "error", {"type": "Fault", "text": text, "traceback": traceback.format_exc()}
+            kind, text = _in_words(error)
+            return "error", {"type": kind, "text": text, "traceback": traceback.format_exc()}
         finally:
             give_memory_back()
 
 
 def main() -> int:
     """Serve requests on stdin until it ends; never returns before."""
-    return serve_on_stdin(model_commands())
+    return serve_on_stdin(engine_commands())
 
 
-def model_commands() -> dict[str, Callable[[Request], Answer]]:
-    """Return what the engine can be asked for; the first request imports torch, not this."""
+def engine_commands() -> dict[str, Callable[[Request], Answer]]:
+    """Return what the engine can be asked for; the first request to a model imports torch, not this."""
     held: list[Any] = []
 
-    def command(name: str) -> Callable[[Request], Answer]:
-        def run(request: Request) -> Answer:
-            from crgloco.inference.service import Service
+    def ask_model(request: Request) -> Answer:
+        from crgloco.requests.models import ModelRequests
 
-            if not held:
-                held.append(Service())
-            answer: Answer = held[0].answer(name, request.fields, request)
-            return answer
+        if not held:
+            held.append(ModelRequests())
+        answer: Answer = held[0].answer(request.fields["command"], request.fields, request)
+        return answer
 
-        return run
+    def ask_files(request: Request) -> Answer:
+        from crgloco.requests import files
 
-    return {name: command(name) for name in ("load", "predict", "estimate", "rank", "unload")}
+        return files.COMMANDS[request.fields["command"]](request.fields, request)
+
+    return {**dict.fromkeys(MODEL_COMMANDS, ask_model), **dict.fromkeys(FILE_COMMANDS, ask_files)}
 
 
 def serve_on_stdin(commands: Mapping[str, Callable[[Request], Answer]]) -> int:
@@ -206,6 +237,8 @@ def serve_on_stdin(commands: Mapping[str, Callable[[Request], Answer]]) -> int:
 
     def listen() -> None:
         worker.listen(lines)
+        # Needs no lock of Python's: ends us also where work keeps that lock for long.
+        faulthandler.dump_traceback_later(PATIENCE_S + 0.5, exit=True)
         time.sleep(PATIENCE_S)
         os._exit(0)
 
@@ -250,3 +283,13 @@ def _parse(line: str) -> dict[str, Any]:
         msg = f"A request is a JSON object with a command; found {line.strip()[:60]!r}."
         raise OptionError(msg)
     return fields
+
+
+def _in_words(error: Exception) -> tuple[str, str]:
+    """Return kind and text of what no request foresaw."""
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("crgloco"):
+        return "ResourceError", f"The Python package {error.name} is missing. Install it, then try again."
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        text = "The memory does not suffice. Close other programs, or choose a lower quality, and try again."
+        return "ResourceError", text
+    return "Fault", f"{type(error).__name__}: {error}"

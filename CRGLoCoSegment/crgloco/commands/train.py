@@ -20,6 +20,7 @@ from crgloco.commands.arguments import (
     whole_number,
 )
 from crgloco.commands.console import Console
+from crgloco.commands.parent import stop_at_end_of_input
 from crgloco.errors import Cancelled, CRGLoCoError, ModelError, OptionError
 from crgloco.options import from_mapping, parse_assignments
 
@@ -73,6 +74,11 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument(
         "--job", type=Path, metavar="DIR", help="where checkpoint and events are kept; default: MODEL.job"
     )
+    parser.add_argument(
+        "--stop-on-eof",
+        action="store_true",
+        help="keep the checkpoint and end when stdin ends, with the program that started this one",
+    )
     add_device(parser)
 
 
@@ -82,6 +88,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     check_at_the_door(job)
     if _leads():
         folder = jobs.write_job(folder.path, job)
+    if arguments.stop_on_eof:
+        stop_at_end_of_input(folder.request_stop)
     model = train(job, folder, console)
     if _leads():
         console.say(f"The new model is in {model}.")

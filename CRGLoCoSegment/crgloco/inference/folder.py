@@ -7,7 +7,6 @@ Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -18,7 +17,17 @@ from typing import Any
 import numpy as np
 
 from crgloco.atomic import saving, write_bytes
-from crgloco.data.cases import Case, source_hash
+from crgloco.data.cases import Case
+from crgloco.data.prediction_files import (
+    FORMAT,
+    KINDS,
+    LABEL_KINDS,
+    RECORD,
+    SHARE_KINDS,
+    SUFFIX,
+    content_of,
+    read_predictions,
+)
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError
 from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
 from crgloco.inference.prediction import Prediction
@@ -28,10 +37,6 @@ from crgloco.io.label_files import write_label
 from crgloco.io.volume import Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
-RECORD = "predictions.json"
-FORMAT = 1
-KINDS = ("", "_global", "_local", "_confidence", "_disagreement")
-SUFFIX = ".nii.gz"
 REGIONS_KEPT = 5
 
 Record = dict[str, Any]
@@ -46,12 +51,14 @@ class FolderJob:
         model: Hash of its weights: results of another model are done again.
         quality: ``"fast"``, ``"balanced"`` or ``"full"``.
         memory_budget_gb: Memory of the whole process, in GiB, to stay below.
+        title: Name of the model as users see it.
     """
 
     predictor: Predictor
     model: str
     quality: Quality = "balanced"
     memory_budget_gb: float = 6.0
+    title: str = ""
 
 
 def predict_folder(
@@ -121,8 +128,8 @@ def rank(
 
 def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None, report: Reporter) -> Record:
     try:
-        content = _content(case)
-        if known is not None and known["content"] == content:
+        content = content_of(case)
+        if known is not None and known.get("content") == content:
             return {**known, "kept": True}
         record = _segment(job, case, out, report)
     except Cancelled:
@@ -142,8 +149,14 @@ def _segment(job: FolderJob, case: Case, out: Path | None, report: Reporter) -> 
     return {**describe(prediction, job.predictor), "files": files}
 
 
-def describe(prediction: Prediction, predictor: Predictor) -> Record:
-    """Return the numbers of a prediction as plain values, ready for JSON."""
+def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REGIONS_KEPT) -> Record:
+    """Return the numbers of a prediction as plain values, ready for JSON.
+
+    Args:
+        prediction: What was found.
+        predictor: What found it.
+        regions: Largest number of uncertain regions; each also has the ``name`` of its structure.
+    """
     voxel_ml = math.prod(prediction.geometry.spacing) / 1000
     counts = np.zeros(256, np.int64)
     for plane in prediction.fused:
@@ -161,7 +174,10 @@ def describe(prediction: Prediction, predictor: Predictor) -> Record:
         "volumes_ml": {
             name: round(float(counts[number] * voxel_ml), 3) for number, name in enumerate(names) if number
         },
-        "regions": [asdict(region) for region in uncertain_regions(prediction, at_most=REGIONS_KEPT)],
+        "regions": [
+            {**asdict(region), "name": names[region.label]}
+            for region in uncertain_regions(prediction, at_most=regions)
+        ],
         "notes": list(prediction.notes),
     }
 
@@ -176,18 +192,20 @@ def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, na
         ResourceError: The disk is full, or the folder cannot be written.
     """
     files: dict[str, str] = {}
-    for kind, labels in zip(KINDS[:3], (prediction.fused, prediction.global_, prediction.local), strict=True):
-        path = out / f"{name}{kind}{SUFFIX}"
-        if labels is None:
+    labels = (prediction.fused, prediction.global_, prediction.local)
+    for (kind, ending), classes in zip(LABEL_KINDS.items(), labels, strict=True):
+        path = out / f"{name}{ending}{SUFFIX}"
+        if classes is None:
             with saving(path):
                 path.unlink(missing_ok=True)
         else:
-            write_label(labels, prediction.geometry, predictor.table, path)
-            files[kind[1:] or "fused"] = path.name
-    for kind, shares in zip(KINDS[3:], (prediction.confidence, prediction.disagreement), strict=True):
-        path = out / f"{name}{kind}{SUFFIX}"
-        write_volume(prediction.share(shares), path)
-        files[kind[1:]] = path.name
+            write_label(classes, prediction.geometry, predictor.table, path)
+            files[kind] = path.name
+    shares = (prediction.confidence, prediction.disagreement)
+    for (kind, ending), values in zip(SHARE_KINDS.items(), shares, strict=True):
+        path = out / f"{name}{ending}{SUFFIX}"
+        write_volume(prediction.share(values), path)
+        files[kind] = path.name
     return files
 
 
@@ -204,27 +222,23 @@ def _read(case: Case) -> tuple[Volume, ...]:
     return tuple(volumes)
 
 
-def _content(case: Case) -> str:
-    hashes = [source_hash(source) for source in case.channels]
-    return hashes[0] if len(hashes) == 1 else f"sha256:{hashlib.sha256(''.join(hashes).encode()).hexdigest()}"
-
-
 def _finished(out: Path, job: FolderJob) -> dict[str, Record]:
-    """The records of an earlier run that still hold: same model and quality, all files there."""
-    try:
-        stored = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):  # a damaged record only means that the work is done again
-        return {}
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT or stored.get("model") != job.model:
+    """The records of an earlier run that still hold: same model and quality, all files there.
+
+    Of cases that failed then, the reason is kept until their turn comes again.
+    """
+    stored = read_predictions(out)
+    if stored.model != job.model:
         return {}
     return {
-        record["case"]: record
-        for record in stored.get("cases", [])
-        if record.get("quality") == job.quality
-        and record.get("files")
-        and all((out / name).is_file() for name in record["files"].values())
+        name: record
+        for name, record in (stored.cases or {}).items()
+        if "error" in record
+        or (
+            record.get("quality") == job.quality
+            and record.get("files")
+            and all((out / file).is_file() for file in record["files"].values())
+        )
     }
 
 
@@ -249,8 +263,8 @@ def _write_record(out: Path, answer: Record) -> None:
 def _assert_distinct(cases: Sequence[Case]) -> None:
     owners: dict[str, str] = {}
     for case in cases:
-        for kind in KINDS:
-            name = f"{case.name}{kind}"
+        for ending in KINDS.values():
+            name = f"{case.name}{ending}"
             if name in owners:
                 msg = (
                     f"The cases {owners[name]} and {case.name} would write the same file; rename one of them."

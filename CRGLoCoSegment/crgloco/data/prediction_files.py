@@ -1,0 +1,80 @@
+"""The files that a prediction leaves in a folder, and the record beside them; read without torch.
+
+Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local``,
+``<case>_confidence`` and ``<case>_disagreement`` (0..1); ``predictions.json`` describes all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crgloco.data.cases import Case
+from crgloco.data.provenance import source_hash
+from crgloco.errors import LabelError
+from crgloco.labels import LabelTable
+
+RECORD = "predictions.json"
+FORMAT = 1
+SUFFIX = ".nii.gz"
+# Kind -> what stands between the name of the case and the ending.
+LABEL_KINDS = {"fused": "", "global": "_global", "local": "_local"}
+SHARE_KINDS = {"confidence": "_confidence", "disagreement": "_disagreement"}
+KINDS = {**LABEL_KINDS, **SHARE_KINDS}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What ``predictions.json`` says.
+
+    Attributes:
+        model: Hash of the weights.
+        quality: ``"fast"``, ``"balanced"`` or ``"full"``, of the last run.
+        table: The model's label table; ``None`` if it is missing or damaged.
+        cases: Case name -> its record.
+    """
+
+    model: str = ""
+    quality: str = ""
+    table: LabelTable | None = None
+    cases: dict[str, dict[str, Any]] | None = None
+
+    def record(self, case: str) -> dict[str, Any] | None:
+        """Return the record of a case; that of a failed one has an ``error``."""
+        return (self.cases or {}).get(case)
+
+
+def read_predictions(folder: Path | None) -> Predictions:
+    """Read the record of a folder; a missing or damaged one means that nothing was predicted yet."""
+    if folder is None:
+        return Predictions()
+    try:
+        stored = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            return Predictions()
+        cases = {str(record["case"]): dict(record) for record in stored.get("cases", [])}
+    except (OSError, ValueError, TypeError, KeyError):  # the work is only done again
+        return Predictions()
+    return Predictions(
+        str(stored.get("model", "")), str(stored.get("quality", "")), _table(stored.get("labels")), cases
+    )
+
+
+def content_of(case: Case) -> str:
+    """Return by what the image of a case is known again.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    hashes = [source_hash(source) for source in case.channels]
+    return hashes[0] if len(hashes) == 1 else f"sha256:{hashlib.sha256(''.join(hashes).encode()).hexdigest()}"
+
+
+def _table(entries: Any) -> LabelTable | None:
+    try:
+        return LabelTable.from_json(entries)
+    except (LabelError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,207 @@
+"""Requests about a cases folder: what is in it, one case of it, what is wrong with it. Nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from crgloco.data.case_check import check as check_folder
+from crgloco.data.case_store import revisions
+from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases, open_unlabelled
+from crgloco.data.prediction_files import (
+    KINDS,
+    LABEL_KINDS,
+    SUFFIX,
+    Predictions,
+    content_of,
+    read_predictions,
+)
+from crgloco.errors import CRGLoCoError, InputError, LabelError
+from crgloco.io.files import read_source, read_volume
+from crgloco.io.label_files import read_label
+from crgloco.io.volume import Geometry, assert_same_grid
+from crgloco.labels import LabelTable
+from crgloco.progress import Reporter
+from crgloco.requests import fields as read
+from crgloco.requests.arrays import ArrayFolder
+from crgloco.requests.fields import Answer, Fields
+from crgloco.requests.tables import assert_all_known
+
+
+def list_cases(fields: Fields, report: Reporter) -> Answer:
+    """Answer ``cases``: what there is, by name, and how far each case is."""
+    del report
+    root, predictions = read.path(fields, "folder"), read.optional_path(fields, "predictions")
+    folder, predicted = open_cases(root), read_predictions(predictions)
+    numbers = _revisions(folder)
+    labelled = {case.name for case in folder.labelled}
+    cases = sorted((*folder.labelled, *folder.unlabelled), key=lambda case: case.name)
+    return {
+        "channel_names": list(folder.channel_names),
+        "labels": _table(folder),
+        "cases": [
+            _row(case, _role(case, folder, labelled), numbers.get(case.name, 0), predicted) for case in cases
+        ],
+    }
+
+
+def open_case(fields: Fields, report: Reporter) -> Answer:
+    """Answer ``open``: image, label and prediction of one case as arrays on one grid."""
+    folder, name = open_cases(read.path(fields, "folder")), read.text(fields, "case")
+    case, out = folder.find(name), ArrayFolder(read.path(fields, "out"))
+    grid = _write_images(case, out, report)
+    if case.label is not None and folder.table is not None:
+        label = read_label(case.label, folder.table, grid)
+        out.write("label", folder.table.to_values(label.array))
+    predictions = read.optional_path(fields, "predictions")
+    record, notes = None, []
+    try:
+        record = _write_prediction(case, folder.table, grid, predictions, out, report)
+    except InputError as error:  # the case can still be drawn by hand
+        notes.append(f"The prediction of {name} is left out. {error}")
+        for kind in KINDS:
+            out.names.pop(kind, None)
+    labels = _table(folder)
+    if labels is None and record is not None and predictions is not None:
+        model_table = read_predictions(predictions).table
+        labels = model_table.to_json() if model_table is not None else None
+    return {
+        "arrays": out.names,
+        "geometry": read.geometry_to_json(grid),
+        "channel_names": list(folder.channel_names),
+        "labels": labels,
+        "record": record,
+        "role": _role(case, folder, {case.name for case in folder.labelled}),
+        "revision": _revisions(folder).get(name, 0),
+        "notes": notes,
+    }
+
+
+def check(fields: Fields, report: Reporter) -> Answer:
+    """Answer ``check``: read every image and label, and say what is wrong before a training starts."""
+    root = read.path(fields, "folder")
+    try:
+        folder = draw_split(open_cases(root), store=False)
+        others = [
+            case
+            for path in read.texts(fields, "unlabelled")
+            for case in open_unlabelled(Path(path), len(folder.channel_names))
+        ]
+    except CRGLoCoError as error:
+        problem = {"severity": "error", "case": "", "text": str(error)}
+        counts = {"labelled": 0, "validation": 0, "unlabelled": 0}
+        return {"problems": [problem], **counts, "channel_names": [], "labels": None}
+    # Together, so that one image in two places is found: what is measured must not have taught.
+    whole = dataclasses.replace(folder, unlabelled=_apart(folder, others))
+    return {
+        "problems": [dataclasses.asdict(problem) for problem in check_folder(whole, report)],
+        "labelled": len(whole.training),
+        "validation": len(whole.validating),
+        "unlabelled": len(whole.unlabelled),
+        "channel_names": list(folder.channel_names),
+        "labels": _table(folder),
+    }
+
+
+def _row(case: Case, role: str, revision: int, predicted: Predictions) -> Answer:
+    record = predicted.record(case.name) or {}
+    found = "mean_confidence" in record
+    states = {"validation": "validation", "labelled": "corrected"}
+    return {
+        "name": case.name,
+        "state": states.get(role, "predicted" if found else "unlabelled"),
+        "revision": revision,
+        "mean_confidence": record.get("mean_confidence"),
+        "expected_correction_ml": record.get("expected_correction_ml"),
+        "reason": str(record.get("error", "")),
+    }
+
+
+def _role(case: Case, folder: CasesFolder, labelled: set[str]) -> str:
+    if case.name not in labelled:
+        return "unlabelled"
+    return "validation" if case.name in folder.validation else "labelled"
+
+
+def _revisions(folder: CasesFolder) -> dict[str, int]:
+    """Revision of every label; 1 for one that was there before anybody kept books."""
+    known = {} if folder.table is None else revisions(folder.root)
+    return {
+        case.name: known[case.name][-1].revision if known.get(case.name) else 1 for case in folder.labelled
+    }
+
+
+def _table(folder: CasesFolder) -> list[Answer] | None:
+    return None if folder.table is None else folder.table.to_json()
+
+
+def _write_images(case: Case, out: ArrayFolder, report: Reporter) -> Geometry:
+    grid: Geometry | None = None
+    for number, source in enumerate(case.channels):
+        report.check()
+        report.event("progress", stage="reading", done=number, total=len(case.channels))
+        volume = read_source(source)
+        grid = grid or volume.geometry
+        assert_same_grid(grid, volume.geometry, f"The channels 0 and {number} of {case.name}")
+        out.write(f"image_{number}", volume.array)
+    if grid is None:
+        msg = f"Case {case.name} has no image. Add it to the cases folder first."
+        raise InputError(msg)
+    return grid
+
+
+def _write_prediction(
+    case: Case,
+    table: LabelTable | None,
+    grid: Geometry,
+    folder: Path | None,
+    out: ArrayFolder,
+    report: Reporter,
+) -> Answer | None:
+    """Write what was predicted for exactly this image; return its record, or ``None`` without one.
+
+    Raises:
+        InputError: It is of another image, of other labels, or cannot be read.
+    """
+    predictions = read_predictions(folder)
+    record = predictions.record(case.name)
+    if folder is None or record is None or "error" in record:
+        return None
+    if record.get("content") != content_of(case):
+        msg = "It was made of another image. Predict the case again."
+        raise InputError(msg)
+    if predictions.table is None:
+        msg = "Its record names no labels. Predict the case again."
+        raise LabelError(msg)
+    if table is not None:
+        assert_all_known(predictions.table, table, "It")
+    files = dict(record.get("files", {}))
+    for kind in KINDS:
+        report.check()
+        if kind in files:
+            _write_kind(kind, folder / f"{case.name}{KINDS[kind]}{SUFFIX}", grid, predictions.table, out)
+    return {**record, "model": predictions.model, "quality": record.get("quality", predictions.quality)}
+
+
+def _write_kind(kind: str, path: Path, grid: Geometry, table: LabelTable | None, out: ArrayFolder) -> None:
+    if kind in LABEL_KINDS and table is not None:
+        out.write(kind, table.to_values(read_label(path, table, grid).array))
+        return
+    volume = read_volume(path)
+    assert_same_grid(grid, volume.geometry, f"{path} and the image")
+    out.write(kind, np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8))
+
+
+def _apart(folder: CasesFolder, others: list[Case]) -> tuple[Case, ...]:
+    """Two folders may use one name for different scans: later ones are named ``<name>-2`` and so on."""
+    taken = {case.name for case in (*folder.labelled, *folder.unlabelled)}
+    result = list(folder.unlabelled)
+    for case in others:
+        name, number = case.name, 2
+        while name in taken:
+            name, number = f"{case.name}-{number}", number + 1
+        taken.add(name)
+        result.append(dataclasses.replace(case, name=name))
+    return tuple(result)

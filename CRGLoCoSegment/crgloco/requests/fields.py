@@ -1,0 +1,141 @@
+"""Reading what a program asked for: each field by name, refused in words where it is of a wrong kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crgloco.errors import GeometryError, LabelError, OptionError
+from crgloco.io.volume import Geometry
+from crgloco.labels import LabelTable
+
+Answer = dict[str, Any]
+Fields = Mapping[str, Any]
+
+
+def text(fields: Fields, key: str, default: str | None = None) -> str:
+    """Return a text that is not empty.
+
+    Raises:
+        OptionError: It is missing or no text.
+    """
+    value = fields.get(key, default)
+    if not isinstance(value, str) or not value:
+        msg = f"{key!r} must be a text; found {value!r}."
+        raise OptionError(msg)
+    return value
+
+
+def path(fields: Fields, key: str) -> Path:
+    """Return a path; raises as ``text``."""
+    return Path(text(fields, key))
+
+
+def optional_path(fields: Fields, key: str) -> Path | None:
+    """Return a path, or ``None`` where there is none or it is null; raises as ``text``."""
+    return None if fields.get(key) is None else path(fields, key)
+
+
+def texts(fields: Fields, key: str) -> list[str]:
+    """Return a list of texts; empty if the field is missing or null.
+
+    Raises:
+        OptionError: It is no list of texts.
+    """
+    value = fields.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        msg = f"{key!r} must be a list of texts; found {value!r}."
+        raise OptionError(msg)
+    return value
+
+
+def number(fields: Fields, key: str, default: float | None) -> float | None:
+    """Return a finite number; a missing or null field gives the default.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    value = fields.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        msg = f"{key!r} must be a number; found {value!r}."
+        raise OptionError(msg)
+    return float(value)
+
+
+def mapping(fields: Fields, key: str) -> Fields:
+    """Return an object with fields of its own; empty if it is missing or null.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    value = fields.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        msg = f"{key!r} must be an object with fields; found {value!r}."
+        raise OptionError(msg)
+    return value
+
+
+def table(fields: Fields, key: str) -> LabelTable:
+    """Return a label table as ``LabelTable.to_json`` writes it.
+
+    Raises:
+        LabelError: It contradicts itself.
+        OptionError: It is no list of entries.
+    """
+    entries = fields.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        msg = f"{key!r} must be a label table, a list of objects with value and name; found {entries!r}."
+        raise OptionError(msg)
+    try:
+        return LabelTable.from_json(entries)
+    except LabelError as error:
+        msg = f"{key!r}: {error}"
+        raise LabelError(msg) from error
+
+
+def geometry(fields: Fields) -> Geometry:
+    """Return the grid of an array reference.
+
+    Raises:
+        GeometryError: A part is missing, or it is no grid that can be used.
+    """
+    try:
+        i, j, k = (_triple(fields["direction"][row]) for row in range(3))
+        if len(fields["direction"]) != 3:
+            msg = "three rows of a direction are needed"
+            raise ValueError(msg)
+        shape, spacing = _triple(fields["shape"]), _triple(fields["spacing"])
+        if any(count != int(count) for count in shape):
+            msg = f"voxels are counted in whole numbers: {fields['shape']}"
+            raise ValueError(msg)
+        counts = (int(shape[0]), int(shape[1]), int(shape[2]))
+        return Geometry(counts, spacing, _triple(fields["origin"]), (i, j, k))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        msg = (
+            "A geometry needs 'shape' and 'spacing' (K, J, I), 'origin' (x, y, z, LPS) and 'direction' "
+            f"(three rows); {error!r}."
+        )
+        raise GeometryError(msg) from error
+
+
+def geometry_to_json(grid: Geometry) -> Answer:
+    """Return a grid as ``geometry`` reads it."""
+    return {
+        "shape": list(grid.shape),
+        "spacing": list(grid.spacing),
+        "origin": list(grid.origin),
+        "direction": [list(row) for row in grid.direction],
+    }
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third

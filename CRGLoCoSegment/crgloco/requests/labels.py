@@ -1,0 +1,156 @@
+"""Requests that write labels: into a cases folder, with all its checks, or into a file of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from crgloco.data.case_files import IMAGES, LABELS, assert_case_name
+from crgloco.data.case_store import accept_label, add_case, create_cases, revisions
+from crgloco.data.cases import Case, open_cases
+from crgloco.data.manifest import DATASET, MANIFEST
+from crgloco.data.provenance import Provenance
+from crgloco.errors import CasesError, OptionError
+from crgloco.io.files import assert_usable_image, read_source
+from crgloco.io.files import write_volume as write_file
+from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.progress import Reporter
+from crgloco.requests import fields as read
+from crgloco.requests.arrays import read_label, read_volumes
+from crgloco.requests.fields import Answer, Fields
+from crgloco.requests.tables import assert_no_conflict
+
+LONGEST_ROLE = 60
+
+
+def create(fields: Fields, report: Reporter) -> Answer:
+    """Answer ``create``: make an empty cases folder."""
+    del report
+    root = read.path(fields, "folder")
+    _assert_may_be_made(root)
+    folder = create_cases(root, read.table(fields, "table"), read.texts(fields, "channel_names"))
+    return {"folder": str(folder.root)}
+
+
+def accept(fields: Fields, report: Reporter) -> Answer:
+    """Answer ``accept``: store a label as the valid one of a case; the case and the folder may be new."""
+    root, name = read.path(fields, "folder"), read.text(fields, "case")
+    provenance = _provenance(read.mapping(fields, "provenance"))
+    label, images = read_label(fields.get("label")), read_volumes(fields, "images")
+    _prepare_folder(root, name, fields, label, images)
+    report.check()
+    case = _find(root, name)
+    if case is None:
+        _assert_can_be_added(root, name, images)
+        add_case(root, name, images, label, provenance=provenance)
+    else:
+        if images:
+            _assert_same_image(case, images)
+        accept_label(root, name, label, provenance)
+    stored = open_cases(root).find(name)
+    return {
+        "label": str(stored.label),
+        "revision": revisions(root)[name][-1].revision,
+        "case": name,
+        "created": case is None,
+    }
+
+
+def write_label(fields: Fields, report: Reporter) -> Answer:
+    """Answer ``write_label``: write label values as a file, in the format of its ending."""
+    del report
+    path, table = read.path(fields, "path"), read.table(fields, "table")
+    label = read_label(fields.get("label"))
+    values = table.to_values(table.to_classes(label.array))
+    write_file(Volume(values, label.geometry), path)
+    return {"path": str(path)}
+
+
+def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images: tuple[Volume, ...]) -> None:
+    """Make a folder that is not there yet; of one that is, compare its labels with those that were given."""
+    table = read.table(fields, "table") if fields.get("table") is not None else None
+    if any((root / item).exists() for item in (DATASET, MANIFEST, IMAGES, LABELS)):
+        folder = open_cases(root).table
+        if table is not None and folder is not None:
+            assert_no_conflict(table, folder, "The label")
+        return
+    _assert_may_be_made(root)
+    if table is None or not images:
+        msg = f"{root} is no cases folder. To make one, a label table, channel names and an image are needed."
+        raise CasesError(msg)
+    # All that can be seen to fail is seen before anything is written.
+    assert_case_name(name)
+    table.to_classes(label.array)
+    for image in images:
+        assert_usable_image(image, Path("The image"))
+        assert_same_grid(image.geometry, label.geometry, f"The label of {name} and its image")
+    channels = read.texts(fields, "channel_names")
+    if len(channels) != len(images):
+        msg = f"'channel_names' names {len(channels)} channels, the image has {len(images)}."
+        raise OptionError(msg)
+    create_cases(root, table, channels)
+
+
+def _assert_may_be_made(root: Path) -> None:
+    """A folder with other things in it is somebody's: cases must not get mixed with them."""
+    others = [item.name for item in root.iterdir() if item.name[0] != "."] if root.is_dir() else []
+    if others or (root.exists() and not root.is_dir()):
+        what = f"holds {min(others)!r}" if others else "is a file"
+        msg = f"{root} {what} and is no cases folder. Choose an empty folder or a cases folder."
+        raise CasesError(msg)
+
+
+def _find(root: Path, name: str) -> Case | None:
+    """Return a case that is there with all its channels."""
+    folder = open_cases(root)
+    for case in (*folder.labelled, *folder.unlabelled):
+        if case.name == name and len(case.channels) >= len(folder.channel_names):
+            return case
+    return None
+
+
+def _assert_can_be_added(root: Path, name: str, images: tuple[Volume, ...]) -> None:
+    if not images:
+        msg = f"{root} has no case {name!r}. Add its image first."
+        raise CasesError(msg)
+    if open_cases(root).table is None:
+        msg = f"{root} is a plain folder of scans. Choose a cases folder, or an empty folder for a new one."
+        raise CasesError(msg)
+
+
+def _assert_same_image(case: Case, images: tuple[Volume, ...]) -> None:
+    """A case of this name is there: it must be this very image, or the label would go to another one."""
+    same = len(images) == len(case.channels)
+    for source, image in zip(case.channels, images, strict=False):
+        stored = read_source(source)
+        same = (
+            same
+            and stored.geometry.same_grid(image.geometry)
+            and bool(np.array_equal(stored.array, image.array))
+        )
+    if not same:
+        msg = (
+            f"There is a case {case.name} already, with another image. Choose another name for this one; "
+            "nothing was changed."
+        )
+        raise CasesError(msg)
+
+
+def _provenance(fields: Fields) -> Provenance:
+    """Read what is known about a label: roles and numbers, never names of persons or files."""
+    known = ("model", "edits_voxels", "edits_ml", "annotator")
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        msg = f"The provenance has unknown entries: {', '.join(unknown)}. Known ones: {', '.join(known)}."
+        raise OptionError(msg)
+    role, voxels = fields.get("annotator") or "", read.number(fields, "edits_voxels", None)
+    if not isinstance(role, str) or len(role) > LONGEST_ROLE or not role.isprintable():
+        msg = f"'annotator' must be a role such as 'radiologist', at most {LONGEST_ROLE} letters."
+        raise OptionError(msg)
+    return Provenance(
+        model=None if fields.get("model") is None else read.text(fields, "model"),
+        edits_voxels=None if voxels is None else round(voxels),
+        edits_ml=read.number(fields, "edits_ml", None),
+        annotator=role,
+    )
