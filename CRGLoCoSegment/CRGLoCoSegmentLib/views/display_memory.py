@@ -1,0 +1,91 @@
+"""How a segmentation was shown before we changed it: kept on its display node, given back afterwards.
+
+Kept there and not in Python, so that a reload of the module or of the scene does not lose it.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+BEFORE = "CRGLoCoSegment.shownBefore"
+OUTLINE_PIXELS = 2
+
+
+def showOutlined(displayNode: Any, views: Iterable[str], *, pixels: int = OUTLINE_PIXELS) -> None:
+    """Show a segmentation as outlines, in these views only.
+
+    Args:
+        displayNode: Its display node.
+        views: IDs of view nodes.
+        pixels: Thickness of the lines.
+    """
+    remember(displayNode)
+    wasModifying = displayNode.StartModify()
+    displayNode.VisibilityOn()
+    displayNode.SetVisibility2D(1)
+    displayNode.Visibility2DFillOff()
+    displayNode.Visibility2DOutlineOn()
+    displayNode.SetOpacity2DOutline(1.0)
+    displayNode.SetSliceIntersectionThickness(pixels)
+    displayNode.SetViewNodeIDs(tuple(views))
+    displayNode.EndModify(wasModifying)
+
+
+def keepOutOf(displayNode: Any, others: Iterable[str]) -> None:
+    """Leave a segmentation as it is in the other views, and show it nowhere else.
+
+    Args:
+        displayNode: Its display node.
+        others: IDs of the view nodes that are not ours.
+    """
+    restore(displayNode)
+    remember(displayNode)
+    before = _state(displayNode)
+    views = [view for view in others if not before["views"] or view in before["views"]]
+    wasModifying = displayNode.StartModify()
+    # An empty list would mean: in all views.
+    displayNode.SetVisibility(before["visible"] and bool(views))
+    displayNode.SetViewNodeIDs(tuple(views))
+    displayNode.EndModify(wasModifying)
+
+
+def remember(displayNode: Any) -> None:
+    """Note how it is shown; what was noted before counts, because that was the user's own choice."""
+    if not displayNode.GetAttribute(BEFORE):
+        displayNode.SetAttribute(BEFORE, json.dumps(_state(displayNode)))
+
+
+def restore(displayNode: Any) -> None:
+    """Show it as it was before, if we changed it."""
+    noted = displayNode.GetAttribute(BEFORE)
+    if not noted:
+        return
+    state = json.loads(noted)
+    wasModifying = displayNode.StartModify()
+    displayNode.SetVisibility(state["visible"])
+    displayNode.SetVisibility2D(state["visible2D"])
+    displayNode.SetVisibility2DFill(state["fill"])
+    displayNode.SetVisibility2DOutline(state["outline"])
+    displayNode.SetOpacity2DOutline(state["opacity"])
+    displayNode.SetSliceIntersectionThickness(state["thickness"])
+    displayNode.SetViewNodeIDs(tuple(state["views"]))
+    displayNode.RemoveAttribute(BEFORE)
+    displayNode.EndModify(wasModifying)
+
+
+def restoreAll(scene: Any) -> None:
+    """Show every segmentation of a scene as it was before."""
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode")):
+        restore(scene.GetNthNodeByClass(number, "vtkMRMLSegmentationDisplayNode"))
+
+
+def _state(displayNode: Any) -> dict[str, Any]:
+    return {
+        "visible": bool(displayNode.GetVisibility()),
+        "visible2D": bool(displayNode.GetVisibility2D()),
+        "fill": bool(displayNode.GetVisibility2DFill()),
+        "outline": bool(displayNode.GetVisibility2DOutline()),
+        "opacity": displayNode.GetOpacity2DOutline(),
+        "thickness": displayNode.GetSliceIntersectionThickness(),
+        "views": list(displayNode.GetViewNodeIDs()),
+    }
