@@ -19,9 +19,11 @@ for folder in (REPOSITORY / "CRGLoCoSegment", REPOSITORY / "Testing" / "module")
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty scene that is also ``slicer.mrmlScene``, with the classes that modules of Slicer register."""
     made = slicer.vtkMRMLScene()
-    segmentations = slicer.vtkSlicerSegmentationsModuleLogic()
-    segmentations.SetMRMLScene(made)
-    made.segmentations = segmentations
+    # As in Slicer, where the modules' logics add the colour tables and register the segment editor's node.
+    logics = [slicer.vtkSlicerSegmentationsModuleLogic(), slicer.vtkMRMLColorLogic()]
+    for logic in logics:
+        logic.SetMRMLScene(made)
+    made.segmentations = logics[0]
     monkeypatch.setattr(slicer, "mrmlScene", made, raising=False)
     yield made
     made.Clear(1)
@@ -29,7 +31,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _noErrorsOfVtk() -> Iterator[None]:
+def _no_errors_of_vtk() -> Iterator[None]:
     """What VTK reports as an error or a warning fails the test, unless the test says it expects that."""
     window = slicer.vtkTestingOutputWindow()
     before = vtk.vtkOutputWindow.GetInstance()
@@ -37,3 +39,24 @@ def _noErrorsOfVtk() -> Iterator[None]:
     yield
     vtk.vtkOutputWindow.SetInstance(before)
     assert window.GetNumberOfLoggedWarningErrorMessages() == 0, "VTK reported errors; see the captured output"
+
+
+@pytest.fixture
+def hierarchy(scene: Any) -> Any:
+    """The subject hierarchy, with an item for every node as in Slicer, where a Qt plug-in makes them."""
+    node = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def addItem(_scene: Any, _event: str, added: Any) -> None:
+        if added.IsA("vtkMRMLDisplayableNode"):
+            node.CreateItem(node.GetSceneItemID(), added)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def removeItem(_scene: Any, _event: str, removed: Any) -> None:
+        item = node.GetItemByDataNode(removed) if removed.IsA("vtkMRMLDisplayableNode") else 0
+        if item:
+            node.RemoveItem(item, False)
+
+    scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, addItem)
+    scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, removeItem)
+    return node

@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import slicer
+import vtk
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 
-# The machine may be shared: a slow draw says nothing. The scene is a fixture; nodes of all draws may be in it.
+# The machine may be shared: a slow draw says nothing. One scene holds the nodes of all draws.
 patient = settings(
     deadline=None,
     max_examples=40,
@@ -36,7 +38,7 @@ TABLE = LabelTable(
 
 
 def direction(turns: tuple[float, float, float], *, mirrored: bool = False) -> tuple[Any, ...]:
-    """Return the axes of a grid turned about x, y and z by angles in degrees; mirrored ones are left-handed."""
+    """Return the axes of a grid turned about x, y and z by degrees; mirrored ones are left-handed."""
     matrix = np.eye(3)
     for axis, degrees in enumerate(turns):
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -80,3 +82,26 @@ def volumeNode(geometry: Geometry = OBLIQUE, name: str = "scan") -> Any:
 def labels(geometry: Geometry = OBLIQUE, table: LabelTable = TABLE, seed: int = 1) -> Any:
     """Return label values on a grid, all of a table."""
     return np.random.default_rng(seed).choice(table.values, geometry.shape).astype(np.uint8)
+
+
+def slicersExport(scene: Any, node: Any, volume: Any, colors: Any = None, *, ids: Any = None) -> Any:
+    """Return what Slicer's own logic exports of segments onto a volume, as an array; nothing is left behind."""
+    before = {scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())}
+    chosen = vtk.vtkStringArray()
+    for identifier in node.GetSegmentation().GetSegmentIDs() if ids is None else ids:
+        chosen.InsertNextValue(identifier)
+    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    arguments = (node, chosen, labelmap, volume, extent, *([] if colors is None else [colors]))
+    assert scene.segmentations.ExportSegmentsToLabelmapNode(*arguments)
+    array = slicer.arrayFromVolume(labelmap).copy()
+    nodes = [scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())]
+    for made in nodes:
+        if made not in before:
+            scene.RemoveNode(made)
+    return array
+
+
+def slicersMask(scene: Any, node: Any, segment: str, volume: Any) -> Any:
+    """Return where Slicer sees a segment on a volume's grid."""
+    return slicersExport(scene, node, volume, ids=[segment]) != 0

@@ -10,7 +10,7 @@ from crgloco.io.volume import Geometry, assert_same_grid
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
 from CRGLoCoSegmentLib.nodes.images import Array, arrayOfImage, imageOfArray, smallestLabels
-from CRGLoCoSegmentLib.nodes.label_tables import dressSegment, rememberTable, segmentId
+from CRGLoCoSegmentLib.nodes.label_tables import dressSegment, rememberTable, segmentId, tableOf
 
 LABELMAP = "Binary labelmap"
 
@@ -102,6 +102,32 @@ def sharedLabelmap(segmentationNode: Any) -> Array:
     """Return the label values (K, J, I) of a segmentation that was made here and not edited, as a view."""
     segmentation = segmentationNode.GetSegmentation()
     return arrayOfImage(segmentation.GetNthSegment(0).GetRepresentation(LABELMAP))
+
+
+def release(segmentationNode: Any) -> None:
+    """Take the voxels out of a segmentation that is about to be removed; one in an editor is left alone.
+
+    Slicer's own way, segment by segment, walks through a shared labelmap twice per segment: seconds for a
+    large volume.
+    """
+    for editor in _nodesOf(segmentationNode.GetScene(), "vtkMRMLSegmentEditorNode"):
+        if editor.GetSegmentationNode() is segmentationNode:
+            return
+    segmentation = segmentationNode.GetSegmentation()
+    for number in range(segmentation.GetNumberOfSegments()):
+        segmentation.GetNthSegment(number).RemoveRepresentation(LABELMAP)
+
+
+def releaseAll(scene: Any) -> None:
+    """Do so for every segmentation that was made here, before a scene is closed."""
+    for node in _nodesOf(scene, "vtkMRMLSegmentationNode"):
+        if tableOf(node) is not None:
+            release(node)
+
+
+def _nodesOf(scene: Any, kind: str) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass(kind) if scene is not None else 0
+    return [scene.GetNthNodeByClass(number, kind) for number in range(count)]
 
 
 def _assertKnown(labels: Array, table: LabelTable, name: str) -> None:

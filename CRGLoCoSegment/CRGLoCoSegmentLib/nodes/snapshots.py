@@ -148,11 +148,8 @@ class _Grid:
 
     def layerOf(self, image: Any) -> Layer:
         """Return the voxels of a labelmap on our grid."""
-        shift = _wholeShift(self._toGrid @ imageToWorld(image), image.GetExtent())
-        if shift is None:
-            return Layer(self._resampled(image), (0, 0, 0))
-        i, j, k = (start + moved for start, moved in zip(image.GetExtent()[::2], shift, strict=True))
-        return Layer(arrayOfImage(image).copy(), (k, j, i))
+        turned = _onLattice(arrayOfImage(image), self._toGrid @ imageToWorld(image), image.GetExtent())
+        return turned if turned is not None else Layer(self._resampled(image), (0, 0, 0))
 
     def _resampled(self, image: Any) -> Array:
         if volumeOf(self.node) is not self.volume:
@@ -186,22 +183,40 @@ def _between(segmentationNode: Any, volumeNode: Any) -> vtk.vtkMatrix4x4:
     matrix = vtk.vtkMatrix4x4()
     if ours is theirs:
         return matrix
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(ours, theirs, matrix):
+    way = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(ours, theirs, way)
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(way):
         msg = (
             f"{segmentationNode.GetName()!r} and {volumeNode.GetName()!r} stand under different transforms, "
             "and the way between them bends. Put both under the same transform in the module Data."
         )
         raise GeometryError(msg)
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(ours, theirs, matrix)
     return matrix
 
 
-def _wholeShift(toGrid: Matrix, extent: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Return by how many voxels (i, j, k) an image is moved, or ``None`` if by more than a whole shift."""
-    ends = (extent[0:2], extent[2:4], extent[4:6])
-    corners = np.array([[*corner, 1.0] for corner in itertools.product(*ends)]).T
-    moved = (toGrid @ corners)[:3] - corners[:3]
-    shift = np.round(moved[:, 0])
-    if np.abs(moved - shift[:, None]).max() > NEARBY:
+def _onLattice(values: Array, toGrid: Matrix, extent: tuple[int, ...]) -> Layer | None:
+    """Return a copy of voxels whose centres are voxel centres of the grid; ``None`` if they are not.
+
+    That is so for a labelmap that Slicer cropped or extended, and for one whose axes change places or run
+    backwards: Slicer turns left-handed volumes round when it loads them, and segmentations not.
+
+    Args:
+        values: K, J, I.
+        toGrid: 4 x 4, from (i, j, k, 1) of the labelmap to that of the grid.
+        extent: First and last i, j and k of the labelmap.
+    """
+    turn = np.round(toGrid[:3, :3])
+    if not np.array_equal(turn @ turn.T, np.eye(3)):
         return None
-    i, j, k = (int(part) for part in shift)
-    return i, j, k
+    corners = np.array(list(itertools.product(extent[0:2], extent[2:4], extent[4:6]))).T
+    moved = toGrid[:3, :3] @ corners + toGrid[:3, 3:] - turn @ corners
+    shift = np.round(moved[:, :1])
+    if np.abs(moved - shift).max() > NEARBY:
+        return None
+    first = (turn @ corners + shift).min(axis=1).astype(int)
+    sources = np.abs(turn).argmax(axis=1)  # of each i, j, k of the grid: which axis of the labelmap
+    backwards = turn[np.arange(3), sources] < 0
+    order = [2 - int(axis) for axis in sources[::-1]]
+    steps = tuple(slice(None, None, -1 if flipped else 1) for flipped in backwards[::-1])
+    return Layer(values.transpose(order)[steps].copy(), (int(first[2]), int(first[1]), int(first[0])))

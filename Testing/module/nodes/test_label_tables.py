@@ -1,0 +1,61 @@
+import pytest
+import slicer
+from grids import OBLIQUE, RIGHT_KIDNEY, SPLEEN, TABLE, labels, volumeNode
+
+from crgloco.labels import Label, LabelTable
+from CRGLoCoSegmentLib.nodes.label_tables import colorTableNode, markOf, tableOf
+from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
+
+
+@pytest.fixture
+def segmentation(scene):
+    return segmentationFromLabels(labels(), OBLIQUE, TABLE, "s", volumeNode())
+
+
+def test_segments_have_names_colours_and_terminology_of_the_table(segmentation):
+    for label in TABLE.labels:
+        segment = segmentation.GetSegmentation().GetSegment(f"label_{label.value}")
+        assert segment.GetName() == label.name
+        assert tuple(round(part * 255) for part in segment.GetColor()) == label.colour
+        if label.terminology:
+            assert segment.GetTerminology() == label.terminology
+
+
+def test_slicer_understands_the_terminology_of_a_segment(segmentation):
+    entry = slicer.vtkSlicerTerminologyEntry()
+    text = segmentation.GetSegmentation().GetSegment("label_7").GetTerminology()
+    assert slicer.vtkSlicerTerminologiesModuleLogic.DeserializeTerminologyEntry(text, entry)
+    assert entry.GetTypeObject().GetCodeMeaning() == "Kidney"
+    assert entry.GetTypeModifierObject().GetCodeMeaning() == "Right"
+
+
+def test_the_table_of_a_segmentation_is_remembered(segmentation):
+    assert tableOf(segmentation) == TABLE
+
+
+def test_a_foreign_or_damaged_segmentation_has_no_table(scene, segmentation):
+    assert tableOf(scene.AddNewNodeByClass("vtkMRMLSegmentationNode")) is None
+    for text in ("no json", "[]", '[{"value": 1}]'):
+        segmentation.SetAttribute("CRGLoCoSegment.labels", text)
+        assert tableOf(segmentation) is None
+
+
+def test_a_colour_table_has_every_label_at_its_value(scene):
+    node = colorTableNode(TABLE, "colours", scene)
+    assert node.GetNumberOfColors() == 8
+    assert [node.GetColorName(label.value) for label in TABLE.labels] == [
+        label.name for label in TABLE.labels
+    ]
+    find = slicer.vtkSlicerTerminologiesModuleLogic.GetColorIndexByTerminology
+    assert (find(node, SPLEEN), find(node, RIGHT_KIDNEY)) == (3, 7)
+    defined = [index for index in range(8) if node.GetColorDefined(index)]
+    assert defined == [1, 3, 7]
+
+
+def test_a_colour_table_holds_values_above_255(scene):
+    node = colorTableNode(LabelTable((Label(40000, "far"),)), "colours", scene)
+    assert node.GetColorIndexByName("far") == 40000
+
+
+def test_the_mark_of_a_label_survives_the_way_tags_are_stored_in_files():
+    assert not {":", "|"} & set(markOf(TABLE.labels[2]))
