@@ -1,0 +1,131 @@
+"""One training as a user sees it: its name, how far it is, how it ended, and old against new model."""
+
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from crgloco.errors import JobError
+from crgloco.jobs import Job, JobFolder, read_job
+from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
+from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING
+
+
+class TrainingJob:
+    """A job folder, its process if it runs, and its story.
+
+    Args:
+        path: The job's folder.
+        run: Watches over its process; see ``CRGLoCoSegmentLib.background.training.TrainingRun``.
+
+    Attributes:
+        path: The job's folder.
+        job: What was asked for; ``None`` if ``job.json`` is damaged.
+        record: What its events have told so far.
+        isStopping: Whether it was asked to end and has not yet.
+    """
+
+    def __init__(self, path: Path, run: Any) -> None:
+        self.path = path
+        self.job: Job | None = None
+        self.record = TrainingRecord()
+        self.isStopping = False
+        self._run = run
+        self._damage = ""
+        try:
+            self.job = read_job(path)
+        except JobError as error:
+            self._damage = str(error)
+
+    @property
+    def title(self) -> str:
+        """Name of the new model."""
+        named = self.job.title or self.job.out.name if self.job is not None else ""
+        return named or self.path.name.removesuffix(JOB_ENDING)
+
+    @property
+    def createdAt(self) -> float:
+        """When it was asked for, in seconds since 1970."""
+        try:
+            return JobFolder(self.path).job_file.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    @property
+    def state(self) -> str:
+        """``"new"``, ``"running"``, ``"stopped"``, ``"finished"`` or ``"failed"``."""
+        return str(self._run.state)
+
+    @property
+    def reason(self) -> str:
+        """Why it stopped or failed, in words; empty otherwise."""
+        return self._damage or str(self._run.reason)
+
+    @property
+    def details(self) -> str:
+        """Traceback or last words of a failure; empty otherwise."""
+        return str(self._run.details)
+
+    @property
+    def hasModel(self) -> bool:
+        """Whether the new model is there."""
+        return self.job is not None and self.state == "finished" and self.job.out.is_dir()
+
+    @property
+    def canResume(self) -> bool:
+        """Whether ``Training.resume`` would start it."""
+        return not self.whyNotResumable()
+
+    def whyNotResumable(self) -> str:
+        """Say why it cannot be resumed; empty if it can."""
+        if self.job is None:
+            return self._damage
+        if self.state == "running":
+            return _("it is running.")
+        if self.state == "finished" or self.job.out.exists():
+            return _("it has finished.")
+        return ""
+
+    def rows(self) -> list[ComparisonRow]:
+        """Return old and new model on the validation cases, the mean first; empty if it was not measured."""
+        if self.record.comparison:
+            return self.record.rows()
+        return comparisonRows(JobFolder(self.path).result().get("metrics") or {})
+
+    def notice(self) -> None:
+        """See whether somebody else, another Slicer for one, has started it meanwhile."""
+        if self.state != "running" and JobFolder(self.path).state == "running":
+            self._run.attach()
+            self.record = TrainingRecord()  # its events come again from the first one
+
+    def look(self) -> bool:
+        """Hear what is new, a bit at a time; return whether there was anything."""
+        events = self._run.poll()
+        for event in events:
+            self.record.hear(event)
+        if self.state != "running":
+            self.isStopping = False
+        return bool(events)
+
+    def start(self, *, keepRunning: bool) -> None:
+        """Start or resume the process."""
+        self.isStopping = False
+        self._run.start(keepRunning=keepRunning)
+
+    def stop(self) -> None:
+        """Ask for an end at the next update; asked twice, it ends at once."""
+        if self.state != "running":
+            return
+        if self.isStopping:
+            self._run.kill()
+        else:
+            self._run.stop()
+            self.isStopping = True
+
+    def end(self) -> None:
+        """Slicer closes."""
+        self._run.end()
+
+    def output(self) -> list[str]:
+        """Return the last lines that the process wrote beside its events."""
+        return list(self._run.output())

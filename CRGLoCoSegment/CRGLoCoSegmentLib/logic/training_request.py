@@ -1,0 +1,123 @@
+"""What a user wants to be trained, and the names under which it is kept."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from crgloco import methods
+from crgloco.errors import OptionError
+from crgloco.jobs import Job
+from crgloco.options import from_mapping
+
+LONGEST_NAME = 80  # characters of a folder's name
+JOB_ENDING = ".job"
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One training as it is asked for.
+
+    Attributes:
+        title: Name of the new model; its folder is named after it.
+        casesFolder: Labelled cases, and unlabelled ones among them.
+        unlabelledFolders: Further unlabelled scans.
+        startModel: Folder of the model to start from; ``None`` trains from scratch.
+        method: Name of the method; the default one if empty.
+        configName: A named configuration of the method.
+        options: Options that differ from it.
+        iterations: Updates; ``None`` for the configuration's number.
+        minutes: The training ends after this time, if the updates have not ended it before.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        seed: Of everything random.
+        keepRunning: Train on when Slicer is closed.
+    """
+
+    title: str
+    casesFolder: Path
+    unlabelledFolders: tuple[Path, ...] = ()
+    startModel: Path | None = None
+    method: str = ""
+    configName: str = "default"
+    options: dict[str, Any] = field(default_factory=dict)
+    iterations: int | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    seed: int = 0
+    keepRunning: bool = False
+
+    @property
+    def usesUnlabelled(self) -> bool:
+        """Whether the method, with these options, learns from unlabelled scans."""
+        card = methods.card(self.method or methods.DEFAULT)
+        defaults = {option["name"]: option["default"] for option in card.to_json()["options"]}
+        values = defaults | card.configurations.get(self.configName, {}) | self.options
+        return int(values.get("unlabelled_batch", 0)) > 0
+
+    def toJob(self, out: Path) -> Job:
+        """Return it as a job of the engine.
+
+        Args:
+            out: The new model's folder.
+
+        Raises:
+            OptionError: There is no such method, configuration or option, or a value is out of range.
+        """
+        card = methods.card(self.method or methods.DEFAULT)
+        if self.configName not in card.configurations:
+            msg = _("The method {method} has no configuration {name}.")
+            raise OptionError(msg.format(method=card.title, name=self.configName))
+        options = dict(self.options)
+        from_mapping(card.config, {**card.configurations[self.configName], **options})
+        return Job(
+            cases=self.casesFolder,
+            method=card.name,
+            out=out,
+            unlabelled=self.unlabelledFolders,
+            config_name=self.configName,
+            config=options,
+            iterations=self.iterations,
+            minutes=self.minutes,
+            seed=self.seed,
+            start=self.startModel,
+            device=self.device,
+            title=self.title.strip(),
+        )
+
+
+def folderName(title: str) -> str:
+    """Return a folder's name that every system accepts; empty if the title has no letter or digit."""
+    plain = re.sub(r"[^\w.-]+", "_", title.strip())
+    return plain.strip("._-")[:LONGEST_NAME].rstrip("._-")
+
+
+def proposedTitle(startTitle: str, taken: Collection[str], today: date) -> str:
+    """Return a name for the new model that says where it comes from and is not in use.
+
+    Args:
+        startTitle: Name of the start model; empty for none.
+        taken: Folder names in use.
+        today: Stands in the name.
+    """
+    template = _("{title} fine-tuned {date}")
+    if startTitle:
+        title = template.format(title=_withoutEarlier(startTitle, template), date=today.isoformat())
+    else:
+        title = _("New model {date}").format(date=today.isoformat())
+    known = {name.casefold() for name in taken}
+    number, unique = 1, title
+    while folderName(unique).casefold() in known:
+        number += 1
+        unique = f"{title} ({number})"
+    return unique
+
+
+def _withoutEarlier(title: str, template: str) -> str:
+    """A model that was fine-tuned before does not collect one date after the other."""
+    pattern = re.escape(template).replace(r"\{title\}", "(.+)").replace(r"\{date\}", r"\d{4}-\d\d-\d\d")
+    found = re.fullmatch(pattern + r"( \(\d+\))?", title)
+    return found[1] if found else title

@@ -1,0 +1,178 @@
+"""The form of a method's options: any method, exact values, words for what is wrong."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from crgloco import methods
+from crgloco.errors import OptionError
+from crgloco.options import describe, from_mapping, option
+from CRGLoCoSegmentLib.option_fields import LARGEST_INT, DecimalField, NumberTextField, WholeField
+from CRGLoCoSegmentLib.option_form import OptionForm
+
+METHODS = {name: methods.card(name).to_json() for name in methods.available()}
+
+
+@dataclasses.dataclass(frozen=True)
+class StrangeOptions:
+    """Options of a method that nobody has written yet."""
+
+    rate: float = option(3e-5, label="Rate", help="How fast.", minimum=1e-7, maximum=1.0)
+    open_end: float = option(0.25, label="Open", help="No bounds.")
+    third: float = option(0.1, label="Share", help="Of all.", minimum=0.0, maximum=1.0, unit="%")
+    signed: float = option(-2.5, label="Shift", help="Either way.", minimum=-10.0, maximum=10.0, unit="mm")
+    huge: int = option(5_000_000_000, label="Huge", help="Beyond 32 bits.", minimum=0)
+    count: int = option(3, label="Count", help="Of anything.", unit="voxels")
+    fixed: int = option(0, label="Fixed", help="Only one value.", minimum=0, maximum=0)
+    name: str = option("", label="Size", help="Any text.", unit="mm")
+    kind: str = option("b", label="Kind", help="One of three.", choices=("a", "b", "c"))
+    flag: bool = option(True, label="Flag", help="Yes or no.", advanced=True)
+
+
+STRANGE = describe(StrangeOptions)
+FORMS = {**{name: method["options"] for name, method in METHODS.items()}, "strange": STRANGE}
+
+
+def defaults(options: list[dict[str, Any]]) -> dict[str, Any]:
+    return {one["name"]: one["default"] for one in options}
+
+
+def otherValues(one: dict[str, Any]) -> list[Any]:
+    """Allowed values of an option that are not its default, among them its bounds."""
+    if one["type"] == "bool":
+        return [not one["default"]]
+    if one["type"] == "str":
+        return list(one.get("choices") or ["12,16,16", "1.5, 1, 1"])
+    low, high = one.get("minimum"), one.get("maximum")
+    low = one["default"] - 7 if low is None else low
+    high = one["default"] + 7 if high is None else high
+    return [low, high, (low + high) // 2] if one["type"] == "int" else [low, high, 0.3 * low + 0.7 * high]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_new_form_says_the_defaults_and_nothing_has_changed(name: str):
+    form = OptionForm(FORMS[name])
+    assert form.values() == defaults(FORMS[name])
+    assert form.changed() == {}
+    assert form.problems() == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_named_configuration_is_shown_as_it_is(name: str):
+    form = OptionForm(METHODS[name]["options"])
+    for configuration in METHODS[name]["configurations"].values():
+        form.setStart(configuration)
+        assert form.values() == defaults(METHODS[name]["options"]) | configuration
+        assert form.changed() == {}
+
+
+@pytest.mark.parametrize(("name", "number"), [(n, k) for n, form in FORMS.items() for k in range(len(form))])
+def test_every_option_takes_every_allowed_value_and_gives_it_back_exactly(name: str, number: int):
+    one = FORMS[name][number]
+    form = OptionForm(FORMS[name])
+    for value in otherValues(one):
+        form.show({one["name"]: value})
+        expected = value if one["type"] != "str" else value.strip()
+        assert form.values() == defaults(FORMS[name]) | {one["name"]: expected}
+        assert form.changed() == ({one["name"]: expected} if expected != one["default"] else {})
+    form.reset()
+    assert form.changed() == {}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_engine_accepts_whatever_a_form_gives(name: str):
+    form, config = OptionForm(METHODS[name]["options"]), methods.card(name).config
+    for one in METHODS[name]["options"]:
+        form.show({one["name"]: otherValues(one)[-1]})
+    assert dataclasses.asdict(from_mapping(config, form.changed())) == form.values()
+
+
+def test_only_what_differs_from_the_configuration_becomes_part_of_the_job():
+    form = OptionForm(METHODS["cr_gloco"]["options"])
+    form.setStart({"iterations": 20000, "learning_rate": 0.01})
+    form.show({"iterations": 4000, "learning_rate": 0.01})
+    assert form.changed() == {"iterations": 4000}
+
+
+def test_a_range_over_many_powers_of_ten_is_a_text_and_a_narrow_one_has_arrows():
+    form = OptionForm(STRANGE)
+    kinds = {name: type(field) for name, field in form.fields.items()}
+    assert kinds["rate"] is kinds["open_end"] is kinds["huge"] is NumberTextField
+    assert kinds["third"] is kinds["signed"] is DecimalField
+    assert kinds["count"] is kinds["fixed"] is WholeField
+    assert form.fields["rate"].widget.text == "3e-05"
+    assert form.fields["count"].widget.maximum == LARGEST_INT
+
+
+def test_arrows_go_in_steps_that_suit_the_range():
+    steps = {name: OptionForm(STRANGE).fields[name].widget.singleStep for name in ("third", "signed")}
+    assert steps == {"third": 0.05, "signed": 1.0}
+    context = OptionForm(METHODS["cr_gloco"]["options"]).fields["threshold"].widget
+    assert (context.singleStep, context.decimals) == (0.02, 3)
+
+
+def test_units_stand_behind_the_number_or_behind_the_label():
+    form = OptionForm(STRANGE)
+    assert form.fields["third"].widget.suffix == " %"
+    assert form.fields["count"].widget.suffix == " voxels"
+    labels = [label.text for label in form.widget.findChildren("QLabel")]
+    assert "Size (mm)" in labels
+    assert "Count" in labels
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0", "2", "1e-9", "nan", "0.1.2"])
+def test_what_cannot_be_used_is_said_in_words_and_never_given_to_the_engine(text: str):
+    form = OptionForm(STRANGE)
+    form.fields["rate"].widget.text = text
+    (problem,) = form.problems()
+    assert problem.startswith(f"Rate: '{text}' cannot be used. Give a number from 1e-07 to 1")
+    with pytest.raises(OptionError, match="Rate"):
+        form.changed()
+
+
+def test_a_decimal_comma_is_understood():
+    form = OptionForm(STRANGE)
+    form.fields["rate"].widget.text = " 2,5e-3 "
+    assert form.changed() == {"rate": 0.0025}
+
+
+def test_every_option_explains_itself_and_says_what_is_allowed():
+    form = OptionForm(STRANGE)
+    assert form.fields["rate"].widget.toolTip == "How fast.\nAllowed: from 1e-07 to 1.\nDefault: 3e-05."
+    assert form.fields["open_end"].widget.toolTip == "No bounds.\nDefault: 0.25."
+    assert form.fields["huge"].widget.toolTip == "Beyond 32 bits.\nAllowed: from 0 on.\nDefault: 5000000000."
+    assert all(field.widget.toolTip for field in form.fields.values())
+
+
+def test_rarely_used_options_are_folded_away():
+    form = OptionForm(STRANGE)
+    assert form.advancedBox.collapsed
+    assert [box.objectName for box in form.advancedBox.findChildren("QCheckBox")] == ["option_flag"]
+    assert [box.objectName for box in form.advancedBox.findChildren("QLineEdit", "option_rate")] == []
+
+
+def test_options_can_be_asked_for_elsewhere_or_be_fixed_with_a_reason():
+    form = OptionForm(STRANGE, without=("rate",))
+    assert "rate" not in form.values()
+    form.setStart({"rate": 0.5, "count": 9})  # a configuration may well speak of it
+    assert form.values()["count"] == 9
+    form.setFixed(("count",), "The start model says so.")
+    assert not form.fields["count"].widget.enabled
+    assert form.fields["count"].widget.toolTip == "The start model says so."
+    form.setFixed((), "")
+    assert form.fields["count"].widget.enabled
+    assert form.fields["count"].widget.toolTip.startswith("Of anything.")
+
+
+def test_the_reset_button_is_there_when_something_was_changed_and_takes_it_back():
+    changes: list[int] = []
+    form = OptionForm(STRANGE, onChanged=lambda: changes.append(1))
+    assert not form.resetButton.enabled
+    before = len(changes)
+    form.fields["count"].widget.value = 12
+    assert len(changes) == before + 1
+    assert form.resetButton.enabled
+    form.resetButton.click()
+    assert form.changed() == {}
+    assert not form.resetButton.enabled
