@@ -1,5 +1,6 @@
 """Many cases, one request each: a failure stops nothing, others slip in between, finished ones stay."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -196,6 +197,7 @@ class Batch:
             onResult=lambda answer: self._predicted(run, name, answer),
             onError=lambda error: self._failed(run, name, error),
             onProgress=lambda event: self._heard(run, name, event),
+            onCancelled=run.task.cancel,
         )
 
     def _predicted(self, run: _Run, name: str, answer: dict[str, Any]) -> None:
@@ -218,8 +220,7 @@ class Batch:
         if not run.task.isRunning() or run.current != name:
             return
         run.failed[name] = str(error)
-        kind = getattr(error, "kind", "")
-        run.causes.append(kind if kind == "Died" else str(error).replace(name, ""))
+        run.causes.append(_cause(error, name))
         self._listeners.tell("batch")
         self._next(run)
 
@@ -255,6 +256,13 @@ class Batch:
 def predictionsOf(folder: Path) -> Path:
     """Return where a cases folder keeps its predictions."""
     return folder / "predictions"
+
+
+def _cause(error: Any, name: str) -> str:
+    """Return why a case failed, without the case."""
+    if getattr(error, "kind", "") == "Died":
+        return "Died"
+    return re.sub(rf"(?<!\w){re.escape(name)}(?![a-zA-Z0-9])", "", str(error))
 
 
 def _isHopeless(causes: list[str]) -> bool:

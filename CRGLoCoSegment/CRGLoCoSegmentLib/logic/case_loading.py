@@ -33,6 +33,7 @@ class LoadedCase:
         result: The model's answer, if there is one.
         corrected: The label that the folder holds, if there is one.
         revision: Of that label; 0 without one.
+        notes: What the user should know, for example that the prediction is of another image.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LoadedCase:
     result: Result | None = None
     corrected: Any = None
     revision: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class CaseInScene:
@@ -88,10 +90,15 @@ class CaseInScene:
         """
         volume = volumeNode if volumeNode is not None else self._loaded and self._loaded.volume
         corrected = correctedOf(volume) if nodes.isInScene(volume) else None
-        if corrected is None or nodes.editStamp(corrected) == self._accepted.get(corrected.GetID()):
+        if corrected is None or self.isAccepted(corrected):
             return False
         result = resultOf(volume)
         return result is None or nodes.differ(corrected, result.fused)
+
+    def isAccepted(self, segmentationNode: Any) -> bool:
+        """Whether the folder has a segmentation as it is now."""
+        known = self._accepted.get(segmentationNode.GetID()) if nodes.isInScene(segmentationNode) else None
+        return known is not None and known == nodes.editStamp(segmentationNode)
 
     def accepted(self, segmentationNode: Any, stamp: tuple[Any, ...]) -> None:
         """Note that a segmentation was accepted as it was at a moment; later edits are new again."""
@@ -113,6 +120,7 @@ class CaseInScene:
         if task.state != "done":
             return
         former, self._loaded = self.loaded, task.value
+        nodes.showVolume(self._loaded.volume)
         if self._loaded.corrected is not None:
             self.accepted(self._loaded.corrected, nodes.editStamp(self._loaded.corrected))
         if former is not None and (discardUnsaved or not self.hasUnsavedCorrection(former.volume)):
@@ -138,9 +146,7 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
         except Exception as error:  # noqa: BLE001  (whatever it is, the task has to end with it)
             task.fail(error, traceback.format_exc())
             return
-        first, *others = made.volumes
-        revision = int(answer.get("revision") or 0)
-        task.finish(LoadedCase(name, folder, first, tuple(others), made.result, made.corrected, revision))
+        task.finish(_loadedCase(name, folder, made, answer))
 
     def failed(error: Any) -> None:
         task.fail(error, getattr(error, "details", ""))
@@ -154,6 +160,12 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
     }
     request = files.ask("open", fields, onResult=opened, onError=failed, onCancelled=task.cancel)
     task.onCancel(request.cancel)
+
+
+def _loadedCase(name: str, folder: Path, made: nodes.CaseNodes, answer: dict[str, Any]) -> LoadedCase:
+    first, *others = made.volumes
+    revision, notes = int(answer.get("revision") or 0), tuple(answer.get("notes") or ())
+    return LoadedCase(name, folder, first, tuple(others), made.result, made.corrected, revision, notes)
 
 
 def temporaryFolder(purpose: str, task: Task) -> Path:

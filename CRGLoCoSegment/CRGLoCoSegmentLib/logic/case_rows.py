@@ -56,7 +56,7 @@ def rowsFrom(entries: Iterable[Mapping[str, Any]]) -> tuple[CaseRow, ...]:
             revision=int(entry.get("revision") or 0),
             meanConfidence=_number(entry.get("mean_confidence")),
             expectedCorrectionMl=_number(entry.get("expected_correction_ml")),
-            reason=str(entry.get("reason") or ""),
+            reason=_reason(entry),
         )
         for entry in entries
     )
@@ -104,25 +104,26 @@ def nameProblem(name: str, taken: Sequence[str] = ()) -> str:
 
 
 def _predicted(row: CaseRow, record: Mapping[str, Any]) -> CaseRow:
-    confidence = _number(record.get("mean_confidence"))
-    correction = _number(record.get("expected_correction_ml"))
+    if row.isLabelled:
+        return row
     return replace(
         row,
-        state=row.state if row.isLabelled else "predicted",
-        meanConfidence=confidence,
-        expectedCorrectionMl=correction,
-        reason=_reason(record, correction),
+        state="predicted",
+        meanConfidence=_number(record.get("mean_confidence")),
+        expectedCorrectionMl=_number(record.get("expected_correction_ml")),
+        reason=_reason({**record, "state": "predicted"}),
     )
 
 
-def _reason(record: Mapping[str, Any], correction: float | None) -> str:
-    if correction is None:
+def _reason(entry: Mapping[str, Any]) -> str:
+    """Say why a case is worth a look; a case that could not be predicted brings its own words."""
+    correction = _number(entry.get("expected_correction_ml"))
+    if entry.get("reason"):
+        return str(entry["reason"])
+    if entry.get("state") != "predicted" or correction is None:
         return ""
-    regions = record.get("regions") or []
-    if not regions:
-        return _("No uncertain region was found.")
-    text = _("About {ml:.1f} ml are expected to need correction, in {count} uncertain regions.")
-    return text.format(ml=correction, count=len(regions))
+    text = _("About {ml:.3g} ml of the prediction are expected to need correction.")
+    return text.format(ml=correction)
 
 
 def _number(value: Any) -> float | None:

@@ -96,7 +96,7 @@ class CasesLogic(CaseList):
         return task
 
     def mostUseful(self) -> CaseRow | None:
-        """Return the predicted case most worth correcting next; neither a validation case nor the loaded one."""
+        """Return the predicted case most worth correcting next; neither for validation nor loaded."""
         inScene = self.loaded.name if self.loaded is not None else None
         return next((row for row in byUsefulness(self.rows) if row.name != inScene), None)
 
@@ -235,6 +235,16 @@ class CasesLogic(CaseList):
             return what, volumeOf(what)
         result = resultOf(what)
         return correctedOf(what) or (result.fused if result is not None else None), what
+
+    def isAccepted(self, segmentationNode: Any) -> bool:
+        """Whether the folder has a segmentation as it is now; unknown counts as no."""
+        return segmentationNode is not None and self._scene.isAccepted(segmentationNode)
+
+    def isCorrected(self, segmentationNode: Any) -> bool:
+        """Whether a segmentation is more than a model's answer, which is never edited."""
+        volume = volumeOf(segmentationNode) if segmentationNode is not None else None
+        result = resultOf(volume)
+        return segmentationNode is not None and (result is None or segmentationNode is not result.fused)
 
     def accept(
         self,

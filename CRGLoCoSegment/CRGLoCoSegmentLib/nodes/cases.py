@@ -113,6 +113,15 @@ def isInScene(node: Any) -> bool:
     return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
+def showVolume(volumeNode: Any) -> None:
+    """Show a volume in the slice views, as Slicer does with one that was loaded; without views, nothing."""
+    application = getattr(slicer, "app", None)
+    logic = application.applicationLogic() if application is not None else None
+    if logic is not None:
+        logic.GetSelectionNode().SetActiveVolumeID(volumeNode.GetID())
+        logic.PropagateVolumeSelection()
+
+
 def editStamp(segmentationNode: Any) -> tuple[Any, ...]:
     """Return what changes when somebody edits a segmentation, and not when it is looked at or renamed."""
     segmentation = segmentationNode.GetSegmentation()
