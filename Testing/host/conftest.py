@@ -35,6 +35,8 @@ def _missing() -> str | None:
 
 MISSING = _missing()
 if MISSING is None:
+    from PySide6 import QtCore
+
     from slicer_host.install import Host, installed
 
     HOST = installed()
@@ -55,8 +57,10 @@ if MISSING is None:
         return HOST
 
     @pytest.fixture(autouse=True)
-    def _clean(host: "Host") -> Iterator[None]:
+    def _clean(host: "Host", tmp_path: Path) -> Iterator[None]:
         """Errors in slots, Qt's warnings, unexpected dialogs and unused answers fail the test."""
+        scope = (QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope)
+        QtCore.QSettings.setPath(*scope, str(tmp_path / "settings"))
         host.reset()
         yield
         host.processEvents()
