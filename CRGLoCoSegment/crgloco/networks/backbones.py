@@ -56,8 +56,12 @@ class PublishedUNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (B, channels, K, J, I) to (B, widths[0], K, J, I); sides divisible by 16."""
-        maps = self.encode(image)
-        result = self.dropout(maps.pop())
+        return self.decode(self.encode(image))
+
+    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Map what ``encode`` returned to the last decoder map."""
+        *maps, result = maps
+        result = self.dropout(result)
         for block, skip in zip(reversed(self.decoder), reversed(maps), strict=True):
             up = functional.interpolate(result, size=skip.shape[2:], mode="trilinear", align_corners=False)
             result = block(torch.cat([skip, up], 1))
@@ -126,7 +130,11 @@ class StemmedDynUNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (B, channels, K, J, I) to (B, widths[0], K / stride, J / stride, I / stride)."""
-        *maps, result = self.encode(image)
+        return self.decode(self.encode(image))
+
+    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Map what ``encode`` returned to the last decoder map."""
+        *maps, result = maps
         for block, skip in zip(self.decoder, reversed(maps), strict=True):
             result = block(result, skip)
         return result

@@ -1,0 +1,254 @@
+"""VerSemi: versatile semi-supervised segmentation with task prompts, the structures as tasks (adapted).
+
+arXiv 2311.11686; IEEE TMI 2025, doi 10.1109/TMI.2025.3556310. One network answers the task that a
+prompt asks for; a synthetic task, made by pasting a block of one scan into another, asks for any
+structure. On unlabelled scans the maximum over all tasks must agree with that answer.
+
+| part | paper | here | why |
+|---|---|---|---|
+| tasks | four data sets, one structure each | the structures of one label table | one cases folder |
+| synthetic label | foreground of the two tasks | any structure of both | all are labelled |
+| auxiliary label | the task's half of the mix | the task's structure in the mix | both may hold it |
+| networks | V-Net-like, head at full resolution | local network, logits enlarged | CPU |
+| norm in the head | batch | group | few windows per update |
+| passes | one per prompt | one, with several heads | exact, and cheaper |
+| aggregate | carries gradient | detached | a target must not follow its pupil |
+| stages | 1,000 + 1,000 epochs | shares of one run | one schedule |
+| views | random crop, unlabelled centre crop | turned, zoomed, changed grey values | as all methods here |
+| optimiser | Adam, constant rate | the project's own | as all methods here |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from crgloco.data.augment import SpatialRanges, apply_intensity, draw_intensity
+from crgloco.data.boxes import Box, Triple, triple
+from crgloco.data.patches import IGNORE, TrainingCase
+from crgloco.data.window_views import WindowView, draw_window_view
+from crgloco.errors import OptionError
+from crgloco.losses.segmentation import batch_cross_entropy
+from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_local_network, windows_of
+from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.prompted import PromptedNetwork
+from crgloco.options import option
+
+TITLE = "VerSemi (structures as tasks, adapted)"
+REFERENCE = "Segment Together, IEEE TMI 2025, doi 10.1109/TMI.2025.3556310, arXiv 2311.11686"
+CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
+EPSILON = 1e-5
+FIRST_STAGE_CUBE = 2 / 3
+SECOND_STAGE_CUBE = (0.3, 0.6)
+
+
+@dataclass(frozen=True)
+class Config(DualResolutionOptions):
+    """Options of VerSemi."""
+
+    labelled_batch: int = option(
+        4, label="Labelled per update", help="Labelled windows in each update.", minimum=1, maximum=64
+    )
+    unlabelled_batch: int = option(
+        2, label="Unlabelled per update", help="Unlabelled windows in each update.", minimum=0, maximum=64
+    )
+    stage: float = option(
+        0.5,
+        label="First stage",
+        help="Share of the training that learns from labelled scans only.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    unlabelled_weight: float = option(
+        1.0,
+        label="Weight of unlabelled scans",
+        help="Weight of the agreement between all tasks and the synthetic one.",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    auxiliary_throughout: bool = option(
+        default=True,
+        label="Auxiliary task throughout",
+        help="Ask single tasks of mixed scans in the second stage too.",
+        advanced=True,
+    )
+    detach_aggregate: bool = option(
+        default=True,
+        label="Fixed aggregate",
+        help="The maximum over all tasks is a target only, as a teacher's answer is.",
+        advanced=True,
+    )
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Windows of one side of a batch, turned and changed.
+
+    Attributes:
+        images: (B, C, K, J, I).
+        labels: (B, K, J, I) class numbers, 255 where unknown.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class VerSemi(Method):
+    """One network, one prompt per structure, and one for all of them."""
+
+    title = TITLE
+    reference = REFERENCE
+    Config = Config
+
+    networks: PromptedNetwork
+
+    def __init__(self, config: Any, task: Task) -> None:
+        super().__init__(config, task)
+        if task.classes < 3:
+            msg = (
+                "VerSemi learns several structures together and needs at least two; the label table has one. "
+                "Choose another method."
+            )
+            raise OptionError(msg)
+        body = build_local_network(config, task).local_body
+        self.networks = PromptedNetwork(body, windows_of(config, task), task.classes)
+        self.averaged = averaged_copy(self.networks)
+        self.window = self.networks.local.window
+        self.synthetic = task.classes - 1
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Return what differs from the publication."""
+        return (
+            "The structures of one data set are the tasks, instead of several data sets.",
+            "Every structure of a mixed scan is labelled: the synthetic task asks for any of them.",
+            "One pass with several generated heads, at the resolution of the last decoder map.",
+            "The aggregate of the tasks carries no gradient."
+            if self.config.detach_aggregate
+            else "The aggregate of the tasks carries gradient, as in the code.",
+        )
+
+    def views(self, case: TrainingCase, rng: np.random.Generator) -> WindowView:
+        """Return one window; which task it serves is drawn from what it holds."""
+        ranges, aimed = SpatialRanges(self.task.flip_axes), self.config.foreground
+        return draw_window_view(case, self.window, ranges, self.task.spacing, rng, foreground=aimed)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        """Return ``total``, ``supervised`` and its mixed parts, and ``consistency`` in the second stage."""
+        second = progress >= self.config.stage
+        taught = self._windows(batch, batch.labelled)
+        tasks = draw_tasks(taught.labels, self.task.classes, batch.rng)
+        own = self.networks.answer(taught.images, [tasks])[0]
+        parts = {"supervised": binary_loss(own, taught.labels == _class_of(tasks))}
+        parts |= self._mixed_losses(taught, tasks, batch.rng, second=second)
+        zero = own.sum() * 0
+        agrees = second and len(batch.unlabelled) > 1 and self.config.unlabelled_weight > 0
+        parts["consistency"] = self._consistency(batch) if agrees else zero
+        total = sum(part for name, part in parts.items() if name.startswith("supervised"))
+        total = total + self.config.unlabelled_weight * parts["consistency"]
+        return {"total": total, **{name: part.detach() for name, part in parts.items()}}
+
+    def _windows(self, batch: Batch, views: Any) -> Crops:
+        moved: list[WindowView] = [view.to(batch.device) for view in views]
+        crops = [view.cut() for view in moved]
+        images = [
+            apply_intensity(image, draw_intensity(np.random.default_rng(view.seed)))
+            for view, (image, _) in zip(moved, crops, strict=True)
+        ]
+        return Crops(torch.stack(images), torch.stack([label for _, label in crops]))
+
+    def _mixed_losses(
+        self, windows: Crops, tasks: torch.Tensor, rng: np.random.Generator, *, second: bool
+    ) -> dict[str, torch.Tensor]:
+        """Return the synthetic task on mixed labelled windows, and single tasks asked of the same mix."""
+        half = len(tasks) // 2
+        if not half:
+            return {}
+        mask = draw_cubes(half, self.window, rng, second=second).to(tasks.device)
+        a, b = slice(0, half), slice(half, 2 * half)
+        images = torch.where(mask[:, None], windows.images[a], windows.images[b])
+        labels = torch.where(mask, windows.labels[a], windows.labels[b])
+        any_task = torch.full_like(tasks[a], self.synthetic)
+        asked = [any_task, tasks[a], tasks[b]]
+        answers = [logits.softmax(1)[:, 1] for logits in self.networks.answer(images, asked)]
+        parts = {"supervised_synthetic": soft_dice(answers[0], (labels > 0) & (labels != IGNORE))}
+        if not second or self.config.auxiliary_throughout:
+            single = [
+                soft_dice(answer, labels == _class_of(task))
+                for answer, task in zip(answers[1:], asked[1:], strict=True)
+            ]
+            parts["supervised_auxiliary"] = torch.stack(single).mean()
+        return parts
+
+    def _consistency(self, batch: Batch) -> torch.Tensor:
+        """Return how far the maximum over all tasks is from the synthetic answer, on mixed windows."""
+        images = self._windows(batch, batch.unlabelled).images
+        mask = draw_cubes(len(images), self.window, batch.rng, second=True).to(images.device)
+        mixed = torch.where(mask[:, None], images, images.roll(1, 0))
+        prompts = [torch.full((len(mixed),), task, device=mixed.device) for task in range(self.synthetic + 1)]
+        *single, every = [logits.softmax(1)[:, 1] for logits in self.networks.answer(mixed, prompts)]
+        aggregate = torch.stack(single).amax(0)
+        return soft_dice(every, aggregate.detach() if self.config.detach_aggregate else aggregate)
+
+
+def draw_tasks(labels: torch.Tensor, classes: int, rng: np.random.Generator) -> torch.Tensor:
+    """Draw for each window a task among the structures it holds, or any if it holds none.
+
+    Args:
+        labels: (B, K, J, I) class numbers, 255 where unknown.
+        classes: Number of classes C.
+        rng: Source of the draws.
+
+    Returns:
+        (B,) task numbers 0..C-2; the structure's class is one more.
+    """
+    tasks = []
+    for label in labels:
+        present = [number for number in label.unique().tolist() if 0 < number < classes]
+        chosen = present or list(range(1, classes))
+        tasks.append(chosen[rng.integers(len(chosen))] - 1)
+    return torch.tensor(tasks, device=labels.device)
+
+
+def draw_cubes(count: int, size: Triple, rng: np.random.Generator, *, second: bool) -> torch.Tensor:
+    """Draw one block per window, 2/3 of each side in the first stage, 0.3 to 0.6 in the second.
+
+    Returns:
+        (count, *size) bool, true inside the block.
+    """
+    masks = torch.zeros(count, *size, dtype=torch.bool)
+    for mask in masks:
+        ratio = rng.uniform(*SECOND_STAGE_CUBE) if second else FIRST_STAGE_CUBE
+        sides = np.maximum(1, np.round(np.asarray(size) * ratio)).astype(int)
+        start = rng.integers(0, np.subtract(size, sides) + 1)
+        mask[Box(triple(start), triple(sides)).slices()] = True
+    return masks
+
+
+def soft_dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return ``1 - (2 sum p t + e) / (sum p^2 + sum t^2 + e)``, sums over the whole batch.
+
+    Args:
+        probability: (B, K, J, I), 0..1.
+        target: The same, true or false or 0..1; equal soft maps cost nothing.
+    """
+    p, t = probability.float(), target.float()
+    return 1 - (2 * (p * t).sum() + EPSILON) / (p.square().sum() + t.square().sum() + EPSILON)
+
+
+def binary_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return Dice of the structure plus cross-entropy.
+
+    Args:
+        logits: (B, 2, K, J, I).
+        target: (B, K, J, I) bool.
+    """
+    entropy = batch_cross_entropy(logits, target.to(torch.uint8))
+    return soft_dice(logits.float().softmax(1)[:, 1], target) + entropy
+
+
+def _class_of(tasks: torch.Tensor) -> torch.Tensor:
+    return (tasks + 1)[:, None, None, None]
