@@ -15,7 +15,7 @@ from crgloco import model_store
 from crgloco.errors import ModelError
 from CRGLoCoSegmentLib import requirements
 from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
-from CRGLoCoSegmentLib.logic.environment_rows import Facts, Row, rows, summary
+from CRGLoCoSegmentLib.logic.environment_rows import OLDEST_SLICER, Facts, Row, rows, summary
 from CRGLoCoSegmentLib.logic.installation import Installation, extensionAwaitsRestart
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ class Environment:
     def check(self) -> None:
         """Look at everything again: the quick part now, the slow part in the background."""
         self._known = self._quick()
-        if not self.isLooking():
+        if self._thread is None:
             self._lookAtDisk()
-            if self._workerCanRun():
-                self._probe()
+        if self._request is None and self._workerCanRun():
+            self._probe()
         self._tell()
 
     def checkQuickly(self) -> None:
@@ -128,7 +128,7 @@ class Environment:
         if torch is not None and torch.whole:
             self.installation.noLongerPending()
         return {
-            "slicer": (slicer.app.majorVersion, slicer.app.minorVersion),
+            "slicer": _version(),
             "slicerText": slicer.app.applicationVersion,
             "python": platform.python_version(),
             "system": sys.platform,
@@ -197,9 +197,13 @@ class Environment:
         self._listeners.tell("environment")
 
 
+def _version() -> tuple[int, int]:
+    return slicer.app.majorVersion, slicer.app.minorVersion
+
+
 def _hasPackaging() -> bool:
-    """Slicer 5.10 and earlier have no ``slicer.packaging``; their row says that they are too old."""
-    return (slicer.app.majorVersion, slicer.app.minorVersion) >= (5, 12)
+    """Earlier ones have no ``slicer.packaging``; their row says that they are too old."""
+    return _version() >= OLDEST_SLICER
 
 
 def _extension() -> str:

@@ -35,7 +35,7 @@ def _ofTheComputer() -> list[tuple[str, str]]:
     )
     return [
         (r"no space left on device|\[errno 28\]|not enough space on the disk", full),
-        (r"\[winerror 206\]|windows long path|(\[errno 2\]|\[winerror 3\]).*torch.include", long),
+        (r"\[winerror 206\]|windows long path|(\[errno 2\]|\[winerror 3\]).*torch[\\/]+include", long),
         (r"\[winerror (5|32)\]|access is denied|being used by another process", inUse),
         (r"permission denied|\[errno 13\]|read-only file system", locked),
     ]

@@ -106,8 +106,11 @@ class _Line:
         self._button = qt.QPushButton()
         self._text.wordWrap = True
         self._button.connect("clicked(bool)", self._clicked)
-        for column, widget in enumerate((self._state, self._title, self._text, self._button)):
-            grid.addWidget(widget, number, column)
+        for column, label in enumerate((self._state, self._title, self._text)):
+            label.alignment = qt.Qt.AlignLeft | qt.Qt.AlignTop
+            grid.addWidget(label, 2 * number, column)
+        # Below the text, not beside it: Slicer's module panel is narrow.
+        grid.addWidget(self._button, 2 * number + 1, 2)
 
     def show(self, row: "Row", *, enabled: bool) -> None:
         """Show what was found."""
@@ -124,7 +127,12 @@ class _Line:
 
 
 def _stateWords() -> dict[str, str]:
-    return {"ok": _("ok"), "warning": _("note"), "missing": _("missing"), "unknown": _("...")}
+    return {
+        "ok": _("ok"),
+        "warning": "<b>" + _("note") + "</b>",
+        "missing": "<b>" + _("missing") + "</b>",
+        "unknown": "...",
+    }
 
 
 def _endOrPatience(installation: Any) -> str:

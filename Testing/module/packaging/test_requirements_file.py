@@ -1,10 +1,12 @@
 """requirements.txt against what the engine imports, what Slicer brings, and what pyproject.toml says."""
 
 import ast
+import importlib.metadata
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -62,3 +64,14 @@ def test_what_the_package_asks_for_is_met_by_the_file_by_slicer_or_by_torchs_ext
     for name, each in others.items():
         if name != "torch":
             assert Version(SLICERS[name]) in each.specifier
+
+
+@pytest.mark.parametrize("wanted", requirements(), ids=str)
+def test_what_a_package_builds_on_goes_together_with_what_slicer_has(wanted):
+    """Else pip would have to replace one of Slicer's builds, which our constraints forbid."""
+    for text in importlib.metadata.requires(wanted.name) or []:
+        needed = Requirement(text)
+        if needed.name.lower() in SLICERS and (
+            needed.marker is None or needed.marker.evaluate({"extra": ""})
+        ):
+            assert Version(SLICERS[needed.name.lower()]) in needed.specifier, text
