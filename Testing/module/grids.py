@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -85,7 +86,7 @@ def labels(geometry: Geometry = OBLIQUE, table: LabelTable = TABLE, seed: int = 
 
 
 def slicersExport(scene: Any, node: Any, volume: Any, colors: Any = None, *, ids: Any = None) -> Any:
-    """Return what Slicer's own logic exports of segments onto a volume, as an array; nothing is left behind."""
+    """Return what Slicer's own logic exports of segments onto a volume, as an array."""
     before = {scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())}
     chosen = vtk.vtkStringArray()
     for identifier in node.GetSegmentation().GetSegmentIDs() if ids is None else ids:
@@ -94,7 +95,7 @@ def slicersExport(scene: Any, node: Any, volume: Any, colors: Any = None, *, ids
     extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
     arguments = (node, chosen, labelmap, volume, extent, *([] if colors is None else [colors]))
     assert scene.segmentations.ExportSegmentsToLabelmapNode(*arguments)
-    array = slicer.arrayFromVolume(labelmap).copy()
+    array = slicer.util.arrayFromVolume(labelmap).copy()
     nodes = [scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())]
     for made in nodes:
         if made not in before:

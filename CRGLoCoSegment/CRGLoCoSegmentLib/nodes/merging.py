@@ -25,19 +25,21 @@ class Merge:
     def add(self, number: int) -> None:
         """Add a layer; where it has voxels that an earlier one has too, both are counted as overlap."""
         layer = self._snapshot.layers[number]
-        labels = self._translated(number, layer)
+        indices, lookup = self._translation(number, layer)
         there, here = _common(layer, self.values.shape)
-        if labels[here].shape != labels.shape:
-            self._outside += int(np.count_nonzero(labels)) - int(np.count_nonzero(labels[here]))
-            labels = labels[here]
-        target = self.values[there]
-        if number == 0:
-            target[...] = labels
-            return
-        filled = labels > 0
-        both = filled & (target > 0) & (target != labels)
-        self._count(target[both], labels[both])
-        np.copyto(target, labels, where=filled)
+        target, source = self.values[there], indices[here]
+        for plane, place in zip(source, target, strict=True):  # by planes: no second large array is made
+            labels = lookup[plane]
+            if number > 0:
+                self._countOverlap(place, labels)
+                np.copyto(place, labels, where=labels > 0)
+            else:
+                place[...] = labels
+        if source.shape != indices.shape:
+            whole, inside = (
+                sum(int(np.count_nonzero(lookup[plane])) for plane in part) for part in (indices, source)
+            )
+            self._outside += whole - inside
 
     def assertApart(self) -> None:
         """Refuse overlaps: a voxel of a label file has one value."""
@@ -62,8 +64,8 @@ class Merge:
             raise GeometryError(msg)
         tell(f"{self._outside} voxels of {self._snapshot.name!r} lie outside of the volume: left out.")
 
-    def _translated(self, number: int, layer: Layer) -> Array:
-        """Return the layer in values of the table."""
+    def _translation(self, number: int, layer: Layer) -> tuple[Array, Array]:
+        """Return the layer's numbers as indices, and the label value of each index."""
         try:
             indices = layer.values if layer.values.dtype.kind == "u" else smallestLabels(layer.values)
             indices = indices if indices.dtype.itemsize <= 2 else smallestLabels(indices)
@@ -74,9 +76,13 @@ class Merge:
         for segment in self._snapshot.segments:
             if segment.layer == number and segment.id in self._found and 0 <= segment.value < lookup.size:
                 lookup[segment.value] = self._found[segment.id].value
-        return lookup[indices]
+        return indices, lookup
 
-    def _count(self, first: Array, second: Array) -> None:
+    def _countOverlap(self, place: Array, labels: Array) -> None:
+        both = (labels > 0) & (place > 0) & (labels != place)
+        if not both.any():
+            return
+        first, second = place[both], labels[both]
         pairs = np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
         for (low, high), count in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
             key = (int(low), int(high))

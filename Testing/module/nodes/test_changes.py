@@ -1,9 +1,9 @@
 import numpy as np
-from grids import TABLE, patient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
+from grids import TABLE, patient
 
 SHAPE = (3, 4, 5)
 NAMES = [label.name for label in TABLE.labels]

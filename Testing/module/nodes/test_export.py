@@ -2,18 +2,6 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from grids import (
-    OBLIQUE,
-    RIGHT_KIDNEY,
-    SPLEEN,
-    TABLE,
-    direction,
-    geometries,
-    labels,
-    patient,
-    slicersExport,
-    volumeNode,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +15,18 @@ from CRGLoCoSegmentLib.nodes.images import imageOfArray
 from CRGLoCoSegmentLib.nodes.label_tables import colorTableNode
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
+from grids import (
+    OBLIQUE,
+    RIGHT_KIDNEY,
+    SPLEEN,
+    TABLE,
+    direction,
+    geometries,
+    labels,
+    patient,
+    slicersExport,
+    volumeNode,
+)
 
 
 @pytest.fixture

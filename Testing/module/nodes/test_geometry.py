@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from grids import OBLIQUE, direction, geometries, patient
 from hypothesis import given
 
 from crgloco.errors import GeometryError
@@ -20,6 +19,7 @@ from CRGLoCoSegmentLib.nodes.geometry import (
     placeNode,
 )
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
+from grids import OBLIQUE, direction, geometries, patient
 
 
 def matrixOf(volumeNode):

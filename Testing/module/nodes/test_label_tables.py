@@ -1,10 +1,10 @@
 import pytest
 import slicer
-from grids import OBLIQUE, RIGHT_KIDNEY, SPLEEN, TABLE, labels, volumeNode
 
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.nodes.label_tables import colorTableNode, markOf, tableOf
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
+from grids import OBLIQUE, RIGHT_KIDNEY, SPLEEN, TABLE, labels, volumeNode
 
 
 @pytest.fixture

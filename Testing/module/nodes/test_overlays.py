@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from grids import OBLIQUE, TABLE, labels, slicersMask, volumeNode
 
 from crgloco.errors import GeometryError, OptionError
 from CRGLoCoSegmentLib.nodes.overlays import KINDS, disagreementOutline, overlayColors, overlayVolume
 from CRGLoCoSegmentLib.nodes.results import importResult
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
+from grids import OBLIQUE, TABLE, labels, slicersMask, volumeNode
 
 
 @pytest.fixture

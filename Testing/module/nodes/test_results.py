@@ -4,7 +4,6 @@ import time
 import numpy as np
 import pytest
 import slicer
-from grids import OBLIQUE, TABLE, labels, volumeNode
 
 from crgloco.errors import GeometryError, LabelError
 from crgloco.io.volume import Geometry, Volume
@@ -14,6 +13,7 @@ from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected, volumeOf
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
+from grids import OBLIQUE, TABLE, labels, volumeNode
 
 
 def arrays(geometry=OBLIQUE):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from grids import OBLIQUE, TABLE, direction, geometries, labels, patient, slicersMask, volumeNode
 from hypothesis import given
 
 from crgloco.errors import GeometryError, LabelError
@@ -19,6 +18,7 @@ from CRGLoCoSegmentLib.nodes.segmentations import (
     sharedLabelmap,
 )
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
+from grids import OBLIQUE, TABLE, direction, geometries, labels, patient, slicersMask, volumeNode
 
 LARGE = Geometry((300, 512, 512), (1.0, 0.7, 0.7), (0.0, 0.0, 0.0))
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import slicer
+import slicer.util
 import vtk
-from grids import OBLIQUE, geometries, patient, volumeNode
 from hypothesis import given
 
 from crgloco.errors import GeometryError, InputError
@@ -14,6 +14,7 @@ from CRGLoCoSegmentLib.nodes.volumes import (
     volumeFromNode,
     volumeNodeFromVolume,
 )
+from grids import OBLIQUE, geometries, patient, volumeNode
 
 KINDS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"]
 
@@ -146,8 +147,8 @@ def test_a_volume_is_unchanged_until_its_voxels_or_its_place_change(scene):
 def test_voxels_changed_through_slicers_own_array_function_are_noticed(scene):
     node = volumeNode()
     mark = fingerprint(node)
-    slicer.arrayFromVolume(node)[...] = 5
-    slicer.arrayFromVolumeModified(node)
+    slicer.util.arrayFromVolume(node)[...] = 5
+    slicer.util.arrayFromVolumeModified(node)
     assert not isUnchanged(mark)
 
 

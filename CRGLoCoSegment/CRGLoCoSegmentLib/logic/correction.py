@@ -1,0 +1,218 @@
+"""Corrected copies of results: put together label by label, edited, and compared with where they started."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from crgloco.errors import InputError
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
+from CRGLoCoSegmentLib.logic.listeners import Listeners
+from CRGLoCoSegmentLib.nodes import corrections as nodes
+from CRGLoCoSegmentLib.nodes.changes import Changes, labelChanges
+from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition, compose
+from CRGLoCoSegmentLib.nodes.export import comparableLabels, voxelMl
+from CRGLoCoSegmentLib.nodes.label_tables import tableOf
+from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, volumeOf
+from CRGLoCoSegmentLib.nodes.segmentations import releaseAll
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
+from CRGLoCoSegmentLib.views import display_memory
+
+# Changes that follow each other faster belong to one edit: an effect may change several segments.
+ONE_EDIT_S = 0.5
+
+OnChanged = Callable[[Changes], None]
+OnError = Callable[[Exception], None]
+
+
+class Correction:
+    """Makes and watches the copies that users edit; what the model answered is never changed.
+
+    Args:
+        listeners: Told ``"corrected"`` when there is another copy.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, *, listeners: Listeners, clock: Callable[[], float] = time.monotonic) -> None:
+        self._listeners, self._clock = listeners, clock
+        self._watched: Any = None
+        self._stopWatching: Callable[[], None] = _nothing
+        self._lastEdit = -ONE_EDIT_S
+        self._jobs: list[ThreadJob] = []
+        self.onEdit: Callable[[], None] = _nothing
+
+    # ------------------------------------------------------------------------------------- the copies
+
+    def start(self, result: Result, starts: Mapping[str, str] | None = None, *, anew: bool = False) -> Any:
+        """Return the copy of a result that is to be edited: the one that is there, or a new one.
+
+        Args:
+            result: What is corrected.
+            starts: Name of a label -> ``"fused"``, ``"global"`` or ``"local"``; fused for the others. Where
+                labels of different answers claim one voxel, see ``nodes.composition``.
+            anew: Make a new copy ("... corrected 2") although there is one; that one stays as it is.
+
+        Raises:
+            OptionError: A label or an answer that the result does not have.
+        """
+        existing = correctedOf(result.volume)
+        if existing is not None and not anew:
+            self.watch(existing)
+            return existing
+        chosen = nodes.checkedStarts(result, starts)
+        return self._finish(result, chosen, _composition(_answers(result, chosen), result.table, chosen))
+
+    def startLater(
+        self,
+        result: Result,
+        starts: Mapping[str, str] | None = None,
+        *,
+        anew: bool = False,
+        onFinished: Callable[[Any], None],
+        onFailed: OnError,
+    ) -> None:
+        """As ``start``, but the labels are put together in a thread; ``onFinished`` hears the copy."""
+        existing = correctedOf(result.volume)
+        if existing is not None and not anew:
+            onFinished(self.start(result))
+            return
+        chosen, table = nodes.checkedStarts(result, starts), result.table
+        answers = _answers(result, chosen)
+
+        def finish(composed: Composition) -> None:
+            try:
+                node = self._finish(result, chosen, composed)
+            except InputError as error:
+                onFailed(error)
+            else:
+                onFinished(node)
+
+        self._run(lambda: _composition(answers, table, chosen), finish, onFailed)
+
+    def _finish(self, result: Result, starts: Mapping[str, str], composed: Composition) -> Any:
+        scene = result.volume.GetScene()
+        if scene is None or result.fused.GetScene() is None:
+            raise InputError(_("The volume or its result was deleted meanwhile. Segment the volume again."))
+        node = nodes.newCorrection(result, composed, starts)
+        # What is erased in the copy would still be seen in the answer beneath it.
+        display_memory.restore(result.fused.GetDisplayNode())
+        result.fused.GetDisplayNode().SetVisibility(False)  # noqa: FBT003 (VTK knows no keywords)
+        self.watch(node)
+        self._listeners.tell("corrected")
+        return node
+
+    def startsOf(self, correctedNode: Any) -> dict[str, str]:
+        """Return the answer that each label started from; empty for a label that came from elsewhere."""
+        return nodes.startsOf(correctedNode)
+
+    def startOf(self, correctedNode: Any, label: str) -> str:
+        """Return the answer that one label started from."""
+        return nodes.startsOf(correctedNode).get(label, FUSED)
+
+    def lostOf(self, correctedNode: Any) -> dict[str, int]:
+        """Return how many voxels each label lost to others when the copy was put together."""
+        return nodes.lostOf(correctedNode)
+
+    # ------------------------------------------------------------------------------------ the changes
+
+    def changed(self, correctedNode: Any, onChanged: OnChanged, onFailed: OnError) -> ThreadJob | None:
+        """Compare a copy with the answers that it started from, in a thread.
+
+        Args:
+            correctedNode: A copy made here.
+            onChanged: Hears the ``Changes`` on the main thread.
+            onFailed: Hears why they cannot be told.
+
+        Returns:
+            What can be cancelled; ``None`` if the node is no copy of a prediction, or that is gone.
+
+        Raises:
+            GeometryError: The copy no longer lies on the volume's grid.
+        """
+        question = _question(correctedNode)
+        return None if question is None else self._run(question, onChanged, onFailed)
+
+    def changes(self, correctedNode: Any) -> Changes | None:
+        """As ``changed``, waiting for it: for scripts and for provenance."""
+        question = _question(correctedNode)
+        return None if question is None else question()
+
+    def editCount(self, correctedNode: Any) -> int:
+        """Return how often a copy was edited since it was made; kept with the scene."""
+        return nodes.editsOf(correctedNode)
+
+    # ---------------------------------------------------------------------------------- who listens
+
+    def watch(self, correctedNode: Any) -> None:
+        """Count the edits of this copy from now on, and call ``onEdit`` for each change."""
+        if correctedNode is self._watched:
+            return
+        self._stopWatching()
+        self._watched = correctedNode
+        self._stopWatching = (
+            nodes.observeEdits(correctedNode, self._edited) if correctedNode is not None else _nothing
+        )
+
+    def _edited(self) -> None:
+        now = self._clock()
+        if now - self._lastEdit >= ONE_EDIT_S:
+            nodes.countEdit(self._watched)
+        self._lastEdit = now
+        self.onEdit()
+
+    def sceneClosed(self) -> None:
+        """Let the copies go; large ones would hold up the closing of the scene."""
+        self.shutDown()
+        releaseAll(slicer.mrmlScene)
+
+    def shutDown(self) -> None:
+        """Listen to nothing any more, and wait for nothing."""
+        self.watch(None)
+        for job in self._jobs:
+            job.cancel()
+        self._jobs = []
+
+    def _run(
+        self, function: Callable[[], Any], onDone: Callable[[Any], None], onFailed: OnError
+    ) -> ThreadJob:
+        self._jobs = [job for job in self._jobs if not job.isOver]
+        self._jobs.append(runInThread(function, onDone, onFailed))
+        return self._jobs[-1]
+
+
+def _answers(result: Result, starts: Mapping[str, str]) -> dict[str, Snapshot]:
+    """Copy the answers that labels start from; fused decides where labels of others claim one voxel."""
+    return {
+        kind: snapshotOf(result.segmentation(kind), result.volume)
+        for kind in sorted({FUSED, *starts.values()})
+    }
+
+
+def _composition(
+    answers: Mapping[str, Snapshot], table: LabelTable, starts: Mapping[str, str]
+) -> Composition:
+    return compose({kind: comparableLabels(answer, table) for kind, answer in answers.items()}, table, starts)
+
+
+def _question(correctedNode: Any) -> Callable[[], Changes] | None:
+    """Copy what is to be compared; the answer of the question may be worked out in any thread."""
+    table, volume = tableOf(correctedNode), volumeOf(correctedNode)
+    starts, originals = nodes.startsOf(correctedNode), nodes.originalsOf(correctedNode)
+    wanted = set(starts.values())
+    if table is None or volume is None or not wanted or not wanted <= set(originals):
+        return None
+    now = snapshotOf(correctedNode, volume)
+    before = {kind: snapshotOf(originals[kind], volume) for kind in sorted(wanted)}
+
+    def answer() -> Changes:
+        values = {kind: comparableLabels(snapshot, table) for kind, snapshot in before.items()}
+        return labelChanges(comparableLabels(now, table), values, table, voxelMl=voxelMl(now), starts=starts)
+
+    return answer
+
+
+def _nothing() -> None:
+    """Do nothing."""
