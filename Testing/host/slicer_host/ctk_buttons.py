@@ -12,6 +12,8 @@ from PySide6.QtWidgets import (
     QPushButton,
     QStyle,
     QStyleOptionButton,
+    QStyleOptionGroupBox,
+    QStylePainter,
     QToolButton,
     QWidget,
 )
@@ -117,7 +119,7 @@ class ctkCollapsibleButton(QAbstractButton):
 
 
 class ctkCollapsibleGroupBox(QGroupBox):
-    """A group box that folds by its check indicator."""
+    """A group box that folds; an arrow stands where a check mark would be."""
 
     collapsedHeight = stored(int, "collapsedHeight", 14)
 
@@ -126,6 +128,22 @@ class ctkCollapsibleGroupBox(QGroupBox):
         self.setCheckable(True)
         self.setChecked(True)
         self.toggled.connect(self._fold)
+
+    def paintEvent(self, _event: Any) -> None:
+        """Draw the box with an arrow."""
+        painter, option = QStylePainter(self), QStyleOptionGroupBox()
+        self.initStyleOption(option)
+        control, parts = QStyle.ComplexControl.CC_GroupBox, QStyle.SubControl
+        arrow = QStyleOptionButton()
+        arrow.initFrom(self)
+        arrow.rect = self.style().subControlRect(control, option, parts.SC_GroupBoxCheckBox, self)
+        option.subControls &= ~parts.SC_GroupBoxCheckBox
+        painter.drawComplexControl(control, option)
+        down, right = (
+            QStyle.PrimitiveElement.PE_IndicatorArrowDown,
+            QStyle.PrimitiveElement.PE_IndicatorArrowRight,
+        )
+        painter.drawPrimitive(down if self.isChecked() else right, arrow)
 
     def _fold(self, opened: bool) -> None:
         showContents(self, shown=opened)

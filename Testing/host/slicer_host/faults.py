@@ -13,11 +13,17 @@ class Faults:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self._closed = False
 
     def add(self, text: str) -> None:
         """Remember one, and show it at once."""
-        self.texts.append(text)
-        print(text, file=sys.stderr)
+        if not self._closed:
+            self.texts.append(text)
+            print(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """The process ends: Qt destroys what is left in any order, and nobody listens."""
+        self._closed = True
 
     def take(self) -> list[str]:
         """Return them and forget them."""

@@ -1,5 +1,6 @@
 """Put the host in place: after ``installed()``, ``import qt, ctk, slicer`` is as in Slicer."""
 
+import atexit
 import functools
 import importlib
 import os
@@ -27,7 +28,7 @@ from slicer_host.surface import classSurface, document
 from slicer_host.values import pack
 
 MODULE = Path(__file__).parents[3] / "CRGLoCoSegment" / "CRGLoCoSegment.py"
-OPTIONAL = ("segment_editor", "mrml_views", "slice_views")  # files with qMRML classes, as far as they exist
+OPTIONAL = ("segment_list", "segment_editor", "mrml_views")  # files with qMRML classes, as far as they exist
 
 
 class Host:
@@ -142,6 +143,7 @@ def installed() -> Host:
     _exposeSlicerClasses()
     _makeWorld(application)
     _addSlicerModules()
+    atexit.register(faults.close)
     return Host(application)
 
 

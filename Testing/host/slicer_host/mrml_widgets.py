@@ -83,12 +83,12 @@ class qMRMLNodeComboBox(QWidget):
         self._watch.clear()
         self._scene = scene
         if scene is not None:
-            self._watch.add(scene, slicer.vtkMRMLScene.NodeAddedEvent, type(self)._onNodeAdded)
+            self._watch.addWithNode(scene, slicer.vtkMRMLScene.NodeAddedEvent, type(self)._onNodeAdded)
             for event in ("NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent"):
                 self._watch.add(scene, getattr(slicer.vtkMRMLScene, event), lambda me, *_given: me._refresh())
         self._refresh()
 
-    def _onNodeAdded(self, _scene: Any, node: Any) -> None:
+    def _onNodeAdded(self, node: Any) -> None:
         if node is not None and self._fits(node):
             self._refresh()
             self.nodeAdded.emit(node)
@@ -141,7 +141,7 @@ class qMRMLNodeComboBox(QWidget):
             watched.add(node)
             self._watch.add(node, "ModifiedEvent", type(self)._onModified)
 
-    def _onModified(self, node: Any, _data: Any) -> None:
+    def _onModified(self, node: Any) -> None:
         row = self._combo.findData(node.GetID())
         if row >= 0 and self._combo.itemText(row) != node.GetName():
             self._combo.setItemText(row, node.GetName() or "")

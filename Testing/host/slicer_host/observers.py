@@ -16,16 +16,28 @@ class Observers:
         self._made: list[tuple[Any, int]] = []
 
     def add(self, target: Any, event: Any, method: Callable[..., None]) -> None:
-        """Call ``method(owner, caller, callData)`` on an event; the call data is an object or ``None``."""
+        """Call ``method(owner, caller)`` on an event."""
         owner = self._owner
 
-        @vtk.calldata_type(vtk.VTK_OBJECT)
-        def heard(caller: Any, _event: str, data: Any = None) -> None:
+        def heard(caller: Any, _event: str) -> None:
             living = owner()
             if living is not None and shiboken6.isValid(living):
-                method(living, caller, data)
+                method(living, caller)
 
         self._made.append((target, target.AddObserver(event, heard)))
+
+    def addWithNode(self, scene: Any, event: Any, method: Callable[..., None]) -> None:
+        """Call ``method(owner, node)`` on an event of the scene whose data is a node."""
+        owner = self._owner
+
+        # Only where the data is an object: anything else (a segment's ID) read as one is a crash.
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def heard(_scene: Any, _event: str, node: Any = None) -> None:
+            living = owner()
+            if living is not None and shiboken6.isValid(living):
+                method(living, node)
+
+        self._made.append((scene, scene.AddObserver(event, heard)))
 
     def clear(self) -> None:
         """Stop observing."""
