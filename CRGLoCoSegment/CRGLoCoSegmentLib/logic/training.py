@@ -65,6 +65,7 @@ class Training:
         self._ticker = ticker if ticker is not None else SharedTicker()
         self._jobs: dict[Path, TrainingJob] = {}
         self._watched: list[TrainingJob] = []
+        self._states: dict[Path, str] = {}  # as last told
         self._methods: list[dict[str, Any]] = []
 
     # ----------------------------------------------------------------------------- before the training
@@ -180,6 +181,7 @@ class Training:
             return job.state != "running" and not job.look()
 
         waitUntil(isOver, timeout)
+        self._look()  # so that whoever listens knows it before the script goes on
         return job
 
     # -------------------------------------------------------------------------------- after the training
@@ -219,6 +221,7 @@ class Training:
 
     def _run(self, job: TrainingJob, *, keepRunning: bool) -> TrainingJob:
         job.start(keepRunning=keepRunning)
+        self._states[job.path] = job.state
         self._watch(job)
         self._listeners.tell("training")
         return job
@@ -229,6 +232,7 @@ class Training:
         return self._jobs[path]
 
     def _watch(self, job: TrainingJob) -> None:
+        self._states.setdefault(job.path, job.state)
         if job not in self._watched:
             self._watched.append(job)
             self._ticker.start(LOOK_MS, self._look)
@@ -247,8 +251,8 @@ class Training:
 
     def _lookAt(self, job: TrainingJob) -> bool:
         """Hear what is new; one that has ended is left alone once all of it was heard."""
-        before = job.state
         heard = job.look()
+        before, self._states[job.path] = self._states[job.path], job.state
         self._watched.remove(job)
         if heard or job.state == "running":
             self._watched.append(job)

@@ -1,7 +1,8 @@
 """The curve of a training, painted as it grows: loss on the left axis, validation Dice on the right one."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import qt
@@ -11,9 +12,9 @@ Point = tuple[float, float]
 
 # Okabe-Ito: told apart by the colour-blind, and on a dark background too.
 LOSS, DICE = "#0072B2", "#D55E00"
-LEFT, RIGHT, TOP, BOTTOM = 44, 38, 22, 20  # pixels for numbers and legend
 TICKS = 4
-SMOOTHING = 0.1  # share of the newest loss in the thick line
+SMOOTHING = 0.2  # share of the newest loss in the thick line
+MOST_POINTS = 300  # painted: more than that a panel has no pixels for
 
 
 class LearningCurve(qt.QWidget):
@@ -39,9 +40,6 @@ class LearningCurve(qt.QWidget):
             scores: ``(update, Dice 0..1)``.
             lastUpdate: Right end of the axis; the newest point if that is further.
         """
-        if (len(losses), len(scores), lastUpdate) == (len(self.losses), len(self.scores), self.lastUpdate):
-            if list(losses[-1:]) == self.losses[-1:] and list(scores) == self.scores:
-                return
         self.losses, self.scores, self.lastUpdate = list(losses), list(scores), float(lastUpdate)
         self.update()
 
@@ -50,81 +48,100 @@ class LearningCurve(qt.QWidget):
         del event
         painter = qt.QPainter(self)
         try:
-            self._paint(painter)
+            painter.setRenderHint(qt.QPainter.Antialiasing)
+            _Picture(self, painter).paint()
         finally:
             # While a painter is alive Qt may not paint anything else here.
             painter.end()
 
-    def _paint(self, painter: Any) -> None:
-        painter.setRenderHint(qt.QPainter.Antialiasing)
-        last = max([self.lastUpdate, 1.0, *(x for x, _y in self.losses[-1:] + self.scores[-1:])])
-        highest = niceCeiling(max((y for _x, y in self.losses), default=1.0))
-        self._axes(painter, last, highest)
-        if not self.losses and not self.scores:
-            self._text(painter, 0, self.height // 2 - 8, self.width, qt.Qt.AlignHCenter, _("No training yet"))
-            return
-        self._legend(painter)
-        self._line(painter, self.losses, last, highest, _pen(LOSS, 1, 0.35))
-        self._line(painter, smoothed(self.losses), last, highest, _pen(LOSS, 2))
-        self._line(painter, self.scores, last, 1.0, _pen(DICE, 2))
-        self._dots(painter, last)
 
-    def _axes(self, painter: Any, last: float, highest: float) -> None:
-        ink = self.palette.color(qt.QPalette.WindowText)
-        painter.setPen(qt.QPen(ink))
+class _Picture:
+    """One painting of a curve: where everything lies at the widget's present size."""
+
+    def __init__(self, curve: LearningCurve, painter: Any) -> None:
+        self.curve, self.painter = curve, painter
+        self.line = int(painter.fontMetrics().height())
+        self.ink = curve.palette.color(qt.QPalette.WindowText)
+        self.left, self.right = 3 * self.line, curve.width - 5 * self.line // 2
+        self.top, self.bottom = 2 * self.line, curve.height - self.line - 4
+        points = [*curve.losses[-1:], *curve.scores[-1:]]
+        self.last = max([curve.lastUpdate, 1.0, *(x for x, _y in points)])
+        self.highest = niceCeiling(max((y for _x, y in curve.losses), default=1.0))
+
+    def paint(self) -> None:
+        """Paint axes, legend and lines."""
+        curve = self.curve
+        if not curve.losses and not curve.scores:
+            self.pen(_shade(self.ink, 0.5))
+            self.text(0, curve.height // 2, curve.width, qt.Qt.AlignHCenter, _("No curve yet"))
+            return
+        self.axes()
+        losses = thinned(curve.losses, MOST_POINTS)
+        self.curveLine(losses, self.highest, LOSS, 1, 0.35)
+        self.curveLine(smoothed(losses), self.highest, LOSS, 2)
+        self.curveLine(curve.scores, 1.0, DICE, 2)
+        self.painter.setBrush(qt.QBrush(qt.QColor(DICE)))
+        for x, y in curve.scores:
+            self.painter.drawEllipse(self.x(x) - 3, self.y(y, 1.0) - 3, 6, 6)
+
+    def axes(self) -> None:
+        """Paint the grid, its numbers and what they count."""
         for tick in range(TICKS + 1):
             share = tick / TICKS
-            y = self._y(share, 1.0)
-            faint = qt.QColor(ink)
-            faint.setAlphaF(0.15)
-            painter.setPen(qt.QPen(faint))
-            painter.drawLine(LEFT, y, self.width - RIGHT, y)
-            painter.setPen(qt.QPen(qt.QColor(LOSS)))
-            self._text(painter, 0, y - 8, LEFT - 4, qt.Qt.AlignRight, f"{highest * share:.3g}")
-            painter.setPen(qt.QPen(qt.QColor(DICE)))
-            self._text(painter, self.width - RIGHT + 4, y - 8, RIGHT, qt.Qt.AlignLeft, f"{share:g}")
-        painter.setPen(qt.QPen(ink))
-        below = self.height - BOTTOM + 2
-        self._text(painter, LEFT, below, 40, qt.Qt.AlignLeft, "0")
-        self._text(painter, LEFT, below, self._plotWidth(), qt.Qt.AlignHCenter, _("updates"))
-        self._text(painter, LEFT, below, self._plotWidth(), qt.Qt.AlignRight, f"{last:g}")
+            y = self.y(share, 1.0)
+            self.pen(_shade(self.ink, 0.15))
+            self.painter.drawLine(self.left, y, self.right, y)
+            self.pen(qt.QColor(LOSS))
+            above = y - self.line // 2
+            self.text(0, above, self.left - 4, qt.Qt.AlignRight, f"{self.highest * share:.3g}")
+            self.pen(qt.QColor(DICE))
+            self.text(self.right + 4, above, 3 * self.line, qt.Qt.AlignLeft, f"{share:g}")
+        self.pen(qt.QColor(LOSS))
+        self.text(4, 0, self.curve.width, qt.Qt.AlignLeft, _("Loss"))
+        self.pen(qt.QColor(DICE))
+        self.text(0, 0, self.curve.width - 4, qt.Qt.AlignRight, _("Dice (validation)"))
+        self.pen(self.ink)
+        width = self.right - self.left
+        self.text(self.left, self.bottom + 3, width, qt.Qt.AlignLeft, "0")
+        self.text(self.left, self.bottom + 3, width, qt.Qt.AlignHCenter, _("updates"))
+        self.text(self.left, self.bottom + 3, width, qt.Qt.AlignRight, f"{self.last:g}")
 
-    def _legend(self, painter: Any) -> None:
-        painter.setPen(qt.QPen(qt.QColor(LOSS)))
-        self._text(painter, 4, 2, self.width, qt.Qt.AlignLeft, _("Loss"))
-        painter.setPen(qt.QPen(qt.QColor(DICE)))
-        self._text(painter, 0, 2, self.width - 4, qt.Qt.AlignRight, _("Dice (validation)"))
+    def curveLine(
+        self, points: Sequence[Point], highest: float, colour: str, width: int, opacity: float = 1.0
+    ) -> None:
+        """Paint straight lines from point to point."""
+        self.pen(_shade(qt.QColor(colour), opacity), width)
+        places = [(self.x(x), self.y(y, highest)) for x, y in points]
+        for (x0, y0), (x1, y1) in pairwise(places):
+            self.painter.drawLine(x0, y0, x1, y1)
 
-    def _line(self, painter: Any, points: Sequence[Point], last: float, highest: float, pen: Any) -> None:
-        painter.setPen(pen)
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
-            painter.drawLine(self._x(x0, last), self._y(y0, highest), self._x(x1, last), self._y(y1, highest))
+    def x(self, update: float) -> int:
+        """Return the pixel column of an update."""
+        return self.left + round(max(self.right - self.left, 1) * update / self.last)
 
-    def _dots(self, painter: Any, last: float) -> None:
-        painter.setBrush(qt.QBrush(qt.QColor(DICE)))
-        for x, y in self.scores:
-            painter.drawEllipse(self._x(x, last) - 3, self._y(y, 1.0) - 3, 6, 6)
+    def y(self, value: float, highest: float) -> int:
+        """Return the pixel row of a value between 0 and the highest."""
+        share = min(max(value / highest, 0.0), 1.0)
+        return self.bottom - round((self.bottom - self.top) * share)
 
-    def _x(self, update: float, last: float) -> int:
-        return LEFT + round(self._plotWidth() * update / last)
+    def pen(self, colour: Any, width: int = 1) -> None:
+        """Paint with this from now on."""
+        pen = qt.QPen(colour)
+        pen.setWidth(width)
+        self.painter.setPen(pen)
 
-    def _y(self, value: float, highest: float) -> int:
-        plot = self.height - TOP - BOTTOM
-        return TOP + round(plot * (1 - min(max(value / highest, 0.0), 1.0)))
-
-    def _plotWidth(self) -> int:
-        return max(self.width - LEFT - RIGHT, 1)
-
-    def _text(self, painter: Any, x: int, y: int, width: int, alignment: int, text: str) -> None:
-        painter.drawText(x, y, width, 16, alignment, text)
+    def text(self, x: int, y: int, width: int, alignment: int, text: str) -> None:
+        """Paint one line of text."""
+        self.painter.drawText(x, y, width, self.line, alignment, text)
 
 
 def niceCeiling(value: float) -> float:
-    """The smallest 1, 2 or 5 of a power of ten that is not below a positive number."""
+    """The smallest number that is not below a positive one and whose quarters are short to write."""
     if not value > 0 or math.isinf(value):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
+    factors = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
+    return next(factor * power for factor in factors if factor * power >= value * (1 - 1e-9))
 
 
 def smoothed(points: Sequence[Point], share: float = SMOOTHING) -> list[Point]:
@@ -136,9 +153,16 @@ def smoothed(points: Sequence[Point], share: float = SMOOTHING) -> list[Point]:
     return result
 
 
-def _pen(colour: str, width: int, opacity: float = 1.0) -> Any:
+def thinned(points: Sequence[Point], most: int) -> list[Point]:
+    """At most so many points, each the mean of its neighbours."""
+    step = math.ceil(len(points) / most)
+    if step <= 1:
+        return list(points)
+    groups = [points[start : start + step] for start in range(0, len(points), step)]
+    return [(group[-1][0], sum(y for _x, y in group) / len(group)) for group in groups]
+
+
+def _shade(colour: Any, opacity: float) -> Any:
     shade = qt.QColor(colour)
     shade.setAlphaF(opacity)
-    pen = qt.QPen(shade)
-    pen.setWidth(width)
-    return pen
+    return shade

@@ -1,0 +1,221 @@
+"""The section that fine-tunes: check the cases, start, stop, resume, and look at the outcome."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from crgloco.errors import CRGLoCoError
+from CRGLoCoSegmentLib.logic.cases_check import ERROR, CasesCheck
+from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.logic.training_job import TrainingJob
+from CRGLoCoSegmentLib.logic.training_request import TrainingRequest
+from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.training_monitor import TrainingMonitor
+from CRGLoCoSegmentLib.panels.training_setup import TrainingSetup
+
+log = logging.getLogger("CRGLoCoSegment")
+
+
+class FineTunePanel(Panel):
+    """Trains in the background; arguments as of ``Panel``.
+
+    Attributes:
+        setup: The choices.
+        monitor: The trainings.
+    """
+
+    name = "fineTune"
+
+    def __init__(self, logic: Any, resources: Path) -> None:
+        super().__init__(logic, resources)
+        self._check: Task | None = None
+        self._checked: tuple[Any, CasesCheck] | None = None
+        self._wanted: TrainingRequest | None = None
+        self.setup = TrainingSetup(logic, self.ui)
+        self.monitor = TrainingMonitor(logic, self.ui)
+        self.ui.findingsTable.visible = self.ui.checkLabel.visible = False
+        for name in ("check", "start", "stop", "resume"):
+            button = getattr(self.ui, f"{name}Button")
+            button.connect("clicked(bool)", getattr(self, f"_on{name.capitalize()}"))
+        self._say("")
+        logic.training.jobs()
+        self._show()
+
+    def enter(self) -> None:
+        """The user looks at the module: another Slicer may have trained meanwhile."""
+        self.logic.training.jobs()
+        self.setup.proposeTitle()
+        self._show()
+
+    def refresh(self, what: str) -> None:
+        """Show the present state."""
+        if what == "models":
+            self.setup.showModels()
+        if what == "environment":
+            self.setup.showDevices()
+        if what == "cases":
+            self._checked = None
+            self.setup.showCasesFolder()
+        if what in ("models", "training"):
+            self._show()
+
+    def cleanup(self) -> None:
+        """Leave no request behind; trainings are ended by the logic."""
+        if self._check is not None:
+            self._check.cancel()
+        super().cleanup()
+
+    # ---------------------------------------------------------------------------------------- the check
+
+    def _onCheck(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        if self._check is not None:
+            self._check.cancel()
+            return
+        request = self._request()
+        if request is not None:
+            self._wanted = None
+            self._beginCheck(request)
+
+    def _beginCheck(self, request: TrainingRequest) -> None:
+        self._say("")
+        self.ui.checkLabel.visible = True
+        self.ui.checkLabel.text = _("Reading the cases...")
+        self.ui.findingsTable.visible = False
+        self._checked = None
+        try:
+            task = self.logic.training.check(
+                request.casesFolder,
+                request.unlabelledFolders,
+                request.startModel,
+                usesUnlabelled=request.usesUnlabelled,
+                onProgress=self._checkProgress,
+                onFinished=lambda check: self._checkEnded(request, check),
+                onFailed=self._checkFailed,
+            )
+        except CRGLoCoError as error:
+            self._checkFailed(str(error), "")
+            return
+        if task.isRunning():
+            self._check = task
+        self._show()
+
+    def _checkProgress(self, _text: str, done: float, total: float, _left: float | None) -> None:
+        self.ui.checkLabel.text = _("Reading the cases: {done:g} of {total:g}").format(done=done, total=total)
+
+    def _checkEnded(self, request: TrainingRequest, check: CasesCheck) -> None:
+        wanted, self._wanted, self._check = self._wanted, None, None
+        self._checked = (_inputs(request), check)
+        self._showFindings(check)
+        if wanted is not None:
+            self._startChecked(wanted, check)
+        self._show()
+
+    def _checkFailed(self, message: str, details: str) -> None:
+        self._check = self._wanted = None
+        self.ui.checkLabel.text = message
+        if details:
+            log.error("the check of the cases failed: %s\n%s", message, details)
+        self._show()
+
+    def _showFindings(self, check: CasesCheck) -> None:
+        self.ui.checkLabel.text = check.summary()
+        table = self.ui.findingsTable
+        table.visible = bool(check.findings)
+        table.rowCount = len(check.findings)
+        for number, finding in enumerate(check.findings):
+            severity = _("Error") if finding.severity == ERROR else _("Warning")
+            for column, text in enumerate((severity, finding.case, finding.text)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(number, column, item)
+        table.resizeRowsToContents()
+
+    # ------------------------------------------------------------------------------------- the training
+
+    def _onStart(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        missing = self.logic.environment.problem()
+        if missing:
+            self._say(_("{problem} See the section Environment.").format(problem=missing))
+            return
+        request = self._request()
+        if request is None:
+            return
+        if self._checked is not None and self._checked[0] == _inputs(request):
+            self._startChecked(request, self._checked[1])
+        else:
+            self._wanted = request
+            self._beginCheck(request)
+
+    def _startChecked(self, request: TrainingRequest, check: CasesCheck) -> None:
+        if check.hasErrors:
+            self._say(_("The training was not started: mend the errors in the table of the cases first."))
+            return
+        try:
+            job = self.logic.training.start(request)
+        except CRGLoCoError as error:
+            self._say(str(error))
+            return
+        self._say("")
+        self.setup.started()
+        self.setup.proposeTitle()
+        self.monitor.select(job)
+        self._show()
+
+    def _onStop(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        if self._check is not None:
+            self._check.cancel()
+        elif self.monitor.job is not None:
+            self._guarded(self.logic.training.stop, self.monitor.job)
+
+    def _onResume(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        job = self.monitor.job
+        if job is not None:
+            keepRunning = bool(self.ui.keepRunningCheckBox.checked)
+            self._guarded(lambda: self.logic.training.resume(job, keepRunning=keepRunning))
+
+    def _guarded(self, action: Any, *values: Any) -> None:
+        self._say("")
+        try:
+            action(*values)
+        except CRGLoCoError as error:
+            self._say(str(error))
+
+    def _request(self) -> TrainingRequest | None:
+        try:
+            return self.setup.request()
+        except CRGLoCoError as error:
+            self._say(str(error))
+            return None
+
+    def _show(self) -> None:
+        """Show what can be done now."""
+        self.monitor.show()
+        job, ui = self.monitor.job, self.ui
+        running = [each for each in self.logic.training.known() if each.state == "running"]
+        checking = self._check is not None
+        ui.checkButton.text = _("Cancel the check") if checking else _("Check the cases")
+        ui.startButton.enabled = not running and not checking
+        ui.startButton.toolTip = _startTip(running)
+        ui.stopButton.enabled = checking or (job is not None and job.state == "running")
+        ui.stopButton.text = _("End at once") if job is not None and job.isStopping else _("Stop")
+        ui.resumeButton.enabled = job is not None and job.canResume and not running
+
+    def _say(self, text: str) -> None:
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.visible = bool(text)
+
+
+def _inputs(request: TrainingRequest) -> tuple[Any, ...]:
+    """What a check has looked at: with other inputs its answer is worth nothing."""
+    return (
+        request.casesFolder, request.unlabelledFolders, request.startModel, request.usesUnlabelled,
+    )  # fmt: skip
+
+
+def _startTip(running: list[TrainingJob]) -> str:
+    if running:
+        return _("{title} is being trained. Wait for it, or stop it first.").format(title=running[0].title)
+    return _("Check the cases if that was not done, then train in the background. Slicer stays usable.")

@@ -1,0 +1,224 @@
+"""The trainings on this computer, and one of them in detail: progress, curve, log, old and new model."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from CRGLoCoSegmentLib.logic.result_text import secondsText
+from CRGLoCoSegmentLib.logic.training_job import TrainingJob
+from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
+from CRGLoCoSegmentLib.panels.learning_curve import LearningCurve
+
+BAR = 1000
+
+
+class TrainingMonitor:
+    """Shows what the logic knows about trainings; changes nothing but which one is current.
+
+    Args:
+        logic: ``SegmentLogic``.
+        ui: The panel's widgets.
+    """
+
+    def __init__(self, logic: Any, ui: Any) -> None:
+        self._logic, self._ui = logic, ui
+        self._path: Path | None = None
+        self._listed: list[tuple[Any, ...]] = []
+        self._filling = False
+        self._told: tuple[Path | None, list[str]] = (None, [])
+        self.curve = LearningCurve()
+        ui.curveFrame.layout().addWidget(self.curve)
+        ui.jobsTable.connect("itemSelectionChanged()", self._selected)
+        ui.useNewButton.connect("clicked(bool)", self._useNew)
+        ui.keepOldButton.connect("clicked(bool)", self._keepOld)
+
+    @property
+    def job(self) -> TrainingJob | None:
+        """The training that is shown."""
+        return next((job for job in self._logic.training.known() if job.path == self._path), None)
+
+    def select(self, job: TrainingJob | None) -> None:
+        """Show this training from now on."""
+        self._path = None if job is None else job.path
+        if job is not None:
+            self._logic.training.follow(job)
+        self.show()
+
+    def show(self) -> None:
+        """Show the present state of the list and of the training that is shown."""
+        jobs = self._logic.training.known()
+        if self.job is None and jobs:
+            newest = next((job for job in jobs if job.state == "running"), jobs[0])
+            self._path = newest.path
+            self._logic.training.follow(newest)
+        self._showList(jobs)
+        job = self.job
+        for box in (self._ui.progressBox, self._ui.comparisonBox, self._ui.jobsBox):
+            box.visible = job is not None
+        if job is not None:
+            self._showProgress(job)
+            self._showCurve(job)
+            self._showLog(job)
+            self._showComparison(job)
+
+    # ----------------------------------------------------------------------------------------- the list
+
+    def _showList(self, jobs: Sequence[TrainingJob]) -> None:
+        rows = [(job.path, job.title, stateText(job), _updates(job), _day(job.createdAt)) for job in jobs]
+        if rows != self._listed:
+            self._listed = rows
+            self._filling = True
+            _fill(self._ui.jobsTable, [row[1:] for row in rows])
+            self._filling = False
+        row = next((number for number, job in enumerate(jobs) if job.path == self._path), -1)
+        if row >= 0 and self._ui.jobsTable.currentRow() != row:
+            self._filling = True
+            self._ui.jobsTable.selectRow(row)
+            self._filling = False
+
+    def _selected(self) -> None:
+        row, jobs = self._ui.jobsTable.currentRow(), self._logic.training.known()
+        if not self._filling and 0 <= row < len(jobs) and jobs[row].path != self._path:
+            self.select(jobs[row])
+
+    # ---------------------------------------------------------------------------------- one in detail
+
+    def _showProgress(self, job: TrainingJob) -> None:
+        record, running = job.record, job.state == "running"
+        self._ui.statusLabel.text = statusText(job)
+        bar = self._ui.progressBar
+        bar.visible = running or record.updatesTotal > 0
+        bar.maximum = BAR
+        done, total = (record.done, record.total) if running else (record.updates, record.updatesTotal)
+        bar.value = BAR if job.state == "finished" else int(BAR * done / total) if total else 0
+
+    def _showCurve(self, job: TrainingJob) -> None:
+        losses = [(step, parts["total"]) for step, parts in job.record.losses]
+        self.curve.setPoints(losses, job.record.scores, job.record.updatesTotal)
+
+    def _showLog(self, job: TrainingJob) -> None:
+        """Add what is new; the view follows the end only where it was at the end."""
+        lines = list(job.record.messages)
+        if job.state == "failed":
+            lines += [line for line in (job.reason, job.details) if line and line not in lines]
+        path, told = self._told
+        if (path, told) == (job.path, lines):
+            return
+        edit = self._ui.logEdit
+        scroll = edit.verticalScrollBar()
+        wasAtEnd = scroll.value >= scroll.maximum
+        if path == job.path and lines[: len(told)] == told:
+            for line in lines[len(told) :]:
+                edit.appendPlainText(line)
+        else:
+            edit.plainText = "\n".join(lines)
+        if wasAtEnd:
+            scroll.value = scroll.maximum
+        self._told = (job.path, lines)
+
+    def _showComparison(self, job: TrainingJob) -> None:
+        rows = job.rows() if job.state == "finished" else []
+        usesNew = self._logic.training.usesNew(job)
+        hasOld = job.job is not None and job.job.start is not None
+        self._ui.comparisonBox.visible = job.state == "finished"
+        self._ui.comparisonLabel.text = comparisonText(rows, usesNew=usesNew)
+        self._ui.comparisonTable.visible = bool(rows)
+        _fill(self._ui.comparisonTable, [_comparisonRow(row) for row in rows])
+        self._ui.useNewButton.enabled = job.hasModel and not usesNew
+        self._ui.keepOldButton.enabled = job.hasModel and hasOld and usesNew
+
+    def _useNew(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        if self.job is not None:
+            self._logic.training.useNew(self.job)
+
+    def _keepOld(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        if self.job is not None:
+            self._logic.training.keepOld(self.job)
+
+
+def stateText(job: TrainingJob) -> str:
+    """Return a training's state in one or two words."""
+    if job.isStopping:
+        return _("stopping")
+    texts = {
+        "new": _("not begun"),
+        "running": _("running"),
+        "stopped": _("stopped"),
+        "finished": _("finished"),
+        "failed": _("failed"),
+    }
+    return texts.get(job.state, job.state)
+
+
+def statusText(job: TrainingJob) -> str:
+    """Say what a training is doing, or how it ended."""
+    record = job.record
+    if job.state == "finished":
+        return _("{title} is ready.").format(title=job.title)
+    if job.state != "running":
+        return job.reason or _("{title} was not begun.").format(title=job.title)
+    if job.isStopping:
+        return _("Stopping after this update; the state is kept. Press End at once to lose it.")
+    if not record.stage:
+        return _("Starting")
+    if record.stage == "training":
+        text = _("Update {done:g} of {total:g}")
+        if record.secondsLeft is not None:
+            text = _("Update {done:g} of {total:g}, about {left} left")
+    else:
+        text = _("{stage}: {done:g} of {total:g}")
+    stages = {
+        "preparing": _("Preparing the scans"),
+        "validation": _("Measuring on the validation cases"),
+        "calibration": _("Calibrating the confidence"),
+    }
+    return text.format(
+        stage=stages.get(record.stage, record.stage), done=record.done, total=record.total,
+        left=secondsText(record.secondsLeft or 0),
+    )  # fmt: skip
+
+
+def comparisonText(rows: Sequence[ComparisonRow], *, usesNew: bool) -> str:
+    """Say what the table shows, and which model is in use."""
+    use = _("The new model is in use.") if usesNew else _("The new model is not in use yet.")
+    if not rows:
+        return _("There were no validation cases, so the models cannot be compared. {use}").format(use=use)
+    if rows[0].old is None:
+        text = _("Dice overlap (0 to 1) on the validation cases. {use}")
+    else:
+        text = _("Dice overlap (0 to 1) on the validation cases, which the new model never trained on. {use}")
+    return text.format(use=use)
+
+
+def _comparisonRow(row: ComparisonRow) -> tuple[str, ...]:
+    difference = "" if row.difference is None else f"{row.difference:+.3f}"
+    return (row.label or _("All (mean)"), _score(row.old), _score(row.new), difference)
+
+
+def _score(dice: float | None) -> str:
+    return "-" if dice is None else f"{dice:.3f}"
+
+
+def _updates(job: TrainingJob) -> str:
+    record = job.record
+    return f"{record.updates}/{record.updatesTotal}" if record.updatesTotal else ""
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _fill(table: Any, rows: Sequence[Sequence[str]]) -> None:
+    """Put texts into a table; widgets of rows that are there already are used again."""
+    table.rowCount = len(rows)
+    for number, row in enumerate(rows):
+        for column, text in enumerate(row):
+            item = table.item(number, column)
+            if item is None:
+                table.setItem(number, column, qt.QTableWidgetItem(text))
+            elif item.text() != text:
+                item.setText(text)

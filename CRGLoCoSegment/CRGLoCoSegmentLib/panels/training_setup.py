@@ -1,0 +1,267 @@
+"""The choices of a training: cases, start model, method with its options, time, device, name."""
+
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from crgloco.errors import CRGLoCoError, OptionError
+from crgloco.model_card import ModelCard
+from crgloco.networks.options import NETWORK_OPTIONS
+from CRGLoCoSegmentLib.logic.training_request import TrainingRequest
+from CRGLoCoSegmentLib.option_form import OptionForm
+
+# Asked for by widgets of their own.
+ELSEWHERE = ("iterations",)
+
+
+class TrainingSetup:
+    """Fills and reads the widgets of the sections "Cases" and "Training" of the panel.
+
+    What belongs to the computer is kept in the settings; options are not: each training begins with what
+    the configuration says.
+
+    Args:
+        logic: ``SegmentLogic``.
+        ui: The panel's widgets.
+    """
+
+    def __init__(self, logic: Any, ui: Any) -> None:
+        self._logic, self._ui = logic, ui
+        self._methods: dict[str, dict[str, Any]] = {}
+        self._cards: dict[str, ModelCard] = {}
+        self._filling = False
+        self._titleIsOurs = True
+        self.form: OptionForm | None = None
+        self._fillMethods()
+        self._restore()
+        self.showModels()
+        self.showDevices()
+        self._methodChosen()
+        self._connect()
+
+    # -------------------------------------------------------------------------------------- what is read
+
+    @property
+    def casesFolder(self) -> Path | None:
+        """The cases folder; need not exist."""
+        text = str(self._ui.casesFolderEdit.currentPath).strip()
+        return Path(text) if text else None
+
+    @property
+    def unlabelledFolders(self) -> tuple[Path, ...]:
+        """Further unlabelled scans."""
+        listed = self._ui.unlabelledList
+        return tuple(Path(listed.item(row).text()) for row in range(listed.count))
+
+    @property
+    def startModel(self) -> Path | None:
+        """The model to start from; ``None`` for none."""
+        chosen = self._ui.startModelCombo.currentData
+        return Path(chosen) if chosen else None
+
+    def request(self) -> TrainingRequest:
+        """Return the choices.
+
+        Raises:
+            OptionError: Something is missing or cannot be used; in words.
+        """
+        if self.casesFolder is None:
+            msg = _("Choose the folder of the labelled cases.")
+            raise OptionError(msg)
+        if not str(self._ui.titleEdit.text).strip():
+            msg = _("Give the new model a name.")
+            raise OptionError(msg)
+        assert self.form is not None
+        return TrainingRequest(
+            title=str(self._ui.titleEdit.text).strip(),
+            casesFolder=self.casesFolder,
+            unlabelledFolders=self.unlabelledFolders,
+            startModel=self.startModel,
+            method=self._method()["name"],
+            configName=self._configuration(),
+            options=self.form.changed(),
+            iterations=int(self._ui.iterationsSpinBox.value),
+            minutes=float(self._ui.minutesSpinBox.value) if self._ui.minutesCheckBox.checked else None,
+            device=str(self._ui.deviceCombo.currentData or "auto"),
+            keepRunning=bool(self._ui.keepRunningCheckBox.checked),
+        )
+
+    # ------------------------------------------------------------------------------------- what is shown
+
+    def showCasesFolder(self) -> None:
+        """Show the cases folder that another section may have chosen."""
+        folder = self._logic.settings.folder("casesFolder")
+        if folder != self.casesFolder:
+            self._filling = True
+            self._ui.casesFolderEdit.currentPath = str(folder or "")
+            self._filling = False
+
+    def showModels(self) -> None:
+        """List the sound models; the chosen one stays chosen, at first the current one."""
+        combo, models = self._ui.startModelCombo, self._logic.models
+        wanted = str(self.startModel or "") if combo.count else str(models.current or "")
+        found = [(path, card) for path, card in models.list() if isinstance(card, ModelCard)]
+        self._cards = {str(path): card for path, card in found}
+        self._filling = True
+        combo.clear()
+        for number, (path, card) in enumerate(found):
+            combo.addItem(card.title, str(path))
+            combo.setItemData(number, str(path), qt.Qt.ToolTipRole)
+        combo.addItem(_("None: train from scratch"), "")
+        combo.setCurrentIndex(max(combo.findData(wanted), 0))
+        self._filling = False
+        self._startModelChosen()
+
+    def showDevices(self) -> None:
+        """List the processor and the graphics cards that the environment's last look found."""
+        combo = self._ui.deviceCombo
+        wanted = str(combo.currentData or self._logic.settings.get("device", "auto"))
+        devices = {"auto": _("Automatic"), "cpu": _("Processor (CPU)")}
+        devices |= {f"cuda:{n}": gpu["name"] for n, gpu in enumerate(self._logic.environment.gpus())}
+        devices.setdefault(wanted, wanted)
+        combo.clear()
+        for name, title in devices.items():
+            combo.addItem(title, name)
+        combo.setCurrentIndex(list(devices).index(wanted))
+
+    def proposeTitle(self) -> None:
+        """Put a free name in, unless the user has typed one."""
+        if self._titleIsOurs:
+            try:
+                self._ui.titleEdit.text = self._logic.training.proposedTitle(self.startModel)
+            except CRGLoCoError:  # a start model that cannot be read is told at the start
+                self._ui.titleEdit.text = ""
+
+    def started(self) -> None:
+        """The name is used up; what belongs to the computer is kept for the next time."""
+        self._titleIsOurs = True
+        ui = self._ui
+        kept = {
+            "method": self._method()["name"],
+            "minutes": int(ui.minutesSpinBox.value),
+            "hasMinutes": bool(ui.minutesCheckBox.checked),
+            "keepRunning": bool(ui.keepRunningCheckBox.checked),
+        }
+        self._logic.settings.set("training", kept)
+
+    # ----------------------------------------------------------------------------------------- the rest
+
+    def _connect(self) -> None:
+        ui = self._ui
+        ui.casesFolderEdit.connect("currentPathChanged(QString)", self._casesFolderChosen)
+        ui.addUnlabelledButton.connect("clicked(bool)", self._addUnlabelled)
+        ui.removeUnlabelledButton.connect("clicked(bool)", self._removeUnlabelled)
+        ui.unlabelledList.connect("itemSelectionChanged()", self._unlabelledSelected)
+        ui.startModelCombo.connect("currentIndexChanged(int)", self._startModelChosen)
+        ui.methodCombo.connect("currentIndexChanged(int)", self._methodChosen)
+        ui.configurationCombo.connect("currentIndexChanged(int)", self._configurationChosen)
+        ui.minutesCheckBox.connect("toggled(bool)", ui.minutesSpinBox.setEnabled)
+        ui.titleEdit.connect("textEdited(QString)", self._titleEdited)
+
+    def _fillMethods(self) -> None:
+        combo = self._ui.methodCombo
+        self._methods = {method["name"]: method for method in self._logic.training.methods()}
+        for number, method in enumerate(self._methods.values()):
+            combo.addItem(method["title"], method["name"])
+            combo.setItemData(number, method["reference"], qt.Qt.ToolTipRole)
+
+    def _restore(self) -> None:
+        ui, kept = self._ui, self._logic.settings.get("training", {})
+        self.showCasesFolder()
+        for folder in self._logic.settings.get("unlabelledFolders", []):
+            ui.unlabelledList.addItem(str(folder))
+        ui.methodCombo.setCurrentIndex(max(ui.methodCombo.findData(kept.get("method", "")), 0))
+        ui.minutesSpinBox.value = int(kept.get("minutes", 60))
+        ui.minutesCheckBox.checked = bool(kept.get("hasMinutes", False))
+        ui.minutesSpinBox.enabled = bool(ui.minutesCheckBox.checked)
+        ui.keepRunningCheckBox.checked = bool(kept.get("keepRunning", False))
+
+    def _method(self) -> dict[str, Any]:
+        return self._methods[str(self._ui.methodCombo.currentData)]
+
+    def _configuration(self) -> str:
+        return str(self._ui.configurationCombo.currentText)
+
+    def _methodChosen(self, _index: int = 0) -> None:
+        method, ui = self._method(), self._ui
+        ui.methodCombo.toolTip = f"{method['title']}\n{method['reference']}"
+        self._replaceForm(OptionForm(method["options"], without=ELSEWHERE))
+        self._filling = True
+        ui.configurationCombo.clear()
+        for name in method["configurations"]:
+            ui.configurationCombo.addItem(name)
+        ui.configurationCombo.enabled = len(method["configurations"]) > 1
+        self._filling = False
+        self._configurationChosen()
+
+    def _replaceForm(self, form: OptionForm) -> None:
+        layout = self._ui.optionsBox.layout()
+        if self.form is not None:
+            layout.removeWidget(self.form.widget)
+            self.form.widget.hide()
+            self.form.widget.deleteLater()
+        self.form = form
+        layout.addWidget(form.widget)
+
+    def _configurationChosen(self, _index: int = 0) -> None:
+        if self._filling:
+            return
+        options = {option["name"]: option for option in self._method()["options"]}
+        if "iterations" in options:
+            spin, option = self._ui.iterationsSpinBox, options["iterations"]
+            spin.minimum, spin.maximum = int(option["minimum"]), int(option["maximum"])
+            spin.value = int(self._chosen().get("iterations", option["default"]))
+        self._showStart()
+
+    def _chosen(self) -> dict[str, Any]:
+        """Options that the configuration sets."""
+        return dict(self._method()["configurations"].get(self._configuration(), {}))
+
+    def _startModelChosen(self, _index: int = 0) -> None:
+        if not self._filling:
+            path = self.startModel
+            self._ui.startModelCombo.toolTip = str(
+                path or _("A new model learns everything from your cases.")
+            )
+            self._showStart()
+            self.proposeTitle()
+
+    def _showStart(self) -> None:
+        """Show what the configuration and the start model say; a start model brings its own networks."""
+        if self.form is None:
+            return
+        card = self._cards.get(str(self.startModel or ""))
+        own = {} if card is None else {n: card.config[n] for n in NETWORK_OPTIONS if n in card.config}
+        self.form.setStart(self._chosen() | own)
+        self.form.setFixed(
+            tuple(own), _("The start model brings its own networks, so this cannot be chosen.")
+        )
+
+    def _casesFolderChosen(self, _path: str) -> None:
+        # While a path is being typed, it mostly is no folder yet.
+        if not self._filling and self.casesFolder is not None and self.casesFolder.is_dir():
+            self._logic.cases.open(self.casesFolder)
+
+    def _addUnlabelled(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        title = _("Folder of unlabelled scans")
+        folder = qt.QFileDialog.getExistingDirectory(self._ui.addUnlabelledButton, title, "")
+        if folder and Path(folder) not in self.unlabelledFolders:
+            self._ui.unlabelledList.addItem(str(folder))
+            self._keepUnlabelled()
+
+    def _removeUnlabelled(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        listed = self._ui.unlabelledList
+        for item in listed.selectedItems():
+            listed.takeItem(listed.row(item))
+        self._keepUnlabelled()
+
+    def _keepUnlabelled(self) -> None:
+        self._logic.settings.set("unlabelledFolders", [str(path) for path in self.unlabelledFolders])
+
+    def _unlabelledSelected(self) -> None:
+        self._ui.removeUnlabelledButton.enabled = len(self._ui.unlabelledList.selectedItems()) > 0
+
+    def _titleEdited(self, text: str) -> None:
+        self._titleIsOurs = not text.strip()
