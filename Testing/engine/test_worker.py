@@ -51,8 +51,28 @@ def wrong(request):
 def fault(request):
     raise ZeroDivisionError("nobody foresaw this")
 
+def hog(request):
+    request.event("message", text="waiting for the end")
+    request.stop.wait()
+    time.sleep(0.3)
+    sum(range(10**13))  # keeps Python's lock for minutes
+    return {}
+
+def poor(request):
+    raise MemoryError("Unable to allocate 9 TiB")
+
+def poor_torch(request):
+    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+def bare(request):
+    import a_package_that_nobody_has
+
+def broken(request):
+    import crgloco.a_module_that_we_forgot
+
 worker.PATIENCE_S = 1.0
-commands = {f.__name__: f for f in (echo, slow, stuck, noisy, wrong, fault)}
+functions = (echo, slow, stuck, noisy, wrong, fault, hog, poor, poor_torch, bare, broken)
+commands = {f.__name__: f for f in functions}
 sys.exit(worker.serve_on_stdin(commands))
 """
 
@@ -122,6 +142,36 @@ def fake(tmp_path):
 
 def test_the_first_event_tells_the_process_id(fake):
     assert fake.event("ready", "error")["pid"] == fake.process.pid
+
+
+def test_a_request_is_told_when_its_turn_comes(fake):
+    fake.ask("slow", 1)
+    fake.ask("echo", 2)
+    assert fake.event("started")["id"] == 1
+    fake.event("progress", number=1)
+    fake.ask("cancel", 1)
+    assert fake.event("cancelled", "started")["event"] == "cancelled"
+    assert fake.event("started")["id"] == 2
+    assert fake.last(2)["event"] == "result"
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "words"),
+    [
+        ("poor", "ResourceError", "memory"),
+        ("poor_torch", "ResourceError", "memory"),
+        ("bare", "ResourceError", "a_package_that_nobody_has is missing"),
+        ("broken", "Fault", "a_module_that_we_forgot"),
+    ],
+)
+def test_a_lack_of_memory_or_of_a_package_is_told_in_words(fake, command, kind, words):
+    fake.ask(command, 1)
+    error = fake.last(1)
+    assert error["type"] == kind
+    assert words in error["text"]
+    assert "Traceback" in error["traceback"]
+    fake.ask("echo", 2)
+    assert fake.last(2)["event"] == "result"
 
 
 def test_an_answer_carries_the_id_of_its_request(fake):
@@ -236,6 +286,19 @@ def test_the_end_of_stdin_ends_also_work_that_never_listens(fake):
     assert fake.process.wait(10) == 0
 
 
+def test_the_end_of_stdin_ends_also_work_that_keeps_pythons_lock(fake):
+    fake.ask("hog", 1)
+    fake.event("message", number=1)
+    fake.process.stdin.close()
+    fake.process.wait(4)
+
+
+def test_a_worker_outlives_its_program_by_less_than_five_seconds():
+    from crgloco import worker
+
+    assert worker.PATIENCE_S + 0.5 < 4
+
+
 def test_a_shutdown_ends_the_worker(fake):
     fake.ask("slow", 1)
     fake.event("progress", number=1)
@@ -297,6 +360,30 @@ def test_a_real_worker_estimates_predicts_twice_ranks_and_ends(worker, model, tm
     assert worker.last(9)["event"] == "result"
     worker.process.stdin.close()
     assert worker.process.wait(20) == 0
+
+
+def test_a_real_worker_segments_an_array_and_predicts_a_case_of_a_folder(worker, model, tmp_path):
+    cases = write_cases_folder(tmp_path / "cases", 1, 1)
+    worker.ask("open", 1, folder=str(cases), case="phantom_001", out=str(tmp_path / "in"))
+    opened = worker.last(1)
+    assert opened["event"] == "result", opened
+    image = {"file": str(tmp_path / "in" / opened["arrays"]["image_0"]), "geometry": opened["geometry"]}
+    wish = {"model": str(model), "arrays": [image], "device": "cpu", "quality": "fast"}
+    worker.ask("segment", 2, **wish, out=str(tmp_path / "out"))
+    answer = worker.last(2, 120)
+    assert answer["event"] == "result", answer
+    assert (tmp_path / "out" / answer["arrays"]["fused"]).is_file()
+    out = cases / "predictions"
+    wish = {"model": str(model), "folder": str(cases), "case": "phantom_001", "out": str(out)}
+    worker.ask("predict", 3, **wish, device="cpu", quality="fast")
+    assert worker.last(3, 120)["failed"] == 0
+    worker.ask("cases", 4, folder=str(cases), predictions=str(out))
+    assert [case["state"] for case in worker.last(4)["cases"]] == ["corrected", "predicted"]
+    label = {"file": str(tmp_path / "out" / answer["arrays"]["fused"]), "geometry": answer["geometry"]}
+    worker.ask("accept", 5, folder=str(cases), case="phantom_001", label=label)
+    assert worker.last(5)["revision"] == 1
+    worker.ask("accept", 6, folder=str(cases), case="phantom_001", label={"file": 3})
+    assert worker.last(6)["type"] in {"OptionError", "GeometryError"}
 
 
 @pytest.mark.slow

@@ -203,5 +203,10 @@ def _apart(folder: CasesFolder, others: list[Case]) -> tuple[Case, ...]:
         while name in taken:
             name, number = f"{case.name}-{number}", number + 1
         taken.add(name)
-        result.append(dataclasses.replace(case, name=name))
+        # A scan that is named as its case goes by the new name too, else it would look like another's.
+        channels = [
+            dataclasses.replace(source, name=name) if source.name == case.name else source
+            for source in case.channels
+        ]
+        result.append(dataclasses.replace(case, name=name, channels=tuple(channels)))
     return tuple(result)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -154,3 +157,50 @@ def test_a_method_in_rounds_trains_from_the_command_line_and_leaves_no_pseudo_la
     stages = [event.get("stage") for event in folder.events()[0] if event["event"] == "progress"]
     assert stages.count("pseudo-labels") == 3
     assert not folder.rounds_folder.exists()
+
+
+def test_a_training_keeps_its_checkpoint_and_ends_with_the_program_that_started_it(cases_folder, tmp_path):
+    out = tmp_path / "model"
+    words = words_of(cases_folder, out, "--stop-on-eof")
+    words[words.index("--iterations") + 1] = "100000"
+    folder = jobs.JobFolder(tmp_path / "model.job")
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crgloco", *words], stdin=subprocess.PIPE, stdout=said, stderr=said
+        )
+        try:
+            end = time.monotonic() + 100
+            while not any(event.get("stage") == "training" for event in folder.events()[0]):
+                assert process.poll() is None, (tmp_path / "said.txt").read_text()
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            process.stdin.close()
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
+            process.wait()
+    assert folder.state == "stopped"
+    assert folder.checkpoint_file.is_file()
+    assert folder.events()[0][-1]["event"] == "stopped"
+
+
+def test_a_training_that_hears_nothing_is_left_after_its_patience():
+    code = """
+import time
+from crgloco.commands import parent
+parent.PATIENCE_S = 0.3
+parent.stop_at_end_of_input(lambda: print("asked", flush=True))
+print("working", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"working\n"
+        process.stdin.write(b"anything\n")
+        process.stdin.flush()
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(10) == 130
+        assert process.stdout.read() == b"asked\n"

@@ -10,10 +10,12 @@ from crgloco.data.cases import open_cases
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import Cancelled, CasesError, ResourceError
-from crgloco.inference.folder import FolderJob, predict_folder, rank
+from crgloco.inference.folder import FolderJob, describe, predict_folder, rank
+from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
-from crgloco.io.files import read_geometry, read_volume
+from crgloco.io.files import read_geometry, read_volume, write_volume
 from crgloco.io.label_files import read_label
+from crgloco.io.volume import Geometry
 from crgloco.labels import LabelTable
 from crgloco.progress import Silent
 from fake_models import FakeModel
@@ -169,3 +171,37 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_words(cases, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ResourceError, match="cannot be written"):
         predict_folder(job(), cases, tmp_path / "out")
+
+
+def test_as_many_regions_are_described_as_were_asked_for_each_by_its_name():
+    shape = (4, 40, 80)
+    confidence, fused = np.full(shape, 255, np.uint8), np.ones(shape, np.uint8)
+    fused[:, 20:] = 2
+    for number in range(20):
+        confidence[:, 2:6, 4 * number : 4 * number + 3] = number
+        confidence[:, 30:34, 4 * number : 4 * number + 3] = number
+    prediction = Prediction(
+        fused, None, None, confidence, confidence, Geometry(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+        "balanced", 1.0, 1.0, 0.0, 1, 1, 0.5,
+    )  # fmt: skip
+    predictor = Predictor(FakeModel(), PREPARATION, TABLE)
+    regions = describe(prediction, predictor, regions=20)["regions"]
+    assert len(regions) == 20
+    assert {region["name"] for region in regions} == {"large", "small"}
+    assert all(region["name"] == TABLE.names[region["label"]] for region in regions)
+    assert len(describe(prediction, predictor)["regions"]) == 5
+
+
+def test_one_case_at_a_time_the_record_keeps_the_others_and_why_they_failed(cases, tmp_path):
+    out = tmp_path / "out"
+    cases[1].channels[0].path.write_bytes(b"cut off")
+    for case in cases:
+        predict_folder(job(), [case], out)
+    stored = json.loads((out / "predictions.json").read_text())
+    records = {record["case"]: record for record in stored["cases"]}
+    assert set(records) == {case.name for case in cases}
+    assert "error" in records[cases[1].name]
+    assert stored["failed"] == 0  # of the last run
+    write_volume(read_volume(cases[0].channels[0].path), cases[1].channels[0].path)
+    answer = predict_folder(job(), cases, out)
+    assert [record["kept"] for record in answer["cases"]] == [True, False, True]

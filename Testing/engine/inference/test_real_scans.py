@@ -30,7 +30,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> FolderJob:
 def predicted(job, sources, out):
     record = predict_folder(job, [Case(source.name, (source,)) for source in sources], out)
     assert record["failed"] == 0
-    return {source.name: [out / f"{source.name}{kind}.nii.gz" for kind in KINDS.values()] for source in sources}
+    return {
+        source.name: [out / f"{source.name}{kind}.nii.gz" for kind in KINDS.values()] for source in sources
+    }
 
 
 def header(path):
