@@ -11,8 +11,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from CRGLoCoSegmentLib.background.arrays import readArrays
+from CRGLoCoSegmentLib.background.arrays import loadArray
 from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.batch import predictionsOf
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
@@ -135,10 +136,10 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
     def opened(answer: dict[str, Any]) -> None:
         task.progress(_("Opening {case}").format(case=name), 1, 2)
         paths = {kind: out / file for kind, file in answer["arrays"].items()}
-        reading = readArrays(paths, lambda found: arrived(answer, found), failed)
+        reading = runInThread(lambda: _read(paths), lambda found: arrived(answer, found), failed)
         task.onCancel(reading.cancel)
 
-    def arrived(answer: dict[str, Any], found: dict[str, Any]) -> None:
+    def arrived(answer: dict[str, Any], found: nodes.CaseArrays) -> None:
         if not task.isRunning():
             return
         try:
@@ -160,6 +161,10 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
     }
     request = files.ask("open", fields, onResult=opened, onError=failed, onCancelled=task.cancel)
     task.onCancel(request.cancel)
+
+
+def _read(paths: dict[str, Path]) -> nodes.CaseArrays:
+    return nodes.lookedAt({kind: loadArray(path) for kind, path in paths.items()})
 
 
 def _loadedCase(name: str, folder: Path, made: nodes.CaseNodes, answer: dict[str, Any]) -> LoadedCase:

@@ -23,7 +23,7 @@ from CRGLoCoSegmentLib.nodes.results import (
 )
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release, segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
-from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
+from CRGLoCoSegmentLib.nodes.volumes import storable, volumeNodeFromVolume, windowOf
 
 CASE = "CRGLoCoSegment.Case"
 FOLDER = "CRGLoCoSegment.CasesFolder"
@@ -45,22 +45,46 @@ class CaseNodes:
     corrected: Any = None
 
 
-def makeCaseNodes(name: str, folder: Path, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> CaseNodes:
+@dataclass(frozen=True)
+class CaseArrays:
+    """What a case is on disk, read and looked at; nothing of it needs the main thread.
+
+    Attributes:
+        arrays: By kind: ``image_0`` and so on, ``label``, and those of a result.
+        windows: Lowest and highest shown value of each image.
+    """
+
+    arrays: Mapping[str, Any]
+    windows: Mapping[str, tuple[float, float]]
+
+    @property
+    def images(self) -> list[str]:
+        """The kinds of the channels, in their order."""
+        return sorted(self.windows)
+
+
+def lookedAt(arrays: Mapping[str, Any]) -> CaseArrays:
+    """Prepare arrays for the scene; any thread."""
+    images = {kind: storable(array) for kind, array in arrays.items() if kind.startswith("image_")}
+    return CaseArrays({**arrays, **images}, {kind: windowOf(array) for kind, array in images.items()})
+
+
+def makeCaseNodes(name: str, folder: Path, answer: Mapping[str, Any], found: CaseArrays) -> CaseNodes:
     """Make the nodes of a case; if anything is wrong with it, none are left.
 
     Args:
         name: Of the case.
         folder: The cases folder.
         answer: Of the worker to ``open``.
-        arrays: The arrays that it names, by their kind.
+        found: The arrays that it names; the nodes take over their memory.
     """
-    volumes = _volumeNodes(name, answer, arrays)
+    volumes = _volumeNodes(name, answer, found)
     first = volumes[0]
     try:
         for volume in volumes:
             markCase(volume, name, folder)
-        result = _result(first, answer, arrays)
-        return CaseNodes(tuple(volumes), result, _labelNode(name, first, answer, arrays))
+        result = _result(first, answer, found.arrays)
+        return CaseNodes(tuple(volumes), result, _labelNode(name, first, answer, found.arrays))
     except Exception:
         removeNodes(nodesOf(first))
         raise
@@ -134,17 +158,17 @@ def editStamp(segmentationNode: Any) -> tuple[Any, ...]:
     return (segmentationNode.GetID(), *sorted(stamps))
 
 
-def _volumeNodes(name: str, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Any]:
+def _volumeNodes(name: str, answer: Mapping[str, Any], found: CaseArrays) -> list[Any]:
     """Make a volume node per channel; the first one knows the others."""
     geometry = geometryFromJson(answer["geometry"])
-    found: list[Any] = []
-    for kind in sorted(kind for kind in arrays if kind.startswith("image_")):
-        title = f"{name} {kind.removeprefix('image_')}" if found else name
-        node = volumeNodeFromVolume(Volume(arrays[kind], geometry), title)
-        found.append(node)
-        if node is not found[0]:
-            found[0].AddNodeReferenceID(CHANNEL, node.GetID())
-    return found
+    made: list[Any] = []
+    for kind in found.images:
+        title = f"{name} {kind.removeprefix('image_')}" if made else name
+        volume = Volume(found.arrays[kind], geometry)
+        made.append(volumeNodeFromVolume(volume, title, copy=False, window=found.windows[kind]))
+    for node in made[1:]:
+        made[0].AddNodeReferenceID(CHANNEL, node.GetID())
+    return made
 
 
 def differ(first: Any, second: Any) -> bool:

@@ -99,19 +99,42 @@ def isUnchanged(mark: Fingerprint) -> bool:
         return False
 
 
-def volumeNodeFromVolume(volume: Volume, name: str, scene: Any = None) -> Any:
-    """Return a new ``vtkMRMLScalarVolumeNode`` with a copy of the voxels, ready to be shown.
+def volumeNodeFromVolume(
+    volume: Volume,
+    name: str,
+    scene: Any = None,
+    *,
+    copy: bool = True,
+    window: tuple[float, float] | None = None,
+) -> Any:
+    """Return a new ``vtkMRMLScalarVolumeNode`` with the voxels, ready to be shown.
 
     Args:
         volume: Any real type; what VTK or ITK lack is stored in the next wider type.
         name: Made unique in the scene.
         scene: Slicer's own if none is given.
+        copy: Without, the node takes over the array's memory.
+        window: Lowest and highest shown value, see ``windowOf``. Without, Slicer looks at every voxel: that
+            takes seconds for a large volume.
     """
     node = newVolumeNode(volume.geometry, name, scene if scene is not None else slicer.mrmlScene)
-    array = _storable(volume.array)
-    node.SetAndObserveImageData(imageOfArray(array, copy=array is volume.array))
+    array = storable(volume.array)
+    node.SetAndObserveImageData(imageOfArray(array, copy=copy and array is volume.array))
+    if window is not None:
+        display = node.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display.SetDefaultColorMap()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(*window)
+        node.SetAndObserveDisplayNodeID(display.GetID())
     node.CreateDefaultDisplayNodes()
     return node
+
+
+def windowOf(array: Array) -> tuple[float, float]:
+    """Return between which values nearly all voxels lie, from about a million of them; any thread."""
+    step = max(1, round((array.size / 2**20) ** (1 / 3)))
+    low, high = np.percentile(array[::step, ::step, ::step], (0.1, 99.9))
+    return float(low), float(high)
 
 
 def newVolumeNode(geometry: Any, name: str, scene: Any) -> Any:
@@ -121,8 +144,8 @@ def newVolumeNode(geometry: Any, name: str, scene: Any) -> Any:
     return node
 
 
-def _storable(array: Array) -> Array:
-    """Return the array in a type that Slicer's files and filters know."""
+def storable(array: Array) -> Array:
+    """Return the array in a type that Slicer's files and filters know; any thread."""
     kind = array.dtype
     if kind == np.bool_:
         return array.astype(np.uint8)

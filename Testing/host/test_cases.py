@@ -1,0 +1,759 @@
+"""The cases folder by its logic, with the real files worker on phantoms; predictions are played."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+
+from case_phantoms import GRID, LIVER, SPLEEN, TABLE, label, makeFolder, predict, scan
+from crgloco.data.case_store import revisions
+from crgloco.data.cases import open_cases
+from crgloco.errors import CasesError, InputError, LabelError
+from crgloco.io.files import read_volume
+from crgloco.io.volume import Geometry
+from crgloco.labels import Label, LabelTable
+from CRGLoCoSegmentLib.background.program import engineCommand
+from CRGLoCoSegmentLib.background.worker import Worker
+from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.nodes.images import arrayOfImage
+from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
+from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
+from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
+from stand_ins import StandInWorker
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return makeFolder(tmp_path_factory.mktemp("cases") / "template")
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "cases"))
+
+
+@pytest.fixture(scope="module")
+def files() -> Iterator[Worker]:
+    """The real worker; one for all tests, because its start takes a second."""
+    worker = Worker("files")
+    yield worker
+    worker.end()
+
+
+@pytest.fixture
+def compute() -> StandInWorker:
+    return StandInWorker()
+
+
+@pytest.fixture
+def logic(scene: Any, files: Worker, compute: StandInWorker) -> SegmentLogic:
+    return SegmentLogic(files=files, compute=compute)
+
+
+@pytest.fixture
+def notices(logic: SegmentLogic) -> list[str]:
+    heard: list[str] = []
+    logic.listeners.add(heard.append)
+    return heard
+
+
+@pytest.fixture
+def cases(logic: SegmentLogic, folder: Path, waitUntil: Any) -> Any:
+    """The logic of the cases with the folder read."""
+    logic.cases.open(folder)
+    waitUntil(lambda: not logic.cases.isReading)
+    assert logic.cases.problem == ""
+    return logic.cases
+
+
+def settled(cases: Any, waitUntil: Any) -> None:
+    waitUntil(lambda: not (cases.isReading or cases.isAccepting or cases.isLoading))
+
+
+def nodesInScene() -> set[str]:
+    """The nodes that a user would notice."""
+    nodes = slicer.mrmlScene.GetNodes()
+    found = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    classes = ("vtkMRMLDisplayableNode", "vtkMRMLDisplayNode", "vtkMRMLStorageNode")
+    return {node.GetID() for node in found if any(node.IsA(name) for name in classes)}
+
+
+def valuesOf(segmentationNode: Any, segmentId: str) -> Any:
+    """The voxels of a segment as truth values, on its own labelmap."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    image = segment.GetRepresentation("Binary labelmap")
+    return arrayOfImage(image) == segment.GetLabelValue()
+
+
+def edit(segmentationNode: Any, segmentId: str = "label_7") -> int:
+    """Add eight voxels to a segment, as an effect of the Segment Editor does; returns how many are new."""
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentId)
+    image = segment.GetRepresentation("Binary labelmap")
+    array = arrayOfImage(image)
+    before = int((array == segment.GetLabelValue()).sum())
+    array[0, :2, :4] = segment.GetLabelValue()
+    image.GetPointData().GetScalars().Modified()
+    image.Modified()
+    return int((array == segment.GetLabelValue()).sum()) - before
+
+
+def correct(volumeNode: Any) -> Any:
+    """Make an edited copy of a volume's prediction, as the section Correct does."""
+    result = resultOf(volumeNode)
+    values = volumeFromFused(result)
+    copy = segmentationFromLabels(values, GRID, result.table, "copy", volumeNode)
+    setCorrected(volumeNode, copy)
+    return copy
+
+
+def volumeFromFused(result: Any) -> Any:
+    image = result.fused.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    return arrayOfImage(image).copy()
+
+
+# ------------------------------------------------------------------------------------------ the folder
+
+
+def test_every_case_is_listed_with_its_state(cases: Any):
+    states = {row.name: (row.state, row.revision) for row in cases.rows}
+    assert states == {
+        "done": ("corrected", 1),
+        "held": ("validation", 1),
+        "mild": ("predicted", 0),
+        "wrong": ("predicted", 0),
+        "new_1": ("unlabelled", 0),
+        "new_2": ("unlabelled", 0),
+    }
+    assert cases.table == TABLE
+    assert cases.channelNames == ("MR",)
+    assert cases.row("wrong").expectedCorrectionMl == 12.25
+    assert "12.2 ml" in cases.row("wrong").reason
+    assert cases.row("new_1").reason == ""
+
+
+def test_the_folder_is_remembered_by_the_settings_and_not_by_the_scene(
+    cases: Any, folder: Path, logic: SegmentLogic
+):
+    assert logic.settings.get("casesFolder") == str(folder)
+    slicer.mrmlScene.Clear()
+    assert cases.folder == folder
+
+
+def test_a_folder_that_vanished_is_a_problem_in_words(cases: Any, folder: Path, waitUntil: Any):
+    shutil.rmtree(folder)
+    cases.refresh()
+    settled(cases, waitUntil)
+    assert str(folder) in cases.problem
+    assert cases.rows == ()
+    assert cases.table is None
+
+
+def test_a_folder_without_scans_is_a_problem_in_words(logic: SegmentLogic, tmp_path: Path, waitUntil: Any):
+    logic.cases.open(tmp_path)
+    settled(logic.cases, waitUntil)
+    assert "no scans" in logic.cases.problem
+
+
+def test_a_plain_folder_of_scans_is_listed_but_takes_no_labels(
+    logic: SegmentLogic, folder: Path, waitUntil: Any
+):
+    cases = logic.cases
+    cases.open(folder / "imagesUl")
+    settled(cases, waitUntil)
+    assert {row.state for row in cases.rows} == {"unlabelled"}
+    volume = volumeNodeFromVolume(scan(9), "scan")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "label", volume)
+    with pytest.raises(CasesError, match=r"no label table"):
+        cases.accept(segmentation, caseName="case_001")
+
+
+def test_only_the_folder_that_was_opened_last_counts(
+    logic: SegmentLogic, folder: Path, tmp_path: Path, waitUntil: Any
+):
+    logic.cases.open(tmp_path / "nowhere")
+    logic.cases.open(folder)
+    settled(logic.cases, waitUntil)
+    assert logic.cases.problem == ""
+    assert len(logic.cases.rows) == 6
+
+
+def test_a_new_folder_gets_the_labels_of_the_model(logic: SegmentLogic, tmp_path: Path, waitUntil: Any):
+    made: list[Path] = []
+    logic.cases.create(tmp_path / "mine", onFinished=made.append)
+    waitUntil(lambda: bool(made))
+    settled(logic.cases, waitUntil)
+    assert logic.cases.folder == tmp_path / "mine"
+    assert logic.cases.table == logic.models.card().labels
+    assert logic.cases.channelNames == logic.models.card().channel_names
+    assert logic.cases.rows == ()
+
+
+def test_a_folder_that_holds_something_is_not_made_a_cases_folder(
+    logic: SegmentLogic, folder: Path, waitUntil: Any
+):
+    heard: list[str] = []
+    logic.cases.create(folder / "imagesUl", onFailed=lambda message, _details: heard.append(message))
+    waitUntil(lambda: bool(heard))
+    assert "Choose an empty folder" in heard[0]
+
+
+# ---------------------------------------------------------------------------------------- into the scene
+
+
+def test_an_unlabelled_case_comes_in_voxel_by_voxel(cases: Any, notices: list[str]):
+    loaded = cases.load("new_1").wait()
+    volume = volumeFromNode(loaded.volume)
+    assert np.array_equal(volume.array, scan(4).array)
+    assert volume.geometry.same_grid(GRID)
+    assert loaded.volume.GetName() == "new_1"
+    assert loaded.result is None
+    assert loaded.corrected is None
+    assert cases.loaded == loaded
+    assert cases.caseOf(loaded.volume) == "new_1"
+    assert {"cases", "result"} <= set(notices)
+
+
+def test_a_predicted_case_comes_in_with_its_result(cases: Any):
+    loaded = cases.load("wrong").wait()
+    assert loaded.result.record["expected_correction_ml"] == 12.25
+    assert loaded.result.record["model"] == "abc"
+    assert np.array_equal(valuesOf(loaded.result.fused, "label_1"), label(2).array == LIVER)
+    assert loaded.result.confidence.GetImageData().GetScalarRange()[1] > 200
+    assert loaded.corrected is None
+
+
+def test_a_labelled_case_comes_in_with_its_label_to_be_corrected_further(cases: Any):
+    loaded = cases.load("done").wait()
+    assert correctedOf(loaded.volume) is loaded.corrected
+    assert np.array_equal(valuesOf(loaded.corrected, "label_7"), label().array == SPLEEN)
+    assert loaded.revision == 1
+    assert cases.isAccepted(loaded.corrected)
+    assert not cases.hasUnsavedCorrection()
+
+
+def test_a_prediction_of_another_image_is_left_out_and_the_user_is_told(cases: Any, folder: Path):
+    record = folder / "predictions" / "predictions.json"
+    record.write_text(record.read_text().replace("sha256:", "sha256:0"))
+    loaded = cases.load("wrong").wait()
+    assert loaded.result is None
+    assert "another image" in " ".join(loaded.notes)
+
+
+def test_the_next_case_takes_the_place_of_the_one_before_and_of_nothing_else(cases: Any):
+    own = volumeNodeFromVolume(scan(8), "the user's own")
+    drawn = segmentationFromLabels(label().array, GRID, TABLE, "the user's drawing", own)
+    before = nodesInScene()
+    first = cases.load("wrong").wait()
+    beside = segmentationFromLabels(label().array, GRID, TABLE, "drawn beside", first.volume)
+    kept = beside.GetID()
+    cases.load("new_1").wait()
+    cases.load("new_2").wait()
+    names = {slicer.mrmlScene.GetNodeByID(name).GetName() for name in nodesInScene() - before}
+    assert before <= nodesInScene()
+    assert slicer.mrmlScene.GetNodeByID(kept) is beside
+    assert slicer.mrmlScene.IsNodePresent(drawn)
+    assert not any(name.startswith(("wrong", "new_1")) for name in names)
+    assert cases.loaded.name == "new_2"
+
+
+def test_loading_case_after_case_leaves_no_node_behind(cases: Any):
+    cases.load("wrong").wait()
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    for _ in range(3):
+        cases.load("done").wait()
+        cases.load("wrong").wait()
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_a_correction_that_is_not_accepted_stays_when_another_case_is_loaded(cases: Any):
+    first = cases.load("wrong").wait()
+    copy = correct(first.volume)
+    edit(copy)
+    assert cases.hasUnsavedCorrection()
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.IsNodePresent(copy)
+    assert slicer.mrmlScene.IsNodePresent(first.volume)
+    assert cases.hasUnsavedCorrection(first.volume)
+    assert cases.caseOf(first.volume) == "wrong"
+
+
+def test_a_correction_is_discarded_only_when_that_is_asked_for(cases: Any):
+    first = cases.load("wrong").wait()
+    edit(correct(first.volume))
+    cases.load("new_1", discardUnsaved=True).wait()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_a_copy_that_nobody_has_edited_is_no_correction_to_lose(cases: Any):
+    first = cases.load("wrong").wait()
+    correct(first.volume)
+    assert not cases.hasUnsavedCorrection()
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_an_edited_label_of_the_folder_is_a_correction_to_lose(cases: Any):
+    loaded = cases.load("done").wait()
+    edit(loaded.corrected)
+    assert cases.hasUnsavedCorrection()
+    assert not cases.isAccepted(loaded.corrected)
+
+
+def test_a_case_is_known_again_when_its_scene_is_loaded_but_no_path_is_saved(cases: Any, logic: SegmentLogic):
+    edit(correct(cases.load("wrong").wait().volume))
+    scene = slicer.mrmlScene
+    scene.SetSaveToXMLString(1)
+    scene.Commit()
+    saved = scene.GetSceneXMLString()
+    scene.SetSaveToXMLString(0)
+    scene.Clear()
+    logic.sceneClosed()
+    scene.SetLoadFromXMLString(1)
+    scene.SetSceneXMLString(saved)
+    scene.Import()
+    scene.SetLoadFromXMLString(0)
+    volume = scene.GetFirstNodeByName("wrong")
+    assert cases.caseOf(volume) == "wrong"
+    assert cases.loaded is None
+    assert cases.acceptable(volume)[0] is correctedOf(volume)
+    assert not cases.isAccepted(correctedOf(volume))
+    assert str(cases.folder) not in saved
+
+
+def test_a_case_of_another_folder_with_the_same_name_is_another_case(
+    cases: Any, folder: Path, tmp_path: Path, waitUntil: Any
+):
+    loaded = cases.load("new_1").wait()
+    cases.open(shutil.copytree(folder, tmp_path / "elsewhere"))
+    settled(cases, waitUntil)
+    assert cases.row("new_1") is not None
+    assert cases.caseOf(loaded.volume) is None
+
+
+def test_a_scene_that_closes_while_a_case_is_loaded_stays_empty(
+    cases: Any, logic: SegmentLogic, processEvents: Any, waitUntil: Any, files: Worker
+):
+    before = nodesInScene()
+    heard: list[Any] = []
+    task = cases.load(
+        "wrong", onFinished=heard.append, onFailed=lambda message, _details: heard.append(message)
+    )
+    slicer.mrmlScene.Clear()
+    logic.sceneClosed()
+    assert task.state == "cancelled"
+    assert heard == ["Cancelled."]
+    waitUntil(lambda: not files.isBusy())
+    processEvents()
+    assert nodesInScene() <= before
+    assert cases.loaded is None
+
+
+def test_asking_for_another_case_gives_up_the_first(cases: Any, files: Worker, waitUntil: Any):
+    first = cases.load("wrong")
+    second = cases.load("new_1").wait()
+    waitUntil(lambda: not files.isBusy())
+    assert first.state == "cancelled"
+    assert cases.loaded == second
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
+
+
+def test_a_case_whose_image_vanished_fails_in_words_and_leaves_the_former_case(cases: Any, folder: Path):
+    first = cases.load("new_1").wait()
+    next(folder.rglob("new_2_0000*")).unlink()
+    task = cases.load("new_2")
+    with pytest.raises(Exception, match=r"new_2"):
+        task.wait()
+    assert cases.loaded == first
+
+
+def test_without_a_folder_loading_says_so(logic: SegmentLogic):
+    with pytest.raises(CasesError, match=r"No cases folder"):
+        logic.cases.load("new_1")
+
+
+# ------------------------------------------------------------------------------------------ what is next
+
+
+def test_the_most_useful_case_is_the_one_to_correct_most_and_never_a_validation_case(cases: Any):
+    assert cases.mostUseful().name == "wrong"
+    assert cases.row("held").expectedCorrectionMl == 90
+
+
+def test_the_case_in_the_scene_is_not_proposed_again(cases: Any):
+    cases.loadNext().wait()
+    assert cases.loaded.name == "wrong"
+    cases.loadNext().wait()
+    assert cases.loaded.name == "mild"
+
+
+def test_where_nothing_is_predicted_the_next_case_is_found_by_predicting(
+    cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
+):
+    shutil.rmtree(folder / "predictions")
+    cases.refresh()
+    settled(cases, waitUntil)
+    told: list[Any] = []
+    task = cases.loadNext(onProgress=lambda *values: told.append(values))
+    expected = {"mild": 1.0, "new_1": 2.0, "new_2": 8.0, "wrong": 4.0}
+    for name, millilitres in expected.items():
+        assert compute.requests[-1].fields["case"] == name
+        record = {"case": name, "kept": False, "expected_correction_ml": millilitres, "mean_confidence": 0.5}
+        compute.requests[-1].answer(cases=[record], failed=0)
+    predict(folder, expected)
+    assert task.wait().name == "new_2"
+    assert any("Case 1 of 4" in values[0] for values in told)
+    assert cases.row("new_2").state == "predicted"
+
+
+def test_cancel_while_ranking_ends_the_batch_and_loads_nothing(
+    cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
+):
+    shutil.rmtree(folder / "predictions")
+    cases.refresh()
+    settled(cases, waitUntil)
+    task = cases.loadNext()
+    task.cancel()
+    assert compute.requests[-1].wasCancelled
+    assert not cases.batch.isRunning
+    assert cases.loaded is None
+
+
+def test_when_all_have_labels_there_is_no_next_case(cases: Any):
+    cases.rows = tuple(row for row in cases.rows if row.isLabelled)
+    with pytest.raises(CasesError, match=r"Every case of the folder has a label"):
+        cases.loadNext()
+
+
+def test_ranking_orders_the_cases_without_a_label(cases: Any, compute: StandInWorker):
+    task = cases.rank()
+    for millilitres in (3.0, 5.0, 1.0, 4.0):
+        name = compute.requests[-1].fields["case"]
+        compute.requests[-1].answer(
+            cases=[
+                {"case": name, "kept": False, "expected_correction_ml": millilitres, "mean_confidence": 0.5}
+            ]
+        )
+    assert [(row.name, row.expectedCorrectionMl) for row in task.value] == [
+        ("new_1", 5.0),
+        ("wrong", 4.0),
+        ("mild", 3.0),
+        ("new_2", 1.0),
+    ]
+
+
+def test_predictions_go_to_the_folder_with_the_current_model_and_the_device_of_the_settings(
+    cases: Any, compute: StandInWorker, logic: SegmentLogic, folder: Path
+):
+    logic.settings.set("device", "cpu")
+    cases.predictAll(quality="fast")
+    assert compute.requests[-1].fields == {
+        "model": str(logic.models.current),
+        "folder": str(folder),
+        "case": "mild",
+        "out": str(folder / "predictions"),
+        "quality": "fast",
+        "device": "cpu",
+    }
+
+
+def test_what_is_predicted_shows_in_the_rows_at_once(cases: Any, compute: StandInWorker):
+    cases.predictAll(names=["new_1"])
+    record = {"case": "new_1", "kept": False, "expected_correction_ml": 7.0, "mean_confidence": 0.25}
+    compute.requests[-1].answer(cases=[record], failed=0)
+    assert cases.row("new_1").state == "predicted"
+    assert cases.row("new_1").meanConfidence == 0.25
+    assert "7 ml" in cases.row("new_1").reason
+
+
+# -------------------------------------------------------------------------------------------- accepting
+
+
+def test_an_accepted_label_holds_the_tables_values_whatever_the_order_and_names_of_the_segments(
+    cases: Any, folder: Path, waitUntil: Any
+):
+    loaded = cases.load("wrong").wait()
+    copy = correct(loaded.volume)
+    added = edit(copy)
+    segmentation = copy.GetSegmentation()
+    segmentation.SetSegmentIndex("label_7", 0)
+    segmentation.GetSegment("label_7").SetName("the spleen, renamed")
+    accepted = cases.accept(annotator="radiologist").wait()
+    assert (accepted.case, accepted.revision, accepted.created) == ("wrong", 1, False)
+    stored = read_volume(accepted.path)
+    expected = label(2).array.copy()
+    expected[0, :2, :4] = SPLEEN
+    assert np.array_equal(stored.array, expected)
+    assert stored.geometry.same_grid(GRID)
+    record = revisions(folder)["wrong"][-1]
+    assert (record.model, record.edits_voxels, record.annotator) == ("abc", added, "radiologist")
+    assert record.edits_ml == pytest.approx(added * 3 * 1 * 1.5 / 1000)
+    assert not cases.hasUnsavedCorrection()
+    settled(cases, waitUntil)
+    assert cases.row("wrong").state == "corrected"
+
+
+def test_a_second_label_is_a_new_revision_and_the_first_is_kept(cases: Any, folder: Path):
+    loaded = cases.load("done").wait()
+    edit(loaded.corrected)
+    accepted = cases.accept().wait()
+    assert accepted.revision == 2
+    kept = folder / "labelsTr_revisions" / "done.r001.nii.gz"
+    assert np.array_equal(read_volume(kept).array, label().array)
+    assert revisions(folder)["done"][-1].model is None
+
+
+def test_a_prediction_that_needs_no_correction_is_accepted_as_it_is(cases: Any, folder: Path):
+    cases.load("wrong").wait()
+    accepted = cases.accept().wait()
+    assert np.array_equal(read_volume(accepted.path).array, label(2).array)
+    assert revisions(folder)["wrong"][-1].edits_voxels == 0
+
+
+def test_a_validation_case_stays_one_when_its_label_is_corrected(cases: Any, waitUntil: Any):
+    edit(cases.load("held").wait().corrected)
+    cases.accept().wait()
+    settled(cases, waitUntil)
+    assert (cases.row("held").state, cases.row("held").revision) == ("validation", 2)
+
+
+def test_edits_after_accepting_are_new_again(cases: Any):
+    loaded = cases.load("done").wait()
+    edit(loaded.corrected)
+    cases.accept().wait()
+    assert cases.isAccepted(loaded.corrected)
+    edit(loaded.corrected, "label_1")
+    assert not cases.isAccepted(loaded.corrected)
+    assert cases.hasUnsavedCorrection()
+
+
+def test_edits_while_the_label_is_written_are_not_taken_for_accepted(cases: Any):
+    loaded = cases.load("done").wait()
+    edit(loaded.corrected)
+    task = cases.accept()
+    edit(loaded.corrected, "label_1")
+    accepted = task.wait()
+    assert cases.hasUnsavedCorrection()
+    assert read_volume(accepted.path).array[0, 0, 0] == SPLEEN
+
+
+def test_a_volume_that_is_not_in_the_folder_becomes_a_new_case(cases: Any, folder: Path, waitUntil: Any):
+    volume = volumeNodeFromVolume(scan(20), "DOE^JOHN")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    assert cases.proposedName() == "case_001"
+    accepted = cases.accept(segmentation, caseName=cases.proposedName()).wait()
+    assert (accepted.case, accepted.revision, accepted.created) == ("case_001", 1, True)
+    case = open_cases(folder).find("case_001")
+    assert np.array_equal(read_volume(case.channels[0].path).array, scan(20).array)
+    assert not [path for path in folder.rglob("*") if "DOE" in path.name]
+    assert "DOE" not in (folder / "crgloco.json").read_text()
+    settled(cases, waitUntil)
+    assert cases.caseOf(volume) == "case_001"
+    assert cases.proposedName() == "case_002"
+    assert cases.isAccepted(segmentation)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "CON", " case", "done", "DONE", "..", "x" * 201])
+def test_a_name_that_does_not_do_is_refused(cases: Any, name: str):
+    volume = volumeNodeFromVolume(scan(20), "scan")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    with pytest.raises(CasesError):
+        cases.accept(segmentation, caseName=name)
+
+
+def test_a_case_that_was_taken_out_of_the_folder_comes_back_with_its_image(
+    cases: Any, folder: Path, waitUntil: Any
+):
+    cases.load("wrong").wait()
+    next(folder.rglob("wrong_0000*")).unlink()
+    cases.refresh()
+    settled(cases, waitUntil)
+    accepted = cases.accept().wait()
+    assert accepted.created
+    assert np.array_equal(read_volume(open_cases(folder).find("wrong").channels[0].path).array, scan(3).array)
+
+
+def test_labels_that_contradict_the_folders_are_refused_in_words(cases: Any):
+    other = LabelTable((Label(LIVER, "spleen"), Label(SPLEEN, "liver")))
+    loaded = cases.load("new_1").wait()
+    segmentation = segmentationFromLabels(label().array, GRID, other, "mine", loaded.volume)
+    with pytest.raises(
+        LabelError, match=r"the value 1 is spleen in the segmentation and liver in the folder"
+    ):
+        cases.accept(segmentation)
+
+
+def test_a_label_that_the_folder_does_not_have_is_refused_and_nothing_is_written(cases: Any, folder: Path):
+    wider = LabelTable((*TABLE.labels, Label(9, "tumour")))
+    values = label().array.copy()
+    values[0, 0, 0] = 9
+    loaded = cases.load("new_1").wait()
+    segmentation = segmentationFromLabels(values, GRID, wider, "mine", loaded.volume)
+    task = cases.accept(segmentation)
+    with pytest.raises(CasesError, match=r"tumour"):
+        task.wait()
+    assert not (folder / "labelsTr" / "new_1.nii.gz").exists()
+
+
+def test_a_label_on_another_grid_than_the_cases_image_is_refused(cases: Any, folder: Path):
+    loaded = cases.load("new_1").wait()
+    loaded.volume.SetOrigin(5, 5, 5)
+    moved = volumeFromNode(loaded.volume).geometry
+    segmentation = segmentationFromLabels(label().array, moved, TABLE, "mine", loaded.volume)
+    with pytest.raises(CasesError, match=r"lie on different grids.*Nothing is lost"):
+        cases.accept(segmentation).wait()
+    assert not (folder / "labelsTr" / "new_1.nii.gz").exists()
+
+
+def test_a_new_case_needs_all_channels_of_the_folder(cases: Any):
+    volume = volumeNodeFromVolume(scan(20), "scan")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    with pytest.raises(InputError, match=r"1 channels"):
+        cases.accept(segmentation, caseName="case_001", channels=[volume])
+
+
+def test_without_a_label_there_is_nothing_to_accept(cases: Any):
+    cases.load("new_1").wait()
+    with pytest.raises(InputError, match=r"no label to accept"):
+        cases.accept()
+
+
+def test_a_label_is_accepted_once_at_a_time(cases: Any):
+    cases.load("wrong").wait()
+    task = cases.accept()
+    with pytest.raises(CasesError, match=r"being written"):
+        cases.accept()
+    task.wait()
+
+
+def test_a_volume_under_a_transform_is_accepted_on_its_own_grid(cases: Any, folder: Path):
+    loaded = cases.load("wrong").wait()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    copy = correct(loaded.volume)
+    for node in (loaded.volume, copy):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    accepted = cases.accept().wait()
+    assert np.array_equal(read_volume(accepted.path).array, label(2).array)
+    assert read_volume(accepted.path).geometry.same_grid(GRID)
+
+
+# ------------------------------------------------------------------------------------------------ faults
+
+
+def assertNothingIsLost(cases: Any, copy: Any, folder: Path, case: str = "wrong") -> None:
+    assert slicer.mrmlScene.IsNodePresent(copy)
+    assert cases.hasUnsavedCorrection(correctedVolume(copy))
+    assert not (folder / "labelsTr" / f"{case}.nii.gz").exists()
+
+
+def correctedVolume(copy: Any) -> Any:
+    return copy.GetNodeReference(copy.GetReferenceImageGeometryReferenceRole())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_worker_that_is_killed_while_it_writes_loses_nothing(
+    cases: Any, folder: Path, files: Worker, waitUntil: Any
+):
+    copy = correct(cases.load("wrong").wait().volume)
+    edit(copy)
+    os.kill(files.pid, signal.SIGSTOP)  # it must not be faster than the kill
+    task = cases.accept()
+    waitUntil(files.isBusy)
+    os.kill(files.pid, signal.SIGKILL)
+    with pytest.raises(CasesError, match=r"was not accepted.*killed.*Nothing is lost"):
+        task.wait()
+    assertNothingIsLost(cases, copy, folder)
+    assert cases.accept().wait().revision == 1
+    assert not cases.hasUnsavedCorrection()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_full_disk_loses_nothing(scene: Any, folder: Path, compute: Any, waitUntil: Any):
+    command = [*engineCommand("worker")]
+    limited = ["sh", "-c", f"ulimit -f 4; exec {' '.join(command)}"]
+    files = Worker("files", command=limited)
+    logic = SegmentLogic(files=files, compute=compute)
+    try:
+        logic.cases.open(folder)
+        settled(logic.cases, waitUntil)
+        volume = volumeNodeFromVolume(scan(30, BIG), "scan")
+        copy = segmentationFromLabels(noise(BIG), BIG, TABLE, "mine", volume)
+        setCorrected(volume, copy)
+        task = logic.cases.accept(volume, caseName="case_001")
+        with pytest.raises(CasesError, match=r"was not accepted.*Nothing is lost"):
+            task.wait()
+        assertNothingIsLost(logic.cases, copy, folder, "case_001")
+        assert open_cases(folder).labelled == open_cases(folder).labelled
+    finally:
+        logic.shutDown()
+
+
+BIG = Geometry((40, 64, 64), (3.0, 1.0, 1.5), (0.0, 0.0, 0.0))
+
+
+def noise(grid: Geometry) -> Any:
+    """Labels that no compressor makes small."""
+    return np.random.default_rng(0).choice(np.array([0, LIVER, SPLEEN], np.uint8), grid.shape)
+
+
+def test_a_folder_that_vanishes_before_accepting_loses_nothing(cases: Any, folder: Path):
+    copy = correct(cases.load("wrong").wait().volume)
+    edit(copy)
+    shutil.rmtree(folder)
+    with pytest.raises(CasesError, match=r"was not accepted.*Nothing is lost"):
+        cases.accept().wait()
+    assertNothingIsLost(cases, copy, folder)
+
+
+def test_a_scene_that_closes_while_the_label_is_written_loses_nothing(
+    cases: Any, logic: SegmentLogic, folder: Path
+):
+    edit(correct(cases.load("wrong").wait().volume))
+    task = cases.accept()
+    slicer.mrmlScene.Clear()
+    logic.sceneClosed()
+    accepted = task.wait()
+    expected = label(2).array.copy()
+    expected[0, :2, :4] = SPLEEN
+    assert np.array_equal(read_volume(accepted.path).array, expected)
+
+
+def test_shutting_down_lets_a_label_arrive(scene: Any, folder: Path, compute: Any, waitUntil: Any):
+    logic = SegmentLogic(files=Worker("files"), compute=compute)
+    logic.cases.open(folder)
+    settled(logic.cases, waitUntil)
+    edit(correct(logic.cases.load("wrong").wait().volume))
+    task = logic.cases.accept()
+    logic.shutDown()
+    assert task.state == "done"
+    assert (folder / "labelsTr" / "wrong.nii.gz").is_file()
+
+
+def test_the_gui_never_stands_still_while_a_large_case_is_loaded_and_accepted(
+    cases: Any, folder: Path, heartbeat: Any, waitUntil: Any
+):
+    grid = Geometry((40, 256, 256), (3.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    volume = volumeNodeFromVolume(scan(40, grid), "large")
+    segmentation = segmentationFromLabels(noise(grid), grid, TABLE, "mine", volume)
+    done: list[Any] = []
+    with heartbeat() as beat:
+        cases.accept(segmentation, caseName="large", onFinished=done.append)
+        waitUntil(lambda: len(done) == 1 and not cases.isReading, 60)
+        cases.load("large", onFinished=done.append)
+        waitUntil(lambda: len(done) == 2, 60)
+    assert beat.longest < 0.1
+
+
+def test_nothing_of_a_case_stays_in_the_temporary_folder(cases: Any, waitUntil: Any):
+    from CRGLoCoSegmentLib.background.session import sessionFolder
+
+    cases.load("wrong").wait()
+    cases.accept().wait()
+    left = lambda: [item.name for item in sessionFolder().iterdir() if item.is_dir()]  # noqa: E731
+    waitUntil(lambda: not left())
