@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -59,10 +60,34 @@ def make_task(classes: int = 3, channels: int = 1) -> Task:
 
 def make_method(name: str = "cr_gloco", recipe: str = "default", *, seed: int = 0, **options: Any) -> Method:
     """A method in one of its named configurations, on tiny windows with a tiny network."""
-    chosen = {**methods.card(name).configurations[recipe], "network": "fast", **TINY, **options}
+    few = {"features": 64, "floor": 8, "transformer_width": 12} if name == "mcsc" else {}
+    chosen = {**methods.card(name).configurations[recipe], "network": "fast", **TINY, **few, **options}
     method_class = methods.get(name)
     torch.manual_seed(seed)
-    return method_class(from_mapping(method_class.Config, chosen), make_task())
+    with quick_transformer():
+        return method_class(from_mapping(method_class.Config, chosen), make_task())
+
+
+class QuickTransformer(torch.nn.Module):
+    """Stands in for the transformer of MCSC, which takes seconds a window: convolutions, the same maps."""
+
+    def __init__(self, channels: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.coarse = torch.nn.Conv3d(channels, 4 * width, 5, 8, 2)
+        layers = [torch.nn.Conv3d(channels, width, 5, padding=2), torch.nn.InstanceNorm3d(width)]
+        self.fine = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Conv3d(width, width, 3, padding=1))
+        self.head = torch.nn.Conv3d(width, classes, 1)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        from crgloco.networks.transformer import TransformerAnswer
+
+        fine = torch.relu(self.fine(image))
+        return TransformerAnswer(self.head(fine), fine, self.coarse(image))
+
+
+def quick_transformer() -> Any:
+    """Build the stand-in wherever MCSC would build its transformer."""
+    return patch("crgloco.methods.mcsc.build_transformer", QuickTransformer)
 
 
 def with_published_bodies(method: Method, dropout: float = 0.3) -> Method:

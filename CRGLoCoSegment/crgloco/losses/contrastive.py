@@ -1,4 +1,4 @@
-"""Contrast of voxels with class means, within one scan and across two, in float32."""
+"""Contrast of voxels with class means, and of voxels with voxels balanced by class, in float32."""
 
 from __future__ import annotations
 
@@ -97,6 +97,58 @@ def inter_contrast(parts: Contrasted, pairs: tuple[tuple[int, int], ...], temper
         losses.append(_sum_of_counted(loss, present) / (present.sum() * loss.shape[-1]).clamp_min(1))
         counted.append(present.any())
     return torch.stack(losses).sum() / torch.stack(counted).sum().clamp_min(1)
+
+
+def balanced_contrast(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the class-balanced supervised contrast of one set of features (MCSC, specification 4).
+
+    ``l_i = -1/|P(i)| sum_j [ s_ij - log sum_c 1/n_c sum_(j in c, j != i) exp(s_ij) ]`` with ``s`` the cosine
+    over the temperature, P(i) the other members of i's class, and n_c their number, i not counted.
+    Features without a partner are no anchors; the mean is over anchors, 0 without any.
+
+    Args:
+        features: (N, F).
+        labels: (N,) class numbers.
+        temperature: Sharpness.
+    """
+    codes = functional.normalize(features.float(), dim=1, eps=EPSILON)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    similarity = (codes @ codes.T / temperature).masked_fill(itself, torch.finfo(torch.float32).min)
+    same = labels[:, None] == labels[None]
+    members = same.sum(1)  # of the class of each feature, itself included
+    counts = (members[None] - same.long()).clamp_min(1)
+    below = (similarity - counts.float().log()).logsumexp(1)
+    partners = same & ~itself
+    drawn = (similarity * partners).sum(1) / partners.sum(1).clamp_min(1)
+    anchors = partners.any(1)
+    return ((below - drawn) * anchors).sum() / anchors.sum().clamp_min(1)
+
+
+def draw_members(
+    labels: torch.Tensor, classes: int, count: int, floor: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Draw members of a set uniformly, but so many of each class that is present.
+
+    Equal counts would hide the balance of the contrast (specification 6); the floor only gives rare
+    classes partners.
+
+    Args:
+        labels: (M,) class numbers; C or more where nothing is known, never drawn.
+        classes: Number of classes C.
+        count: Members of the set, if there are as many.
+        floor: Members of each present class, if there are as many.
+        generator: Source of the draws, on the device of the labels.
+
+    Returns:
+        Indices, without repetition.
+    """
+    order = torch.randperm(len(labels), generator=generator, device=labels.device)
+    order = order[labels[order] < classes]
+    shuffled = labels[order].long()
+    seen = functional.one_hot(shuffled, classes).cumsum(0)
+    rank = seen.gather(1, shuffled[:, None])[:, 0] if len(order) else shuffled
+    first = rank <= floor
+    return torch.cat([order[first], order[~first]])[: max(count, int(first.sum()))]
 
 
 def _cosine(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:

@@ -60,13 +60,17 @@ class PublishedUNet(nn.Module):
 
     def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Map what ``encode`` returned to the last decoder map."""
+        return self.decode_all(maps)[-1]
+
+    def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""
         *maps, result = maps
-        result = self.dropout(result)
+        result, decoded = self.dropout(result), []
         for block, skip in zip(reversed(self.decoder), reversed(maps), strict=True):
             up = functional.interpolate(result, size=skip.shape[2:], mode="trilinear", align_corners=False)
             result = block(torch.cat([skip, up], 1))
-        last: torch.Tensor = self.dropout(result)
-        return last
+            decoded.append(result)
+        return [*decoded[:-1], self.dropout(result)]
 
 
 class StemmedDynUNet(nn.Module):
@@ -134,10 +138,16 @@ class StemmedDynUNet(nn.Module):
 
     def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Map what ``encode`` returned to the last decoder map."""
+        return self.decode_all(maps)[-1]
+
+    def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""
         *maps, result = maps
+        decoded = []
         for block, skip in zip(self.decoder, reversed(maps), strict=True):
             result = block(result, skip)
-        return result
+            decoded.append(result)
+        return decoded
 
 
 def _kernels(

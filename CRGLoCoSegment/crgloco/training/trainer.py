@@ -161,8 +161,8 @@ class Trainer:
     def _update(self, step: int, samples: Samples) -> dict[str, torch.Tensor]:
         torch.manual_seed(hash((self.schedule.seed, step, self.team.rank)) % 2**63)
         progress = self.progress(step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule.learning_rate * (1 - progress) ** POWER
+        for group, wanted in zip(self.optimiser.param_groups, self.groups, strict=True):
+            group["lr"] = self.schedule.learning_rate * _rate(wanted, progress)
         batch = Batch(samples.labelled, samples.unlabelled, self.device, samples.rng)
         with mixed_precision(self.device):
             parts = self.method.losses(batch, progress)
@@ -234,8 +234,15 @@ class Trainer:
         self.method.networks.train()
 
 
+def _rate(group: dict[str, Any], progress: float) -> float:
+    """Return the share of the learning rate: falling by a power, after a linear rise where one is wanted."""
+    rise = min(1.0, (progress + 1e-3) / group["warm_up"]) if "warm_up" in group else 1.0
+    share: float = group.get("rate", 1.0) * rise * (1 - progress) ** POWER
+    return share
+
+
 def _optimiser(name: str, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
-    parameters = [{key: value for key, value in group.items() if key != "clip_norm"} for group in groups]
+    parameters = [{"params": group["params"]} for group in groups]
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY[name])
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=WEIGHT_DECAY[name])

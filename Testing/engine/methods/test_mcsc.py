@@ -1,0 +1,205 @@
+"""MCSC: two networks of different kinds, cross labels, and a contrast over both."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from crgloco.losses.contrastive import balanced_contrast, draw_members
+from crgloco.methods.base import Task
+from crgloco.methods.mcsc import MCSC, Projector, at_cells, cross_labels
+from crgloco.networks.transformer import WindowedTransformer, padded_size
+from crgloco.options import from_mapping
+from tiny_training import TINY, make_batch, make_method
+
+
+def slow(features: torch.Tensor, labels: torch.Tensor, tau: float) -> float:
+    """The class-balanced contrast by loops, in double precision."""
+    codes = [row.double() / row.double().norm() for row in features]
+    losses = []
+    for i, own in enumerate(labels.tolist()):
+        partners = [j for j, other in enumerate(labels.tolist()) if other == own and j != i]
+        if not partners:
+            continue
+        below = 0.0
+        for c in set(labels.tolist()):
+            members = [j for j, other in enumerate(labels.tolist()) if other == c and j != i]
+            if members:
+                below += sum(math.exp(float(codes[i] @ codes[j]) / tau) for j in members) / len(members)
+        losses.append(
+            -sum(float(codes[i] @ codes[j]) / tau - math.log(below) for j in partners) / len(partners)
+        )
+    return sum(losses) / len(losses)
+
+
+def members() -> tuple[torch.Tensor, torch.Tensor]:
+    """50 features of 4 classes, one of which has a single member."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (50,), generator=generator)
+    labels[7] = 3
+    return torch.randn(50, 6, generator=generator), labels
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.07, 0.5])
+def test_the_balanced_contrast_equals_loops_also_with_a_member_without_partner(tau):
+    features, labels = members()
+    found = balanced_contrast(features, labels, tau).item()
+    assert found == pytest.approx(slow(features, labels, tau), rel=1e-4)
+
+
+def test_doubling_a_class_leaves_what_other_classes_are_measured_against_as_it_was():
+    features, labels = members()
+    doubled = torch.cat([features, features[labels == 2]])
+    more = torch.cat([labels, labels[labels == 2]])
+    features = features.requires_grad_()
+
+    def of_class_zero(all_features, all_labels):
+        codes = torch.nn.functional.normalize(all_features, dim=1)
+        similarity = codes[:1] @ codes.T / 0.1
+        counts = torch.stack([(all_labels == c).sum() for c in all_labels]).float()
+        return (similarity - counts.log())[:, all_labels == 2].logsumexp(1)
+
+    torch.testing.assert_close(of_class_zero(features, labels), of_class_zero(doubled, more))
+    assert balanced_contrast(doubled, more, 0.1).item() == pytest.approx(slow(doubled, more, 0.1), rel=1e-4)
+
+
+def test_with_equal_counts_balancing_cannot_be_seen_and_with_unequal_ones_it_can():
+    def gradients(counts):
+        generator = torch.Generator().manual_seed(1)
+        labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
+        features = torch.randn(len(labels), 8, generator=generator).requires_grad_()
+        found = []
+        for loss in (balanced_contrast, plain_contrast):
+            (gradient,) = torch.autograd.grad(loss(features, labels, 0.1), features)
+            found.append(gradient.flatten())
+        return torch.nn.functional.cosine_similarity(*found, dim=0).item()
+
+    assert gradients([16, 16, 16, 16]) > 0.999
+    assert gradients([50, 10, 3, 2]) < 0.95
+
+
+def plain_contrast(features: torch.Tensor, labels: torch.Tensor, tau: float) -> torch.Tensor:
+    """Supervised contrast without balance."""
+    codes = torch.nn.functional.normalize(features, dim=1)
+    itself = torch.eye(len(labels), dtype=torch.bool)
+    similarity = (codes @ codes.T / tau).masked_fill(itself, -1e9)
+    partners = (labels[:, None] == labels[None]) & ~itself
+    share = similarity - similarity.logsumexp(1, keepdim=True)
+    return -((share * partners).sum(1) / partners.sum(1).clamp_min(1))[partners.any(1)].mean()
+
+
+@pytest.mark.parametrize(
+    ("features", "labels"),
+    [(torch.ones(4, 3), [0, 0, 1, 1]), (torch.randn(1, 3), [1]), (torch.zeros(0, 3), [])],
+)
+def test_equal_features_single_and_empty_sets_are_finite(features, labels):
+    features = features.clone().requires_grad_()
+    loss = balanced_contrast(features, torch.tensor(labels, dtype=torch.long), 0.1)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(features.grad).all()
+
+
+def test_a_set_holds_rare_classes_and_every_place_can_be_drawn():
+    labels = torch.zeros(1000, dtype=torch.uint8)
+    labels[::100], labels[5:8], labels[900:] = 1, 2, 255
+    drawn = [draw_members(labels, 3, 100, 4, torch.Generator().manual_seed(n)) for n in range(100)]
+    for chosen in drawn:
+        assert len(chosen) == len(set(chosen.tolist())) == 100
+        counts = torch.bincount(labels[chosen].long(), minlength=3)
+        assert counts[1] >= 4
+        assert counts[2] == 3
+        assert (labels[chosen] < 3).all()
+    assert len(torch.cat(drawn).unique()) == 900
+    assert len(draw_members(labels[:3] + 9, 3, 100, 4, torch.Generator())) == 0
+
+
+def test_features_carry_the_truth_or_the_other_networks_answer():
+    truth, cnn, transformer = torch.zeros(1, 2, 2, 2), torch.ones(2, 2, 2, 2), torch.full((2, 2, 2, 2), 2)
+    of_cnn, of_transformer = cross_labels(truth, (cnn, transformer))
+    assert of_cnn[:, 0, 0, 0].tolist() == [0, 2]
+    assert of_transformer[:, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_labels_of_coarse_cells_are_those_at_their_centres():
+    labels = torch.arange(24).reshape(1, 24, 1, 1).expand(-1, -1, 8, 8)
+    assert at_cells(labels, torch.Size((3, 1, 1)))[0, :, 0, 0].tolist() == [3, 11, 19]
+    assert at_cells(labels[:, :12], torch.Size((2, 1, 1)), 8)[0, :, 0, 0].tolist() == [3, 11]
+    assert torch.equal(at_cells(labels, torch.Size((24, 8, 8))), labels)
+
+
+def test_projecting_after_drawing_equals_drawing_after_projecting():
+    projector = Projector((5, 7), normalised=True)
+    features, chosen = torch.randn(30, 7), torch.tensor([3, 1, 29])
+    torch.testing.assert_close(projector(features[chosen], 1), projector(features, 1)[chosen])
+
+
+def test_neither_network_teaches_itself():
+    method = make_method("mcsc", contrast_weight=0.0, cross_weight=1.0)
+    batch = make_batch(method, 1, 2)
+    recorded = {}
+
+    def keep(logits, target, **_):
+        recorded[len(recorded)] = target
+        return logits.sum() * 0 + logits.square().mean()
+
+    import crgloco.methods.mcsc as module
+
+    original, module.dice_loss = module.dice_loss, keep
+    try:
+        parts = method.losses(batch, 1.0)
+    finally:
+        module.dice_loss = original
+    parts["total"].backward()
+    assert not torch.equal(recorded[0], recorded[1])
+    assert not recorded[0].requires_grad
+
+
+def test_at_first_only_labelled_scans_are_contrasted():
+    method = make_method("mcsc")
+    batch, other = make_batch(method, 2, 2), make_batch(method, 2, 2, seed=9)
+    swapped = type(batch)(batch.labelled, other.unlabelled, batch.device, np.random.default_rng(0))
+
+    def contrast(given, progress):
+        again = type(given)(given.labelled, given.unlabelled, given.device, np.random.default_rng(0))
+        return method.losses(again, progress)["contrast_full"].item()
+
+    assert contrast(batch, 0.0) == pytest.approx(contrast(swapped, 0.0), rel=1e-5)
+    assert contrast(batch, 0.1) != pytest.approx(contrast(swapped, 0.1), rel=1e-5)
+
+
+def test_the_transformer_learns_slower_and_warms_up():
+    groups = make_method("mcsc").parameter_groups()
+    assert [group.get("rate", 1.0) for group in groups] == [1.0, 0.2, 1.0]
+    assert groups[1]["warm_up"] == 0.05
+
+
+def test_what_is_deployed_is_the_convolutional_network_alone():
+    method = make_method("mcsc")
+    assert not any("transformer" in name for name in method.averaged.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("size", "padded"),
+    [((12, 16, 16), (64, 32, 32)), ((80, 112, 112), (96, 128, 128)), ((64, 32, 32), (64, 32, 32))],
+)
+def test_windows_are_padded_to_what_the_transformer_can_take(size, padded):
+    assert padded_size(size) == padded
+
+
+@pytest.mark.slow
+def test_the_real_transformer_answers_a_window_of_any_size_and_learns():
+    torch.manual_seed(0)
+    answer = WindowedTransformer(1, 3, 12)(torch.randn(1, 1, 12, 20, 16))
+    assert answer.logits.shape == (1, 3, 12, 20, 16)
+    assert answer.fine.shape == (1, 12, 12, 20, 16)
+    assert answer.coarse.shape == (1, 48, 2, 3, 2)
+    config = from_mapping(
+        make_method("mcsc").Config, {**TINY, "transformer_width": 12, "features": 64, "floor": 8}
+    )
+    method = MCSC(config, Task(1, 3, (1.0, 1.0, 1.0), ((20, 24, 28),)))
+    assert isinstance(method.transformer, WindowedTransformer)
+    parts = method.losses(make_batch(method, 1, 1), 0.5)
+    parts["total"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.transformer.parameters() if p.grad is not None)
