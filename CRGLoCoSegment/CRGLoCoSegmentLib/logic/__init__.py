@@ -119,9 +119,10 @@ class SegmentLogic:
     @cached_property
     def view(self) -> "CompareView":
         """The side-by-side comparison."""
+        from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
         from CRGLoCoSegmentLib.views.compare import CompareView
 
-        return CompareView()
+        return CompareView(outline=disagreementOutline)
 
     @cached_property
     def correction(self) -> "Correction":

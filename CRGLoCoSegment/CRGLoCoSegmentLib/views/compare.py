@@ -55,6 +55,7 @@ class CompareView:
         self._orientation = "Axial"
         self._outlined = False
         self._observed: list[tuple[Any, int]] = []
+        self._target: Position | None = None
         self._busy = False
 
     # ---------------------------------------------------------------------------------- on and off
@@ -75,7 +76,7 @@ class CompareView:
         self._busy = True  # changing the layout calls us back
         try:
             showLayout(manager, TWO_PANES if thirdPane == "none" else THREE_PANES)
-            self._result, self._third = result, thirdPane
+            self._result, self._third, self._target = result, thirdPane, None
             self._observe(manager)
             self._fill()
         finally:
@@ -165,6 +166,7 @@ class CompareView:
         """Centre all panes on a place in the volume's own coordinates (mm, LPS), as regions give it."""
         if self.isShown():
             world = worldPosition(self._result.volume, positionLps)
+            self._target = world
             jumpPanes(self._scene(), world)
             markPlace(self._scene(), world)
 
@@ -245,6 +247,8 @@ class CompareView:
                 pane.placeLike(placed[0])
             else:
                 pane.place(self._orientation, self._result.volume)
+        if self._target is not None:  # somebody jumped before there was a size
+            jumpPanes(self._scene(), self._target)
 
     def _observe(self, manager: Any) -> None:
         if self._observed:

@@ -1,5 +1,6 @@
 """The layout manager of the test host: real layout logic, slice views side by side, pictures of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class LayoutManager:
         self._size = size
         self._widgets: dict[str, SliceWidget] = {}
         self._adding = False
+        self._listeners: list[Callable[..., None]] = []
         self._logics = vtk.vtkCollection()
         applicationLogic.SetSliceLogics(self._logics)
         if scene.GetFirstNodeByClass("vtkMRMLCrosshairNode") is None:  # else Slicer's application does it
@@ -70,6 +72,7 @@ class LayoutManager:
         self._observe(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
         self._observe(scene, scene.EndBatchProcessEvent, self._onBatchEnd)
         self._observe(self._layoutLogic.GetLayoutNode(), vtk.vtkCommand.ModifiedEvent, self._onLayout)
+        self._told = self.layout
         self._addMissingViews()
         self._arrange()
 
@@ -127,6 +130,19 @@ class LayoutManager:
         """A 3D view by its number."""
         node = self._scene.GetNthNodeByClass(number, "vtkMRMLViewNode")
         return None if node is None else ThreeDWidget(node)
+
+    def connect(self, signature: str, callback: Callable[..., None]) -> bool:
+        """Hear of changes; the one signal that the host sends is ``layoutChanged(int)``."""
+        if signature != "layoutChanged(int)":
+            msg = f"The host's layout manager does not send {signature!r}."
+            raise ValueError(msg)
+        self._listeners.append(callback)
+        return True
+
+    def disconnect(self, signature: str, callback: Callable[..., None]) -> bool:
+        """Hear of changes no longer."""
+        self._listeners = [one for one in self._listeners if one != callback]
+        return signature == "layoutChanged(int)"
 
     def resetSliceViews(self) -> None:
         """Fit every slice view to its volume."""
@@ -198,6 +214,10 @@ class LayoutManager:
     def _onLayout(self, *_: Any) -> None:
         self._addMissingViews()
         self._arrange()
+        if self.layout != self._told:
+            self._told = self.layout
+            for callback in tuple(self._listeners):
+                callback(self.layout)
 
     def _arrange(self) -> None:
         for place in self._places():

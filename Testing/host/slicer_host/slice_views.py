@@ -6,11 +6,9 @@ so that a picture of a view is what Slicer would show. It needs neither Qt nor a
 """
 
 import ctypes
-import json
 import os
 import sys
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-SURFACE = Path(__file__).parents[1] / "slicer_surface.json"
+from slicer_host.surface import classSurface
+
 # Those of Slicer's slice views that draw something without a user's mouse.
 DISPLAYABLE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
@@ -59,29 +58,13 @@ def whyNoPictures() -> str:
     return f"no display, and neither {' nor '.join(OFFSCREEN)}; install them by: {INSTALL}"
 
 
-@lru_cache(maxsize=1)
-def _surface() -> dict[str, Any]:
-    file = SURFACE if SURFACE.is_file() else Path(__file__).parents[4] / "shared" / "slicer_surface.json"
-    classes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["classes"]
-    return classes
-
-
-def surfaceProperties(name: str) -> set[str]:
-    """The properties that a class of the running Slicer has, those of its ancestors included."""
-    found: set[str] = set()
-    while name in _surface():
-        found |= set(_surface()[name]["properties"])
-        name = _surface()[name].get("ancestor", "")
-    return found
-
-
 class Stand:
     """Stands for a widget: takes only properties that the real one has."""
 
     surfaceName = ""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and name not in surfaceProperties(self.surfaceName):
+        if not name.startswith("_") and name not in classSurface(self.surfaceName).properties:
             msg = f"{self.surfaceName} has no property {name!r}."
             raise AttributeError(msg)
         object.__setattr__(self, name, value)

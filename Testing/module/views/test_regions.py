@@ -59,7 +59,7 @@ def test_a_non_linear_transform_does_so_too(result, scene):
     source, target = vtk.vtkPoints(), vtk.vtkPoints()
     for point in np.random.default_rng(0).uniform(-50, 50, (8, 3)):
         source.InsertNextPoint(point)
-        target.InsertNextPoint(point + [0, 7, 0])
+        target.InsertNextPoint(point + np.array([0, 7, 0]))
     spline = vtk.vtkThinPlateSplineTransform()
     spline.SetSourceLandmarks(source)
     spline.SetTargetLandmarks(target)

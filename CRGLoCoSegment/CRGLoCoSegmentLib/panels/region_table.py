@@ -1,0 +1,106 @@
+"""The table of uncertain regions: what is worth a look, best first, and what was looked at already."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from CRGLoCoSegmentLib.views.regions import Region
+
+
+class RegionTable:
+    """Fills a ``QTableWidget`` and says which region the user chose.
+
+    Args:
+        widget: The table.
+        onChosen: Called with a region when the user comes to its row.
+    """
+
+    def __init__(self, widget: Any, onChosen: Callable[[Region], None]) -> None:
+        self._widget = widget
+        self._onChosen = onChosen
+        self._regions: tuple[Region, ...] = ()
+        self._filling = False
+        headers = (_("Seen"), _("Rank"), _("Structure"), _("Volume"), _("To correct"), _("Confidence"))
+        widget.columnCount = len(headers)
+        widget.setHorizontalHeaderLabels(headers)
+        widget.verticalHeader().setVisible(False)
+        widget.horizontalHeader().setStretchLastSection(True)
+        widget.connect("currentCellChanged(int,int,int,int)", self._onCurrent)
+        widget.connect("cellClicked(int,int)", self._onClicked)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """What the table shows."""
+        return self._regions
+
+    def fill(self, regions: Sequence[Region], seen: frozenset[int]) -> None:
+        """Show other regions; none is chosen."""
+        self._regions = tuple(regions)
+        self._filling = True
+        try:
+            self._widget.clearContents()
+            self._widget.rowCount = len(self._regions)
+            for row, region in enumerate(self._regions):
+                for column, text in enumerate(_texts(region)):
+                    self._widget.setItem(row, column, _item(text, right=column != 2))
+            self.mark(seen)
+            self._widget.setCurrentCell(-1, -1)
+            self._widget.resizeColumnsToContents()
+        finally:
+            self._filling = False
+
+    def mark(self, seen: frozenset[int]) -> None:
+        """Tick the regions that were looked at."""
+        for row, region in enumerate(self._regions):
+            self._widget.item(row, 0).setText("\N{CHECK MARK}" if region.rank in seen else "")
+
+    def step(self, by: int) -> None:
+        """Go to the next row (1) or the previous one (-1); the first ``step`` goes to the best region."""
+        row = self._widget.currentRow() + by
+        if self._regions:
+            self.choose(min(max(row, 0), len(self._regions) - 1))
+
+    def choose(self, row: int) -> None:
+        """Go to a row as by a click."""
+        if row == self._widget.currentRow():
+            self._onClicked(row, 0)
+        else:
+            self._widget.setCurrentCell(row, 2)
+
+    def _onCurrent(self, row: int, _column: int, rowBefore: int, _columnBefore: int) -> None:
+        if row != rowBefore:
+            self._onClicked(row, 0)
+
+    def _onClicked(self, row: int, _column: int) -> None:
+        if not self._filling and 0 <= row < len(self._regions):
+            self._onChosen(self._regions[row])
+
+
+def structureName(region: Region) -> str:
+    """The region's structure in words."""
+    return region.name or _("no structure")
+
+
+def _texts(region: Region) -> tuple[str, ...]:
+    return (
+        "",
+        str(region.rank),
+        structureName(region),
+        _("{volume} ml").format(volume=_amount(region.volumeMl)),
+        _("{volume} ml").format(volume=_amount(region.expectedMl)),
+        f"{region.confidence:.0%}",
+    )
+
+
+def _amount(volumeMl: float) -> str:
+    """Two figures that count: a mouse has regions of microlitres."""
+    return f"{volumeMl:.2g}" if volumeMl < 10 else f"{volumeMl:.0f}"
+
+
+def _item(text: str, *, right: bool) -> Any:
+    item = qt.QTableWidgetItem(text)
+    if right:
+        item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+    return item
