@@ -43,6 +43,6 @@ def _isFrameOfSequence(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> bool:
     browsers = slicer.mrmlScene.GetNodesByClass("vtkMRMLSequenceBrowserNode")
     browsers.UnRegister(None)
     return any(
-        browsers.GetItemAsObject(number).IsProxyNode(volumeNode)
+        browsers.GetItemAsObject(number).IsProxyNodeID(volumeNode.GetID())
         for number in range(browsers.GetNumberOfItems())
     )

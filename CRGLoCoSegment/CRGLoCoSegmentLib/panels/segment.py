@@ -34,7 +34,7 @@ class SegmentPanel(Panel):
         self._estimate: Task | None = None
         self._stage, self._secondsLeft = "", None
         self._shown: Any = None
-        self._filling = False
+        self._filling = self._entered = False
         self._channels = (ui.secondChannelSelector, ui.thirdChannelSelector, ui.fourthChannelSelector)
         self._channelLabels = (ui.secondChannelLabel, ui.thirdChannelLabel, ui.fourthChannelLabel)
         self._models = ModelChooser(logic, ui, self._say)
@@ -53,11 +53,13 @@ class SegmentPanel(Panel):
 
     def enter(self) -> None:
         """The user looks at the module: models may have been copied into their folder meanwhile."""
+        self._entered = True
         self._models.show()
         self._show(force=True)
 
     def exit(self) -> None:
         """The user looks at another module."""
+        self._entered = False
         self._estimateTimer.stop()
 
     def refresh(self, what: str) -> None:
@@ -70,11 +72,11 @@ class SegmentPanel(Panel):
 
     def cleanup(self) -> None:
         """Leave no timer and no request behind; the running segmentation is ended by the logic."""
+        super().cleanup()  # first: letting the parameters go starts the timer once more
         self._estimateTimer.stop()
         self._clock.stop()
         if self._estimate is not None:
             self._estimate.cancel()
-        super().cleanup()
 
     # ------------------------------------------------------------------------------------- the state
 
@@ -92,7 +94,8 @@ class SegmentPanel(Panel):
             self._shown = state
             self._showProblem()
             self._showResult()
-            self._estimateTimer.start(ESTIMATE_AFTER_MS)
+            if self._entered:
+                self._estimateTimer.start(ESTIMATE_AFTER_MS)
 
     def _changed(self, _value: Any = None) -> None:
         self._show()
@@ -118,7 +121,12 @@ class SegmentPanel(Panel):
         button.enabled = running or not problem
         button.text = _("Cancel") if running else _("Apply")
         button.toolTip = _("End the segmentation.") if running else problem or _("Segment the volume.")
-        self.ui.estimateLabel.text = problem
+        self._hint(problem)
+
+    def _hint(self, text: str) -> None:
+        """Say what Apply will take, or why it cannot be pressed."""
+        self.ui.estimateLabel.text = text
+        self.ui.estimateLabel.visible = bool(text) and self._task is None
 
     def _showResult(self) -> None:
         result = self.logic.resultOf(self.ui.inputSelector.currentNode())
@@ -175,7 +183,7 @@ class SegmentPanel(Panel):
         if self.logic.segmentation.problem(volume, self._models.path, channels):
             return
         if missing := self.logic.environment.problem():
-            self.ui.estimateLabel.text = _("{problem} See the section Environment.").format(problem=missing)
+            self._hint(_("{problem} See the section Environment.").format(problem=missing))
             return
         if self.logic.compute.isBusy():  # its answer would come when nobody needs it any more
             self._estimateTimer.start(ESTIMATE_AGAIN_MS)
@@ -193,7 +201,7 @@ class SegmentPanel(Panel):
 
     def _showEstimate(self, volume: Any, text: str) -> None:
         if volume is self.ui.inputSelector.currentNode() and self._task is None:
-            self.ui.estimateLabel.text = " ".join([text, *self.logic.remarks(volume)])
+            self._hint(" ".join([text, *self.logic.remarks(volume)]))
 
     def _quality(self) -> str:
         return str(self.parameters.quality.value) if self.parameters is not None else "balanced"

@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import ctypes
 import functools
 import importlib
 import os
@@ -135,7 +134,6 @@ class Host:
 @functools.cache
 def installed() -> Host:
     """Put the host in place, once for the whole process."""
-    _makeSingletonsImmortal()
     # PySide6 gives back references to True and None that it never took: about 70 for each panel that is
     # built. Python before 3.12 counts them, and would die of it at its end.
     for eternal in (True, False, None):
@@ -152,13 +150,6 @@ def installed() -> Host:
     _addSlicerModules()
     atexit.register(faults.close)
     return Host(application)
-
-
-def _makeSingletonsImmortal() -> None:
-    """PySide6 6.12 counts on None being immortal, as from Python 3.12 on; on 3.11 each void call loses one."""
-    if sys.version_info < (3, 12):
-        for singleton in (None, True, False):
-            ctypes.c_ssize_t.from_address(id(singleton)).value += 1 << 40
 
 
 def _tidySlicer() -> None:

@@ -1,0 +1,439 @@
+"""The section that segments: clicked as a user does, with stand-ins and with the real worker and model."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qt
+import slicer
+
+from CRGLoCoSegmentLib.logic import SegmentLogic
+from stand_ins import StandInWorker, addVolume, answerSegment
+
+RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"
+STARTER = RESOURCES / "Models" / "chaos_mr_starter"
+SAMPLE = RESOURCES / "Samples" / "chaos_mr" / "imagesTr" / "chaos_13_0000.nii.gz"
+
+
+@pytest.fixture
+def models(settings: Any, tmp_path: Path) -> Path:
+    """The user's own models folder."""
+    settings.setValue("CRGLoCoSegment/modelsFolder", json.dumps(str(tmp_path / "models")))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def widget(loadModule: Callable[[], Any], models: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module's widget over stand-ins for both workers."""
+    made: dict[str, StandInWorker] = {}
+
+    def standIn(name: str) -> StandInWorker:
+        return made.setdefault(name, StandInWorker())
+
+    monkeypatch.setattr("CRGLoCoSegmentLib.background.worker.Worker", standIn)
+    opened = loadModule()
+    opened.logic.environment._known = ready(opened.logic)
+    return opened
+
+
+def ready(logic: SegmentLogic) -> dict[str, Any]:
+    """The quick facts of a computer on which nothing is missing."""
+    from CRGLoCoSegmentLib.requirements import Torch
+
+    return logic.environment._quick() | {
+        "torch": Torch("2.8.0", whole=True, suits=True),
+        "missing": (),
+        "extension": "loaded",
+        "slicer": (5, 12),
+    }
+
+
+@pytest.fixture
+def panel(widget: Any) -> Any:
+    return widget.sections["segment"].panel
+
+
+@pytest.fixture
+def compute(widget: Any) -> StandInWorker:
+    return widget.logic.compute
+
+
+def addModel(models: Path, name: str, **changes: Any) -> Path:
+    folder = models / name
+    shutil.copytree(STARTER, folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"name": name} | changes))
+    return folder
+
+
+def texts(selector: Any) -> list[str]:
+    return [selector.itemText(number) for number in range(selector.count)]
+
+
+# ------------------------------------------------------------------------------ before anything runs
+
+
+def test_apply_says_what_is_missing_until_a_volume_is_chosen(panel: Any, processEvents: Any):
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.estimateLabel.text == "Choose a volume to segment."
+    volume = addVolume()
+    panel.ui.inputSelector.setCurrentNode(volume)
+    processEvents()
+    assert panel.ui.applyButton.enabled
+    assert panel.parameters.inputVolume is volume
+    slicer.mrmlScene.RemoveNode(volume)
+    processEvents()
+    assert not panel.ui.applyButton.enabled
+
+
+def test_a_volume_that_cannot_be_segmented_is_refused_before_apply(panel: Any, processEvents: Any):
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "still empty")
+    panel.ui.inputSelector.setCurrentNode(empty)
+    processEvents()
+    assert not panel.ui.applyButton.enabled
+    assert "still empty" in panel.ui.estimateLabel.text
+
+
+def test_label_maps_and_colour_volumes_are_not_offered(panel: Any):
+    for kind in ("LabelMap", "Vector", "Scalar"):
+        slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}VolumeNode", kind)
+    assert panel.ui.inputSelector.nodeCount() == 1
+
+
+def test_the_model_is_described_in_words(panel: Any):
+    assert "liver" in panel.ui.labelsLabel.text
+    assert "right kidney" in panel.ui.labelsLabel.text
+    details = panel.ui.modelDetailsLabel.text
+    for words in (
+        "CR-GLoCo",
+        "9 labelled",
+        "0.91",
+        "CC BY-SA 4.0",
+        "not on this computer",
+        "Not a medical device",
+    ):
+        assert (words in details) == (words != "not on this computer"), words
+
+
+def test_models_are_told_apart_and_the_choice_is_remembered(widget: Any, models: Path, panel: Any):
+    mine = addModel(models, "mine", parent="0ca4ccdb44b7181ae22533c05b74fc2b73ecf3eecd4f39ce4a4c6947a9334198")
+    damaged = models / "damaged"
+    shutil.copytree(STARTER, damaged)
+    (damaged / "model.json").write_text("{")
+    widget.logic.models.changed()
+    selector = panel.ui.modelSelector
+    assert texts(selector)[1] == "damaged (damaged)"
+    assert [text.rpartition(" ")[2] for text in texts(selector)[::2]] == ["(chaos_mr_starter)", "(mine)"]
+    selector.setCurrentIndex(2)
+    assert widget.logic.models.current == mine
+    assert panel.ui.modelSelector.currentIndex == 2
+    assert "Fine-tuned from Abdomen" in panel.ui.modelDetailsLabel.text
+    selector.setCurrentIndex(1)
+    assert str(damaged) in panel.ui.modelDetailsLabel.text
+    addVolume()
+    panel.ui.inputSelector.setCurrentNodeIndex(0)
+    assert not panel.ui.applyButton.enabled
+    assert "damaged" in panel.ui.estimateLabel.text
+
+
+def test_a_model_of_two_channels_asks_for_the_second_volume(
+    widget: Any, models: Path, panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    two = addModel(models, "two", channel_names=["T1", "T2"])
+    first, second = addVolume("first"), addVolume("second")
+    panel.ui.inputSelector.setCurrentNode(first)
+    assert panel.ui.secondChannelSelector.isHidden()
+    widget.logic.models.current = two
+    assert not panel.ui.secondChannelSelector.isHidden()
+    assert panel.ui.secondChannelLabel.text == "T2:"
+    assert panel.ui.thirdChannelSelector.isHidden()
+    assert not panel.ui.applyButton.enabled
+    assert "needs 2 volumes (T1, T2)" in panel.ui.estimateLabel.text
+    panel.ui.secondChannelSelector.setCurrentNode(second)
+    panel.ui.applyButton.click()
+    waitUntil(lambda: compute.of("segment"), 5)
+    assert len(compute.of("segment")[0].fields["arrays"]) == 2
+
+
+def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
+    widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    gpu = {"name": "NVIDIA T4", "free_mb": 14000, "total_mb": 15000}
+    probe = {"gpus": [gpu], "memory_free_mb": 9000, "memory_total_mb": 16000, "torch": "2.8.0"}
+    widget.logic.environment._slow["probe"] = probe | {"cuda_build": "12.8", "packages": {}}
+    widget.logic.listeners.tell("environment")
+    assert texts(panel.ui.deviceSelector) == ["Automatic", "Processor (CPU)", "NVIDIA T4"]
+    panel.ui.deviceSelector.setCurrentIndex(2)
+    panel.ui.qualitySelector.setCurrentIndex(0)
+    assert widget.logic.settings.get("device") == "cuda:0"
+    assert panel.parameters.quality.value == "fast"
+    panel.ui.inputSelector.setCurrentNode(addVolume())
+    panel.ui.applyButton.click()
+    waitUntil(lambda: compute.of("segment"), 5)
+    assert compute.of("segment")[0].fields["device"] == "cuda:0"
+    assert compute.of("segment")[0].fields["quality"] == "fast"
+
+
+# ---------------------------------------------------------------------------------------- the estimate
+
+
+def test_the_estimate_follows_the_choices_once_they_rest(panel: Any, compute: StandInWorker, waitUntil: Any):
+    panel.ui.inputSelector.setCurrentNode(addVolume())
+    for number in (0, 2, 1):
+        panel.ui.qualitySelector.setCurrentIndex(number)
+    waitUntil(lambda: compute.of("estimate"), 5)
+    (request,) = compute.of("estimate")
+    assert request.fields["quality"] == "balanced"
+    request.answer(text="Needs about 1.2 GB of memory (9.0 GB free).")
+    assert panel.ui.estimateLabel.text == "Needs about 1.2 GB of memory (9.0 GB free)."
+
+
+def test_the_estimate_waits_while_the_worker_has_other_work(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    batch = compute.ask("predict", {}, onResult=lambda _answer: None)
+    panel.ui.inputSelector.setCurrentNode(addVolume())
+    waitUntil(lambda: panel._estimateTimer.interval == 3000, 5)
+    assert not compute.of("estimate")
+    batch.answer()
+    panel._estimateTimer.start(0)
+    waitUntil(lambda: compute.of("estimate"), 5)
+
+
+def test_what_is_missing_on_the_computer_is_said_and_no_process_is_started(
+    widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    widget.logic.environment._known = ready(widget.logic) | {"torch": None}
+    panel.ui.inputSelector.setCurrentNode(addVolume())
+    waitUntil(lambda: "section Environment" in panel.ui.estimateLabel.text, 5)
+    panel.ui.applyButton.click()
+    assert "section Environment" in panel.ui.statusLabel.text
+    assert compute.requests == []
+
+
+def test_a_transform_and_a_sequence_are_pointed_out(panel: Any, compute: StandInWorker, waitUntil: Any):
+    volume = addVolume()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode")
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.AddSynchronizedSequenceNode(sequence)
+    sequence.SetDataNodeAtValue(volume, "0")
+    browser.AddProxyNode(volume, sequence, False)
+    panel.ui.inputSelector.setCurrentNode(volume)
+    waitUntil(lambda: compute.of("estimate"), 5)
+    compute.of("estimate")[0].answer(text="Needs about 1.2 GB.")
+    assert "has a transform" in panel.ui.estimateLabel.text
+    assert "the frame that is shown now is segmented" in panel.ui.estimateLabel.text
+
+
+# -------------------------------------------------------------------------------------------- the work
+
+
+def start(panel: Any, compute: StandInWorker, waitUntil: Any, volume: Any) -> Any:
+    panel.ui.inputSelector.setCurrentNode(volume)
+    count = len(compute.of("segment"))
+    panel.ui.applyButton.click()
+    waitUntil(lambda: len(compute.of("segment")) > count, 5)
+    return compute.of("segment")[-1]
+
+
+def test_apply_becomes_cancel_and_the_result_is_shown_in_numbers(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    request = start(panel, compute, waitUntil, addVolume("abdomen"))
+    assert panel.ui.applyButton.text == "Cancel"
+    request.tell(event="progress", stage="local windows", done=5, total=10)
+    assert panel.ui.progressBar.value == 635
+    assert panel.ui.progressLabel.text.startswith("abdomen: Local windows, 0:0")
+    request.tell(event="message", text="The GPU was full; the CPU blended.")
+    answerSegment(request)
+    waitUntil(lambda: panel.ui.applyButton.text == "Apply", 5)
+    assert panel.ui.progressBar.isHidden()
+    shown = panel.ui.resultLabel.text
+    for words in ("liver", "0.108 ml", "right kidney", "not found", "91 %", "1.2 s", "the CPU blended"):
+        assert words in shown, words
+    assert "The GPU was full; the CPU blended." in panel.ui.logText.plainText
+
+
+def test_cancel_brings_apply_back_at_once(panel: Any, compute: StandInWorker, waitUntil: Any):
+    request = start(panel, compute, waitUntil, addVolume())
+    panel.ui.applyButton.click()
+    assert request.wasCancelled
+    assert panel.ui.applyButton.text == "Apply"
+    assert panel.ui.statusLabel.text == "Cancelled."
+    request.confirmCancel()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_an_error_is_shown_in_words_and_its_traceback_only_in_the_log(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    request = start(panel, compute, waitUntil, addVolume())
+    request.fail("The computation ended unexpectedly.", "Died", "last line of the log")
+    assert panel.ui.statusLabel.text == "The computation ended unexpectedly."
+    assert "last line of the log" in panel.ui.logText.plainText
+    assert panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.text == "Apply"
+
+
+def test_each_volume_shows_its_own_result_also_when_both_have_one_name(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    first, second = addVolume("scan"), addVolume("scan")
+    answerSegment(start(panel, compute, waitUntil, first))
+    waitUntil(lambda: "liver" in panel.ui.resultLabel.text, 5)
+    panel.ui.inputSelector.setCurrentNode(second)
+    assert panel.ui.resultLabel.isHidden()
+    panel.ui.inputSelector.setCurrentNode(first)
+    assert not panel.ui.resultLabel.isHidden()
+
+
+def test_work_goes_on_while_the_user_looks_at_another_module(
+    widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    volume = addVolume()
+    request = start(panel, compute, waitUntil, volume)
+    slicer.util.selectModule("Data")
+    answerSegment(request)
+    waitUntil(lambda: widget.logic.resultOf(volume), 5)
+    slicer.util.selectModule("CRGLoCoSegment")
+    assert panel.ui.applyButton.text == "Apply"
+    assert "liver" in panel.ui.resultLabel.text
+
+
+def test_closing_the_scene_cancels_and_leaves_an_empty_section(
+    panel: Any, compute: StandInWorker, waitUntil: Any, processEvents: Any
+):
+    request = start(panel, compute, waitUntil, addVolume())
+    slicer.mrmlScene.Clear()
+    processEvents()
+    assert request.wasCancelled
+    answerSegment(request)
+    processEvents()
+    assert panel.ui.applyButton.text == "Apply"
+    assert not panel.ui.applyButton.enabled
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_the_log_follows_its_end_only_where_it_was_at_the_end(panel: Any, picture: Any, tmp_path: Path):
+    panel.ui.logBox.collapsed = False
+    for number in range(60):
+        panel._log(f"line {number}")
+    picture(panel.widget, tmp_path / "panel.png")
+    bar = panel.ui.logText.verticalScrollBar()
+    bar.value = bar.maximum
+    panel._log("last")
+    assert bar.value == bar.maximum
+    bar.value = 0
+    panel._log("unseen")
+    assert bar.value == 0
+
+
+# -------------------------------------------------------------------------------------------- the menu
+
+
+def test_the_menu_imports_exports_and_opens(
+    widget: Any, models: Path, panel: Any, answers: Any, host: Any, tmp_path: Path
+):
+    entries = {entry.text.rstrip("."): entry for entry in panel._models._actions}
+    answers.put(str(tmp_path / "new.zip"))
+    entries["Import from zip file"].trigger()
+    assert "new.zip" in panel.ui.statusLabel.text
+    new = addModel(models, "new", title="New one")
+    (request,) = widget.logic.files.of("import_model")
+    request.answer(path=str(new))
+    assert panel.ui.modelSelector.currentText == "New one"
+    assert str(new) in panel.ui.statusLabel.text
+    answers.put(str(tmp_path / "copy"))
+    entries["Export to zip file"].trigger()
+    (request,) = widget.logic.files.of("export_model")
+    assert request.fields == {"model": str(new), "zip": str(tmp_path / "copy.zip"), "overwrite": False}
+    request.fail("The disk is full.", "ResourceError")
+    assert panel.ui.statusLabel.text == "The disk is full."
+    entries["Open models folder"].trigger()
+    assert str(models) in host.application.opened[-1]
+    answers.put("")
+    entries["Import from zip file"].trigger()
+    assert len(widget.logic.files.requests) == 2
+
+
+# -------------------------------------------------------------------------- the real worker and model
+
+
+@pytest.fixture
+def real(loadModule: Callable[[], Any], models: Path, waitUntil: Any) -> Any:
+    """The module with the real worker, and the bundled sample as input; the model not loaded yet."""
+    volume = slicer.util.loadVolume(str(SAMPLE))
+    opened = loadModule()
+    opened.logic.environment._known = ready(opened.logic)
+    panel = opened.sections["segment"].panel
+    panel.ui.inputSelector.setCurrentNode(volume)
+    return opened
+
+
+def apply(real: Any, waitUntil: Any) -> Any:
+    panel = real.sections["segment"].panel
+    panel.ui.applyButton.click()
+    waitUntil(lambda: panel.ui.applyButton.text == "Apply", 60)
+    return real.logic.resultOf(panel.ui.inputSelector.currentNode())
+
+
+def test_the_sample_is_segmented_without_blocking_and_the_second_time_at_once(
+    real: Any, waitUntil: Any, heartbeat: Any, picture: Any, tmp_path: Path
+):
+    panel = real.sections["segment"].panel
+    with heartbeat() as beat:
+        waitUntil(lambda: "Needs about" in panel.ui.estimateLabel.text, 60)
+        first = apply(real, waitUntil)
+        started = qt.QDateTime.currentMSecsSinceEpoch()
+        second = apply(real, waitUntil)
+        seconds = (qt.QDateTime.currentMSecsSinceEpoch() - started) / 1000
+    assert beat.longest < 0.1
+    assert second.fused is not first.fused
+    assert seconds - second.record["seconds"] < 0.5
+    assert 900 < second.record["volumes_ml"]["liver"] < 2500
+    labels = slicer.util.arrayFromSegmentBinaryLabelmap(second.fused, "label_1", second.volume)
+    assert labels.shape == slicer.util.arrayFromVolume(second.volume).shape
+    assert "liver" in panel.ui.resultLabel.text
+    assert picture(panel.widget, tmp_path / "panel.png").stat().st_size > 10_000
+
+
+def inTheMiddle(real: Any, waitUntil: Any) -> Any:
+    """Begin a segmentation and return once the networks run."""
+    panel = real.sections["segment"].panel
+    panel.ui.qualitySelector.setCurrentIndex(2)
+    panel.ui.applyButton.click()
+    waitUntil(lambda: "Global view" in panel.ui.logText.plainText, 60)
+    assert panel.ui.applyButton.text == "Cancel"
+    return panel
+
+
+def test_a_killed_worker_is_explained_and_the_next_apply_works(real: Any, waitUntil: Any):
+    panel = inTheMiddle(real, waitUntil)
+    os.kill(real.logic.compute.pid, signal.SIGKILL)
+    waitUntil(lambda: panel.ui.applyButton.text == "Apply", 10)
+    assert panel.ui.statusLabel.text
+    assert real.logic.resultOf(panel.ui.inputSelector.currentNode()) is None
+    assert apply(real, waitUntil) is not None
+
+
+def test_after_a_cancel_and_a_closed_scene_the_worker_still_serves(real: Any, waitUntil: Any):
+    panel = inTheMiddle(real, waitUntil)
+    process = real.logic.compute.pid
+    panel.ui.applyButton.click()
+    assert panel.ui.applyButton.text == "Apply"
+    waitUntil(lambda: not real.logic.compute.isBusy(), 10)
+    panel.ui.logText.clear()
+    inTheMiddle(real, waitUntil)
+    slicer.mrmlScene.Clear()
+    waitUntil(lambda: not real.logic.compute.isBusy(), 10)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(str(SAMPLE)))
+    assert apply(real, waitUntil) is not None
+    assert real.logic.compute.pid == process
