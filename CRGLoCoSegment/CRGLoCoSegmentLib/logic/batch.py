@@ -119,7 +119,7 @@ class Batch:
         self._listeners = listeners
         self._clock = clock
         self._run: _Run | None = None
-        self._toldAt = 0.0
+        self._toldAt: float | None = None
         self.progress: BatchProgress | None = None
         self.lastOutcome: BatchOutcome | None = None
 
@@ -172,7 +172,6 @@ class Batch:
         self._run, self.lastOutcome = run, None
         task.onCancel(lambda: self._stop(run))
         task.onEnd(lambda: self._ended(run))
-        self._listeners.tell("batch")
         self._next(run)
         return task
 
@@ -190,6 +189,7 @@ class Batch:
             return
         name = run.current = run.waiting.popleft()
         run.startedAt = self._clock()
+        self._toldAt = None
         self._tell(run, _("waits for its turn"))
         run.request = self._compute.ask(
             "predict",
@@ -213,7 +213,6 @@ class Batch:
         run.causes.clear()
         if run.onCase is not None:
             run.onCase(name, record)
-        self._listeners.tell("batch")
         self._next(run)
 
     def _failed(self, run: _Run, name: str, error: Any) -> None:
@@ -221,7 +220,6 @@ class Batch:
             return
         run.failed[name] = str(error)
         run.causes.append(_cause(error, name))
-        self._listeners.tell("batch")
         self._next(run)
 
     def _heard(self, run: _Run, name: str, event: dict[str, Any]) -> None:
@@ -238,8 +236,9 @@ class Batch:
         left = None if usual is None else usual * (len(run.waiting) + 1 - part)
         self.progress = BatchProgress(text, run.finished + part, run.total, left)
         run.task.progress(text, run.finished + part, run.total, secondsLeft=left, paced=False)
-        if self._clock() - self._toldAt >= NOTICE_S:
-            self._toldAt = self._clock()
+        now = self._clock()
+        if self._toldAt is None or now - self._toldAt >= NOTICE_S:
+            self._toldAt = now
             self._listeners.tell("batch")
 
     def _stop(self, run: _Run) -> None:

@@ -138,8 +138,8 @@ class CasesLogic(CaseList):
 
     def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
         folder = self._chosenFolder()
-        task.onEnd(lambda: self._loadEnded(task))
         self._scene.load(folder, name, task, discardUnsaved=discardUnsaved)
+        task.onEnd(lambda: self._loadEnded(task))  # after the scene's own: then it knows the case
         self._listeners.tell("cases")
 
     def _loadEnded(self, task: Task) -> None:

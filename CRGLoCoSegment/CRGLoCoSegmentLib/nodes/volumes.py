@@ -123,7 +123,7 @@ def volumeNodeFromVolume(
     if window is not None:
         display = node.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
         display.SetDefaultColorMap()
-        display.SetAutoWindowLevel(False)
+        display.SetAutoWindowLevel(False)  # noqa: FBT003  (VTK knows no keywords)
         display.SetWindowLevelMinMax(*window)
         node.SetAndObserveDisplayNodeID(display.GetID())
     node.CreateDefaultDisplayNodes()

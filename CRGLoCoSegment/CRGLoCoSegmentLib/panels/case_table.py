@@ -22,9 +22,11 @@ class CaseTable:
         self._widget, self._onOpen, self._onSelect = widget, onOpen, onSelect
         self._rows: tuple[CaseRow, ...] = ()
         self._state = ""
-        titles = [_("Case"), _("State"), _("Confidence"), _("To correct, ml"), _("Revision")]
+        titles = _titles()
         widget.setColumnCount(len(titles))
-        widget.setHorizontalHeaderLabels(titles)
+        widget.setHorizontalHeaderLabels(list(titles))
+        for column, explanation in enumerate(titles.values()):
+            widget.horizontalHeaderItem(column).setToolTip(explanation)
         widget.sortByColumn(0, qt.Qt.AscendingOrder)
         widget.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
         widget.connect("itemSelectionChanged()", self._onSelection)
@@ -90,9 +92,22 @@ class CaseTable:
         self._onSelect()
 
 
+def _titles() -> dict[str, str]:
+    """Return the columns' titles with their explanations."""
+    return {
+        _("Case"): _("Name of the case in the folder."),
+        _("State"): _(
+            "Unlabelled, predicted by a model, corrected (its label is accepted), or for validation."
+        ),
+        _("Confidence"): _("Mean confidence of the prediction, 0 to 1."),
+        _("Correct, ml"): _("Volume of the prediction that is expected to be wrong."),
+        _("Rev."): _("Revision of the label; earlier ones are kept."),
+    }
+
+
 def _values(row: CaseRow) -> tuple[str | float | None, ...]:
     state = stateTitles().get(row.state, row.state)
-    confidence = None if row.meanConfidence is None else round(row.meanConfidence, 3)
+    confidence = None if row.meanConfidence is None else round(row.meanConfidence, 2)
     correction = None if row.expectedCorrectionMl is None else round(row.expectedCorrectionMl, 2)
     return (row.name, state, confidence, correction, row.revision or None)
 

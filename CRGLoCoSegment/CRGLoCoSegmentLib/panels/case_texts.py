@@ -42,7 +42,7 @@ def acceptText(
     hasLabel: bool,
     isCorrected: bool,
     isAccepted: bool,
-    hasTable: bool,
+    folder: str,
     row: CaseRow | None,
     newName: str,
     problem: str,
@@ -54,12 +54,12 @@ def acceptText(
         hasLabel: Whether it has a result or a label.
         isCorrected: Whether that is more than the model's answer.
         isAccepted: Whether the folder has it already, as it is.
-        hasTable: Whether there is a cases folder that takes labels.
+        folder: Name of the cases folder; empty if there is none that takes labels.
         row: Of the case that the volume is; ``None`` if the folder does not have it.
         newName: What it will be called then.
         problem: Why that name does not do, or empty.
     """
-    if not hasTable:
+    if not folder:
         return _("Labels are accepted into a cases folder: open one, or make a new one.")
     if not volumeName:
         return _("Load a case, or choose a volume in the section Segment.")
@@ -70,16 +70,13 @@ def acceptText(
     if isAccepted and row is not None:
         text = _("Accepted: revision {revision} of {case} is this label.")
         return text.format(revision=row.revision, case=row.name)
-    return _whatIsWritten(volumeName, row, newName, isCorrected=isCorrected)
-
-
-def _whatIsWritten(volumeName: str, row: CaseRow | None, newName: str, *, isCorrected: bool) -> str:
     if row is None:
-        text = _("Adds {volume} with its label to the folder, as the new case {case}.")
-        text = text.format(volume=volumeName, case=newName)
+        text = _("Adds {volume} with its label to {folder}, as the new case {case}.")
+        text = text.format(volume=volumeName, folder=folder, case=newName)
     else:
-        text = _("Writes revision {revision} of {case}; earlier ones are kept.")
-        text = text.format(revision=row.revision + 1, case=row.name)
+        text = _("Writes revision {revision} of {case} into {folder}.")
+        text = text.format(revision=row.revision + 1, case=row.name, folder=folder)
+        text += " " + _("The label before is kept.") if row.revision else ""
     return text if isCorrected else f"{text} " + _("It is the model's answer, not corrected.")
 
 

@@ -42,6 +42,7 @@ class CasesPanel(Panel):
         self._typing = qt.QTimer(self.widget)
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_MS)
+        self._say("")
         self._connect()
 
     def _connect(self) -> None:
@@ -130,7 +131,7 @@ class CasesPanel(Panel):
             hasLabel=segmentation is not None,
             isCorrected=cases.isCorrected(segmentation),
             isAccepted=cases.isAccepted(segmentation),
-            hasTable=cases.table is not None,
+            folder=cases.folder.name if cases.folder is not None and cases.table is not None else "",
             row=row,
             newName=name,
             problem=problem,
@@ -217,6 +218,7 @@ class CasesPanel(Panel):
         text = _("{case} is loaded.").format(case=loaded.name)
         self._say(" ".join(part for part in (text, reason, *loaded.notes) if part))
         self._table.select(loaded.name)
+        self.refresh("cases")
 
     def _notLoaded(self, message: str, details: str) -> None:
         if not self._cases.isLoading:  # else another one was asked for meanwhile
@@ -264,6 +266,7 @@ class CasesPanel(Panel):
         self._say("\n".join([text, *accepted.notes]))
         if self.parameters is not None:
             self.parameters.caseName = accepted.case
+        self.refresh("cases")
         if self.ui.loadNextCheckBox.checked:
             self._try(self._loadNext)
 
@@ -274,6 +277,7 @@ class CasesPanel(Panel):
         path = dialogs.exportFile(self.widget, start / f"{name}.nii.gz")
         if path is None:
             return
+        path = path if "." in path.name else path.with_name(f"{path.name}.nii.gz")
         self.logic.settings.set("exportFolder", str(path.parent))
         self._say(_("Writing {path} ...").format(path=path))
         self.logic.exportLabel(
