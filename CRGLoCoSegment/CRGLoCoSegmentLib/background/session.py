@@ -7,11 +7,13 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 PREFIX = "CRGLoCoSegment-"
 LOCK = "in-use"
+FORGOTTEN_S = 24 * 3600.0
 
 
 @functools.cache
@@ -31,8 +33,11 @@ def removeLeftovers(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         # Another user's folder, or one that has just been made and is not locked yet, stays.
         with contextlib.suppress(OSError):
-            with (folder / LOCK).open("r+b") as file:
-                _lock(file)
+            if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime < FORGOTTEN_S:
+                continue
+            if (folder / LOCK).exists():
+                with (folder / LOCK).open("r+b") as file:
+                    _lock(file)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -73,9 +73,8 @@ class TrainingRun:
         self.files.clear_stop()
         self._ending, self._log, self._keepRunning = None, [], keepRunning
         self._sizeBefore = _size(self.files.events_file)
-        words = ["train", str(self.files.job_file), *([] if keepRunning else ["--stop-on-eof"])]
         self._child = Child(
-            engineCommand(*words) if self._command is None else self._command,
+            self._words(keepRunning=keepRunning),
             onLine=self._log.append,
             onLog=self._log.append,
             onEnd=self._ended,
@@ -128,6 +127,12 @@ class TrainingRun:
 
     # ------------------------------------------------------------------------------- what the files say
 
+    def _words(self, *, keepRunning: bool) -> list[str]:
+        if self._command is not None:
+            return self._command
+        listening = [] if keepRunning else ["--stop-on-eof"]
+        return engineCommand("train", str(self.files.job_file), *listening)
+
     def _ended(self, code: int | None) -> None:
         self._child, self._ending = None, (code,)
 
@@ -137,6 +142,8 @@ class TrainingRun:
             with self.files.events_file.open("rb") as file:
                 file.seek(self._offset)
                 content = file.read(READ_AT_ONCE)
+                if len(content) == READ_AT_ONCE:
+                    content += file.readline()  # to the end of its line, however long that is
         except OSError:
             return []
         complete = content[: content.rfind(b"\n") + 1]

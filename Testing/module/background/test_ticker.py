@@ -1,0 +1,62 @@
+"""The one timer: who is called, how often, and who no longer."""
+
+import time
+
+from CRGLoCoSegmentLib.background.ticker import Beat, SharedTicker, waitUntil
+
+
+def test_a_ticker_is_called_at_its_own_pace():
+    beat, calls, now = Beat(), [], [0.0]
+    ticker = SharedTicker(beat, clock=lambda: now[0])
+    ticker.start(100, lambda: calls.append(now[0]))
+    for _ in range(50):
+        now[0] += 0.02
+        beat.fire()
+    assert 9 <= len(calls) <= 11
+
+
+def test_a_stopped_ticker_is_called_no_longer_also_by_one_before_it():
+    beat, calls = Beat(), []
+    first, second = SharedTicker(beat), SharedTicker(beat)
+    first.start(0, second.stop)
+    second.start(0, lambda: calls.append(1))
+    beat.fire()
+    assert calls == []
+
+
+def test_starting_again_replaces_the_callback():
+    beat, calls = Beat(), []
+    ticker = SharedTicker(beat)
+    ticker.start(0, lambda: calls.append("old"))
+    ticker.start(0, lambda: calls.append("new"))
+    beat.fire()
+    assert calls == ["new"]
+
+
+def test_a_callback_that_fails_keeps_the_others_running(caplog):
+    beat, calls = Beat(), []
+    beat.add(lambda: 1 / 0)
+    beat.add(lambda: calls.append(1))
+    beat.fire()
+    assert calls == [1]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_callback_may_wait_for_another_one_in_its_turn():
+    """As a dialog does that opens in a callback, and runs the event loop meanwhile."""
+    beat, calls = Beat(), []
+    beat.add(lambda: calls.append(1))
+
+    def dialog():
+        beat.remove(dialog)
+        assert waitUntil(lambda: len(calls) > 3, 5, beat=beat)
+
+    beat.add(dialog)
+    beat.fire()
+    assert len(calls) > 3
+
+
+def test_waiting_ends_at_its_time():
+    began = time.monotonic()
+    assert waitUntil(lambda: False, 0.1) is False
+    assert 0.1 <= time.monotonic() - began < 1
