@@ -1,6 +1,5 @@
 """The test host for tests that need Slicer's GUI; it stands before the test files are imported."""
 
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,43 +9,24 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-# Found by ldd on the wheels of PySide6 and vtk; .ci/run installs them.
-SYSTEM_LIBRARIES = (
-    "apt-get install -y libegl1 libgl1 libopengl0 libglib2.0-0 libfontconfig1 libfreetype6 libxkbcommon0 "
-    "libdbus-1-3 libx11-6 libxext6 libsm6 libice6 libosmesa6"
-)
-
 for _folder in (REPOSITORY / "CRGLoCoSegment", REPOSITORY / "Testing" / "host"):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
+from slicer_host.system_libraries import skippedModule, whyMissing  # noqa: E402 (after the path)
 
-def _missing() -> str | None:
-    """Why the host cannot run here, or ``None``."""
-    for package in ("PySide6", "slicer_core"):
-        if importlib.util.find_spec(package) is None:
-            return f"{package} is not installed: make test sets it up"
-    try:
-        from PySide6 import QtGui, QtWidgets  # noqa: F401
-    except ImportError as error:
-        return f"a system library is missing ({error}); as root: {SYSTEM_LIBRARIES}"
-    return None
-
-
-MISSING = _missing()
+MISSING = whyMissing("slicer_core", "PySide6.QtWidgets", "PySide6.QtUiTools")
 if MISSING is None:
     from PySide6 import QtCore
 
     from slicer_host.install import Host, installed
 
     HOST = installed()
-else:
-    collect_ignore_glob = ["test_*.py", "*/test_*.py"]
 
 
-def pytest_report_header() -> str | None:
-    """Say what is skipped, and how to get it."""
-    return None if MISSING is None else f"Testing/host is SKIPPED: {MISSING}"
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip each file, with the reason, where the host cannot stand."""
+    return skippedModule(parent, module_path, MISSING)
 
 
 if MISSING is None:

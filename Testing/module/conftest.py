@@ -6,13 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slicer
-import vtk
 
 REPOSITORY = Path(__file__).parents[2]
-for folder in (REPOSITORY / "CRGLoCoSegment", REPOSITORY / "Testing" / "module"):
+for folder in (REPOSITORY / name for name in ("CRGLoCoSegment", "Testing/module", "Testing/host")):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+from slicer_host.system_libraries import skippedModule, whyMissing  # noqa: E402 (after the path)
+
+MISSING = whyMissing("slicer_core")
+if MISSING is None:
+    import slicer
+    import vtk
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip each file, with the reason, where slicer-core cannot be loaded."""
+    return skippedModule(parent, module_path, MISSING)
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ class Answers:
     def put(self, *answers: Any) -> None:
         """Answer the next dialogs.
 
-        A message box takes a standard button (``qt.QMessageBox.Yes``) or the text of a button; a file or input
-        dialog takes the text (or a list of texts), ``""`` for cancel; any other dialog takes a function that gets
-        the dialog and returns its result.
+        A message box takes a standard button (``qt.QMessageBox.Yes``) or the text of a button; a file or
+        input dialog takes the text (or a list of texts), ``""`` for cancel; any other dialog takes a
+        function that gets the dialog and returns its result.
         """
         self._waiting.extend(answers)
 

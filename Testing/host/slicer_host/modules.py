@@ -80,7 +80,7 @@ class Scripted:
         return slicer.vtkSlicerScriptedLoadableModuleLogic()
 
     def reload_(self) -> Any:
-        """Slicer's order: the script runs first, then the old widget is cleaned up, then a new one is made."""
+        """Slicer's order: the script runs first, then the old widget is cleaned up and a new one made."""
         self.script = self._run()
         if self._representation is not None:
             self._representation.renew()

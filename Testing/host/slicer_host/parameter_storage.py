@@ -1,4 +1,4 @@
-"""How parameters stand in a vtkMRMLScriptedModuleNode: texts by name, nodes as node references, lists by number."""
+"""How parameters stand in a vtkMRMLScriptedModuleNode: texts by name, nodes as references, lists by index."""
 
 import enum
 import pathlib

@@ -1,4 +1,4 @@
-"""``slicer.parameterNodeWrapper``: typed parameters in a vtkMRMLScriptedModuleNode, bound to widgets by name."""
+"""``slicer.parameterNodeWrapper``: typed parameters in a parameter node, bound to widgets by name."""
 
 import types
 import typing

@@ -1,4 +1,4 @@
-"""PythonQt's face of a QObject: properties are attributes, the rest are methods, unknown names are refused."""
+"""PythonQt's face of a QObject: properties are attributes, the rest methods, unknown names are refused."""
 
 import weakref
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _proxies: "weakref.WeakValueDictionary[int, Proxy]" = weakref.WeakValueDictionar
 
 
 class ProxyType(type):
-    """The type of ``qt.QLabel`` and its like: gives enums and static methods, and judges ``isinstance`` harshly."""
+    """The type of ``qt.QLabel`` and its like: enums, static methods, a harsh ``isinstance``."""
 
     implementation: type
     surface: ClassSurface | None
@@ -62,7 +62,7 @@ def _arguments(given: tuple[Any, ...]) -> list[Any]:
 
 
 def _isPlainCallable(value: Any) -> bool:
-    return callable(value) and not isinstance(value, type) and not values.isProxy(value)
+    return callable(value) and not isinstance(value, type) and not values.packing.isProxy(value)
 
 
 class Proxy(metaclass=ProxyType):
@@ -138,7 +138,7 @@ class Proxy(metaclass=ProxyType):
         return values.pack(_living(self, name).property(name))
 
     def __eq__(self, other: object) -> bool:
-        return values.isProxy(other) and self.qtObject_ is other.qtObject_
+        return values.packing.isProxy(other) and self.qtObject_ is other.qtObject_
 
     def __hash__(self) -> int:
         return id(self.qtObject_)
@@ -276,8 +276,8 @@ def _packObject(target: QtCore.QObject) -> Any:
     return proxy
 
 
-values.packObject = _packObject
-values.isProxy = lambda value: isinstance(type(value), ProxyType)
+values.packing.packObject = _packObject
+values.packing.isProxy = lambda value: isinstance(type(value), ProxyType)
 
 
 # ------------------------------------------------------------------- classes that Python derives

@@ -13,7 +13,7 @@ from slicer_host.values import pack, unpack
 
 MODULES = (QtWidgets, QtGui, QtCore)
 
-# QObjects that exist in Slicer although the surface file could not look at them, each before what derives from it.
+# QObjects that exist in Slicer although the surface file could not look at them, bases first.
 FREE_OBJECTS = [
     "QLayout",
     "QStackedLayout",

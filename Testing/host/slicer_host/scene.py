@@ -1,4 +1,4 @@
-"""The MRML world that Slicer sets up at its start: scene, application logic, module logics, subject hierarchy."""
+"""The MRML world that Slicer sets up at its start: scene, logics, subject hierarchy."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -107,7 +107,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
     def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
         """Say what is being done."""
-        logging.info(message)
+        logging.getLogger("slicer").info(message)
         slicer.app.processEvents()
 
     def runTest(self) -> None:

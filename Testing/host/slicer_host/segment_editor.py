@@ -1,4 +1,4 @@
-"""``qMRMLSegmentEditorWidget``: Slicer's real editor logic (undo, masking, terminology) behind a plain face."""
+"""``qMRMLSegmentEditorWidget``: Slicer's real editor logic (undo, masking) behind a plain face."""
 
 from typing import Any
 
@@ -12,10 +12,22 @@ from slicer_host.observers import Observers
 from slicer_host.segment_list import qMRMLSegmentsTableView
 from slicer_host.stored import stored
 
-EFFECTS = (
-    "Threshold,Paint,Draw,Erase,Level tracing,Grow from seeds,Fill between slices,Margin,Hollow,Smoothing,"
-    "Scissors,Islands,Logical operators,Mask volume"
-).split(",")
+EFFECTS = [
+    "Threshold",
+    "Paint",
+    "Draw",
+    "Erase",
+    "Level tracing",
+    "Grow from seeds",
+    "Fill between slices",
+    "Margin",
+    "Hollow",
+    "Smoothing",
+    "Scissors",
+    "Islands",
+    "Logical operators",
+    "Mask volume",
+]
 
 
 class EditorOrderError(RuntimeError):
@@ -421,7 +433,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         """Nothing to update."""
 
     def paint(self, values: Any, segmentID: str | None = None) -> None:
-        """For tests: what a stroke of the brush does; ``values`` is a mask (K, J, I) on the source volume's grid."""
+        """For tests: a stroke of the brush; ``values`` is a mask (K, J, I) on the source volume's grid."""
         import numpy as np
         from vtk.util.numpy_support import vtk_to_numpy
 

@@ -1,4 +1,4 @@
-"""PythonQt's connect and disconnect on PySide's signals: exact signatures, as many arguments as the slot takes."""
+"""PythonQt's connect on PySide's signals: exact signatures, as many arguments as the slot takes."""
 
 import inspect
 from collections.abc import Callable
@@ -95,13 +95,20 @@ def connect(target: QtCore.QObject, surface: ClassSurface | None, signature: str
 
 def _withArguments(count: int, function: Slot) -> Slot:
     """PySide counts a slot's arguments to choose among a signal's overloads: a fixed number for each."""
-    return {
-        0: lambda: function(),
-        1: lambda a: function(a),
-        2: lambda a, b: function(a, b),
-        3: lambda a, b, c: function(a, b, c),
-        4: lambda a, b, c, d: function(a, b, c, d),
-    }[count]
+
+    def none() -> None:
+        function()
+
+    def one(a: Any) -> None:
+        function(a)
+
+    def two(a: Any, b: Any) -> None:
+        function(a, b)
+
+    def four(a: Any, b: Any, c: Any, d: Any) -> None:
+        function(a, b, c, d)
+
+    return {0: none, 1: one, 2: two, 4: four}[count]
 
 
 def disconnect(

@@ -1,4 +1,4 @@
-"""``slicer.util.loadUI``: .ui files as the real QUiLoader builds them, but with an error where it only falls back."""
+"""``slicer.util.loadUI``: as the real QUiLoader, but with an error where that would only fall back."""
 
 import io
 import keyword

@@ -5,22 +5,28 @@ from typing import Any
 
 from PySide6 import QtCore
 
-# Set by proxy.py: makes the proxy of a QObject, and takes the QObject out of a proxy.
-packObject: Callable[[QtCore.QObject], Any]
-isProxy: Callable[[Any], bool]
+
+class _Packing:
+    """How QObjects are packed; proxy.py sets it, since it needs this file."""
+
+    packObject: Callable[[QtCore.QObject], Any]
+    isProxy: Callable[[Any], bool]
+
+
+packing = _Packing()
 
 
 def unpack(value: Any) -> Any:
     """What Qt gets for a Python value."""
     if isinstance(value, tuple | list) and type(value) in (tuple, list):
         return [unpack(one) for one in value]
-    return value.qtObject_ if isProxy(value) else value
+    return value.qtObject_ if packing.isProxy(value) else value
 
 
 def pack(value: Any) -> Any:
     """What Python gets for a value of Qt: string lists become tuples, as in PythonQt."""
     if isinstance(value, QtCore.QObject):
-        return packObject(value)
+        return packing.packObject(value)
     if type(value) in (list, tuple):
         return tuple(pack(one) for one in value)
     return value
