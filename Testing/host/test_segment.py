@@ -407,10 +407,11 @@ def test_the_sample_is_segmented_without_blocking_and_the_second_time_at_once(
 def inTheMiddle(real: Any, waitUntil: Any) -> Any:
     """Begin a segmentation and return once the networks run."""
     panel = real.sections["segment"].panel
-    panel.ui.qualitySelector.setCurrentIndex(2)
+    panel.ui.qualitySelector.setCurrentIndex(2)  # the longest work
     panel.ui.applyButton.click()
     waitUntil(lambda: "Global view" in panel.ui.logText.plainText, 60)
     assert panel.ui.applyButton.text == "Cancel"
+    panel.ui.qualitySelector.setCurrentIndex(0)
     return panel
 
 
