@@ -1,0 +1,144 @@
+"""Make docs/benchmarks.md and its plot of the lines that accuracy.py wrote; no number is typed.
+
+python Testing/benchmarks/accuracy_report.py Testing/benchmarks/results/*_cpu.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+PLOT = REPOSITORY / "docs" / "benchmarks.png"
+HEADER = (
+    "| method | labels | updates | seeds | Dice | local | global | HD95 mm | ASD mm | missed | min | MB |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+)
+INTRODUCTION = """# What each method is worth
+
+Made by `python Testing/benchmarks/accuracy_report.py {files}` from the lines that `accuracy.py` wrote.
+
+Every row: the last averaged weights, never selected; all windows, overlap 0.5, no mirrors, no
+post-processing; Dice in percent, mean and standard deviation over seeds (each seed is the mean over folds
+and cases); distances in mm, symmetric; "missed" counts structures that were not found, and that the
+distances leave out. Splits are those of `Testing/benchmarks/suites.py`, "labelled" the first cases of
+`train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
+"""
+
+Entry = dict[str, Any]
+Group = tuple[str, str, str, int, str]
+
+
+def grouped(entries: list[Entry]) -> dict[Group, dict[int, list[Entry]]]:
+    """Return method, configuration, options -> seed -> one entry per fold."""
+    groups: dict[Group, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    for entry in entries:
+        options = ", ".join(f"{name} {value}" for name, value in sorted(entry["options"].items()))
+        scale = f"{entry['suite']} ({entry['scale']})"
+        key = (scale, entry["method"], entry["configuration"], entry["labelled"], options)
+        groups[key][entry["seed"]].append(entry)
+    return groups
+
+
+def of_seeds(seeds: dict[int, list[Entry]], branch: str, metric: str) -> list[float]:
+    """Return one number per seed: the mean over its folds."""
+    values = []
+    for folds in seeds.values():
+        found = [
+            fold[branch][metric] for fold in folds if branch in fold and fold[branch][metric] is not None
+        ]
+        if found:
+            values.append(statistics.mean(found))
+    return values
+
+
+def spread(values: list[float], factor: float = 1.0, digits: int = 2) -> str:
+    """Return mean and standard deviation in words."""
+    if not values:
+        return "-"
+    deviation = f" ± {factor * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{factor * statistics.mean(values):.{digits}f}{deviation}"
+
+
+def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
+    """Return one line of the table."""
+    _, method, configuration, labelled, options = key
+    entries = [entry for folds in seeds.values() for entry in folds]
+    name = method if configuration == "default" else f"{method}, {configuration}"
+    dice = [spread(of_seeds(seeds, branch, "dice"), 100) for branch in ("fused", "local", "global")]
+    distances = [spread(of_seeds(seeds, "fused", metric)) for metric in ("hd95_mm", "asd_mm")]
+    missed = sum(entry["fused"]["missed"] for entry in entries)
+    minutes = statistics.median(entry["training_seconds"] / 60 for entry in entries)
+    memory = max((entry.get("peak_memory_mb", 0) for entry in entries), default=0)
+    cells = [
+        name + (f" ({options})" if options else ""),
+        str(labelled),
+        str(max(entry["updates"] for entry in entries)),
+        str(len(seeds)),
+        *dice,
+        *distances,
+        str(missed),
+        f"{minutes:.1f}",
+        f"{memory}" if memory else "-",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def page(entries: list[Entry], files: list[Path]) -> str:
+    """Return the whole page as Markdown."""
+    groups = grouped(entries)
+    text = [INTRODUCTION.format(files=" ".join(str(path) for path in files))]
+    for suite in sorted({key[0] for key in groups}):
+        rows = sorted(
+            ((key, seeds) for key, seeds in groups.items() if key[0] == suite),
+            key=lambda item: (item[0][4], item[0][3], -statistics.mean(of_seeds(item[1], "fused", "dice"))),
+        )
+        text += [f"\n## {suite}\n", *HEADER, *(row(key, seeds) for key, seeds in rows)]
+    return "\n".join([*text, "\n![Dice against the number of labels](benchmarks.png)\n"])
+
+
+def draw(entries: list[Entry], path: Path) -> None:
+    """Draw Dice against labelled cases, one panel per suite, a dot per seed."""
+    groups = grouped(entries)
+    suites = sorted({key[0] for key in groups})
+    figure, panels = plt.subplots(1, len(suites), figsize=(4.5 * len(suites), 4), squeeze=False)
+    for panel, suite in zip(panels[0], suites, strict=True):
+        for key, seeds in sorted(groups.items()):
+            if key[0] != suite:
+                continue
+            values = [100 * value for value in of_seeds(seeds, "fused", "dice")]
+            name = (
+                key[1] + ("" if key[2] == "default" else f", {key[2]}") + (f" ({key[4]})" if key[4] else "")
+            )
+            panel.plot([key[3]] * len(values), values, "o", label=name, alpha=0.7)
+        panel.set(title=suite, xlabel="labelled cases", ylabel="Dice, %", xscale="log")
+        panel.legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
+def main() -> int:
+    """Write the page and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    entries = [json.loads(line) for path in arguments.files for line in path.read_text().splitlines()]
+    PAGE.write_text(page(entries, arguments.files), encoding="utf-8")
+    draw(entries, PLOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

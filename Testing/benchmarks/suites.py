@@ -1,0 +1,117 @@
+"""What the accuracy of methods is measured on: data, splits, sizes; the same for all methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in ``train.list``.
+
+    Attributes:
+        training: Cases of the cases folder, the labelled ones first.
+        held_out: Cases that are evaluated, and that the cases folder does not hold.
+    """
+
+    training: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is trained on and what is evaluated.
+
+    Attributes:
+        data: Folder below the data folder.
+        splits: One, or one per fold.
+        labelled: How many of the training cases keep their labels.
+        options: Options of every run, for each scale: ``"cpu"`` and ``"gpu"``.
+        methods: Methods at CPU scale, if not all.
+    """
+
+    data: str
+    splits: tuple[Split, ...]
+    labelled: int
+    options: dict[str, dict[str, Any]]
+    methods: tuple[str, ...] = field(default=())
+
+
+def _folds(cases: int, folds: int) -> tuple[Split, ...]:
+    """Every case is held out once; the others keep their order."""
+    size = cases // folds
+    return tuple(
+        Split(
+            tuple(number for number in range(cases) if not size * fold <= number < size * (fold + 1)),
+            tuple(range(size * fold, size * (fold + 1))),
+        )
+        for fold in range(folds)
+    )
+
+
+_GPU = {"iterations": 20000, "width": 32, "labelled_batch": 4, "unlabelled_batch": 4}
+
+SUITES = {
+    "la2018": Suite(
+        "la2018",
+        (Split(tuple(range(40)), tuple(range(40, 60))),),
+        labelled=4,
+        options={
+            "cpu": {
+                "spacing": "2,2,2",
+                "width": 16,
+                "local_window": "24,40,56",
+                "global_window": "32,56,80",
+                "iterations": 2000,
+            },
+            "gpu": {**_GPU, "spacing": "0.625,0.625,0.625"},
+        },
+    ),
+    "hippocampus": Suite(
+        "hippocampus",
+        (Split(tuple(range(128)), tuple(range(148, 208))),),
+        labelled=8,
+        options={
+            "cpu": {
+                "spacing": "1,1,1",
+                "width": 16,
+                "local_window": "24,32,24",
+                "global_window": "40,56,40",
+                "iterations": 2000,
+            },
+            "gpu": {**_GPU, "iterations": 8000},
+        },
+    ),
+    "chaos_mr": Suite(
+        "chaos_mr",
+        _folds(12, 3),
+        labelled=2,
+        options={
+            "cpu": {
+                "spacing": "7.7,2.5,2.5",
+                "width": 16,
+                "local_window": "16,80,80",
+                "global_window": "32,144,160",
+                "iterations": 2000,
+            },
+            "gpu": _GPU,
+        },
+    ),
+    "btcv_ct": Suite(
+        "btcv_ct",
+        _folds(12, 3),
+        labelled=2,
+        options={
+            "cpu": {
+                "spacing": "4,2.5,2.5",
+                "width": 16,
+                "local_window": "24,56,72",
+                "global_window": "64,112,144",
+                "iterations": 2000,
+            },
+            "gpu": _GPU,
+        },
+        methods=("supervised", "cr_gloco", "versemi"),
+    ),
+}
