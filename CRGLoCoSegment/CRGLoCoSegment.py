@@ -2,6 +2,7 @@
 
 import sys
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -37,6 +38,7 @@ class CRGLoCoSegment(ScriptedLoadableModule):
             "The training methods are published work; each one's reference is shown beside its name."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerCompareLayouts)
 
 
 def registerSampleData():
@@ -44,6 +46,14 @@ def registerSampleData():
     from CRGLoCoSegmentLib.logic.sample_data import register
 
     register()
+
+
+def registerCompareLayouts():
+    """Tell Slicer our layouts, so that a scene saved while comparing opens well before this module does."""
+    from CRGLoCoSegmentLib.views.layout import registerLayouts
+
+    if slicer.app.layoutManager() is not None:
+        registerLayouts(slicer.app.layoutManager().layoutLogic().GetLayoutNode())
 
 
 class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -77,6 +87,8 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self.initializeParameterNode()
         self.sections["segment"].open()
+        if not self.logic.environment.isReady():  # looks at versions only; nothing is started or installed
+            self.sections["environment"].open()
         if getattr(self.parent, "isEntered", False):  # a reload: Slicer does not call enter() again
             self.enter()
 
@@ -86,6 +98,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         for section in self.sections.values():
             section.enter()
+        qt.QTimer.singleShot(0, self._showWhatIsMissing)
 
     def exit(self):
         """The user goes to another module; running work goes on."""
@@ -156,6 +169,11 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.setParameters(parameters)
         if self._observed is not None:
             self.addObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+
+    def _showWhatIsMissing(self):
+        """Open the section that can help, after the module is shown: looking takes some milliseconds."""
+        if self.logic is not None and not self.logic.environment.isReady():
+            self.sections["environment"].open()
 
     def _onParametersModified(self, _caller=None, _event=None):
         self._refresh("parameters")

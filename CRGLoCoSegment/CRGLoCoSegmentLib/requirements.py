@@ -100,17 +100,32 @@ def constraints(wanted: Sequence[str] = ()) -> list[str]:
     return lines
 
 
-def versions() -> dict[str, str]:
-    """Return name and version of everything that is installed."""
-    importlib.invalidate_caches()
-    found = importlib.metadata.distributions()
-    return {each.metadata["Name"]: each.version for each in found if each.metadata["Name"]}
+@dataclass(frozen=True)
+class Installed:
+    """What is installed at one moment, and which top modules Slicer is using.
 
+    Attributes:
+        versions: By the package's name.
+        modules: Names without dots.
+    """
 
-def changedWhileLoaded(before: dict[str, str]) -> list[str]:
-    """Return the packages that are in use and differ from ``before``: Slicer must be restarted for them."""
-    changed = [name for name, version in versions().items() if before.get(name) != version]
-    return [name for name in changed if _isLoaded(name)]
+    versions: dict[str, str]
+    modules: frozenset[str]
+
+    @classmethod
+    def now(cls) -> "Installed":
+        """Look at Slicer's Python."""
+        importlib.invalidate_caches()
+        found = importlib.metadata.distributions()
+        versions = {each.metadata["Name"]: each.version for each in found if each.metadata["Name"]}
+        return cls(versions, frozenset(name for name in sys.modules if "." not in name))
+
+    def changedWhileInUse(self) -> list[str]:
+        """Return the packages that Slicer was using then and that differ now: a restart is due."""
+        changed = [
+            name for name, version in Installed.now().versions.items() if self.versions.get(name) != version
+        ]
+        return [name for name in changed if _topModules(name) & self.modules]
 
 
 def installTorch() -> bool:
@@ -124,7 +139,7 @@ def installTorch() -> bool:
     Raises:
         InstallationError: The extension is missing, or the installation failed.
     """
-    _refuseInTests()
+    refuseInTests()
     try:
         import PyTorchUtils
     except ImportError as error:
@@ -166,7 +181,7 @@ def installByPip(
     Raises:
         InstallationError: It could not be started.
     """
-    _refuseInTests()
+    refuseInTests()
     packaging = _packaging()
     if packaging.isPipInstallInProgress():
         raise InstallationError(_("Another installation is going on in Slicer. Wait for its end."))
@@ -207,11 +222,10 @@ def _isMet(packaging: Any, wanted: Any) -> bool:
         return False
 
 
-def _isLoaded(name: str) -> bool:
-    """Whether one of the package's modules is in use; looked up only for the few that changed."""
+def _topModules(name: str) -> set[str]:
+    """Return what a package is imported by; looked up only for the few that changed."""
     files = importlib.metadata.distribution(name).files or []
-    tops = {file.parts[0].removesuffix(".py") for file in files if file.suffix in (".py", ".pyd", ".so")}
-    return any(top in sys.modules for top in tops)
+    return {file.parts[0].removesuffix(".py") for file in files if file.suffix in (".py", ".pyd", ".so")}
 
 
 def _existing(folder: Path) -> Path:
@@ -228,7 +242,10 @@ def _constraintsFile(wanted: Sequence[str]) -> Path:
     return Path(name)
 
 
-def _refuseInTests() -> None:
-    """The PyTorch extension asks nobody in testing mode, and pip would block: a test never installs."""
+def refuseInTests() -> None:
+    """Raise ``InstallationError`` in testing mode.
+
+    The PyTorch extension asks nobody in testing mode, and pip would block: a test never installs.
+    """
     if slicer.app.testingEnabled():
         raise InstallationError(_("Slicer runs in testing mode: nothing is installed."))

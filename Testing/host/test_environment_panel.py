@@ -1,5 +1,8 @@
 """The environment section: one line when all is well, else a table with a button for each gap."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,6 +134,26 @@ def test_a_no_installs_nothing_and_is_no_error(looked, host, answers, environmen
     assert not looked.ui.installationLabel.visible
 
 
+def test_slicer_is_restarted_after_a_yes_because_unsaved_work_is_lost(looked, host, answers, environment):
+    environment.installation.restartFor = ["numpy"]
+    environment.checkQuickly()
+    for answer, restarts in ((qt.QMessageBox.Cancel, 0), (qt.QMessageBox.Ok, 1)):
+        answers.put(answer)
+        button(looked, "slicer").click()
+        assert host.application.opened.count("restart") == restarts
+    assert "not saved is lost" in answers.shown[-1]
+
+
+def test_in_testing_mode_a_click_neither_installs_nor_restarts(looked, host, answers, environment):
+    host.packages.missing, host.application.testing = {"monai"}, True
+    environment.installation.restartFor = ["numpy"]
+    environment.checkQuickly()
+    for name in ("slicer", "packages"):
+        button(looked, name).click()
+    assert host.application.opened == []
+    assert host.packages.calls == []
+
+
 def test_opening_the_section_installs_nothing(looked, host, environment):
     host.packages.missing = {"monai", "psutil"}
     looked.enter()
@@ -174,6 +197,57 @@ def test_a_failed_installation_is_told_in_the_panel_without_a_dialog(
     waitUntil(lambda: not environment.installation.isRunning())
     assert "the log below says why" in looked.ui.installationLabel.text
     assert button(looked, "packages").enabled
+
+
+@pytest.mark.parametrize(("missing", "opened"), [(set(), False), ({"monai"}, True)])
+def test_the_module_opens_this_section_only_when_something_is_missing(host, loadModule, missing, opened):
+    host.packages.missing = missing
+    section = loadModule().sections["environment"]
+    assert (section.panel is not None) is opened
+    assert section.button.collapsed is not opened
+
+
+def test_a_fresh_slicer_without_any_of_our_packages_shows_every_section():
+    """In a process of its own, where nothing of requirements.txt, torch or psutil can be imported."""
+    code = """
+import importlib.metadata, sys
+ABSENT = {"torch", "monai", "einops", "psutil", "pylibjpeg", "openjpeg", "rich", "safetensors"}
+class Absent:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent)
+find = importlib.metadata.Distribution.from_name
+def found(name):
+    if name == "torch":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return find(name)
+importlib.metadata.Distribution.from_name = found
+from slicer_host.install import installed
+host = installed()
+host.packages.missing = ABSENT
+import slicer
+host.loadModule()
+slicer.util.selectModule("CRGLoCoSegment")
+widget = slicer.util.getModuleWidget("CRGLoCoSegment")
+for section in widget.sections.values():
+    section.open()
+    print(section.name, section.panel is not None)
+print(widget.logic.environment.summary())
+print("faults", host.faults.take())
+host.unloadModules()
+"""
+    folders = [str(Path(__file__).parent), str(RESOURCES.parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.endswith(" False")] == [], done.stderr
+    assert "Not ready yet: torch, Python packages. No data leave this computer." in lines, done.stderr
+    assert lines[-1] == "faults []"
+    assert len(lines) == 8
 
 
 def test_every_control_says_what_it_is_for(panel):

@@ -15,7 +15,7 @@ import slicer.packaging
 from CRGLoCoSegmentLib import requirements
 from CRGLoCoSegmentLib.logic.installation import Installation, extensionAwaitsRestart
 from CRGLoCoSegmentLib.logic.installation_faults import explanation
-from CRGLoCoSegmentLib.requirements import InstallationError
+from CRGLoCoSegmentLib.requirements import InstallationError, Installed
 from CRGLoCoSegmentLib.settings import Settings
 
 
@@ -247,11 +247,19 @@ def test_two_installations_at_once_are_refused(installation, host, monkeypatch):
     assert "Another installation" in installation.message
 
 
-def test_a_package_that_slicer_was_using_asks_for_a_restart(installation, host, monkeypatch, waitUntil):
-    before = requirements.versions()
-    assert requirements.changedWhileLoaded(before) == []
-    assert requirements.changedWhileLoaded({**before, "pytest": "0.1"}) == ["pytest"]
-    assert requirements.changedWhileLoaded({**before, "seaborn": "0.1"}) == []  # installed, not in use
+def test_a_package_that_slicer_was_using_asks_for_a_restart():
+    now = Installed.now()
+    assert now.changedWhileInUse() == []
+    older = {"pytest": "0.1", "seaborn": "0.1"}  # the second is installed, nobody uses it
+    before = Installed({**now.versions, **older}, now.modules - {"seaborn"})
+    assert before.changedWhileInUse() == ["pytest"]
+
+
+def test_a_package_that_the_installation_itself_has_loaded_needs_no_restart():
+    """The PyTorch extension imports the torch that it has installed."""
+    now = Installed.now()
+    fresh = {name: version for name, version in now.versions.items() if name != "pytest"}
+    assert Installed(fresh, now.modules - {"pytest", "_pytest", "py"}).changedWhileInUse() == []
 
 
 # ------------------------------------------------------------------------------------- what pip really says

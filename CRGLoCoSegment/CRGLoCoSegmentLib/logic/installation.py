@@ -100,7 +100,7 @@ class Installation:
             self._byPip(self.contents("torch"))
             return
         self._begin(_("The PyTorch extension installs torch; its log is in the Python console."))
-        before = requirements.versions()
+        before = requirements.Installed.now()
         try:
             installed = requirements.installTorch()
         except InstallationError as error:
@@ -122,9 +122,13 @@ class Installation:
     def getExtension(self) -> None:
         """Install the PyTorch extension from Slicer's extension server; Slicer asks first."""
         manager = _extensionsManager()
-        if manager is None or slicer.app.testingEnabled():
-            absent = _("There is no Extensions Manager in this Slicer; use a folder of Python packages.")
-            self._fail(InstallationError(absent))
+        try:
+            requirements.refuseInTests()
+            if manager is None:
+                absent = _("There is no Extensions Manager in this Slicer; use a folder of Python packages.")
+                raise InstallationError(absent)
+        except InstallationError as error:
+            self._fail(error)
             return
         self._begin(_("Installing the PyTorch extension"))
         self._settings.set("pendingInstallation", "torch")
@@ -142,7 +146,7 @@ class Installation:
 
     def _byPip(self, wanted: list[str]) -> None:
         self._begin(_("Installing {packages}").format(packages=", ".join(wanted)))
-        before = requirements.versions()
+        before = requirements.Installed.now()
         try:
             requirements.installByPip(
                 wanted,
@@ -165,8 +169,8 @@ class Installation:
         self._onChange()
         self._line(line)
 
-    def _succeed(self, before: dict[str, str]) -> None:
-        self.restartFor = sorted({*self.restartFor, *requirements.changedWhileLoaded(before)})
+    def _succeed(self, before: requirements.Installed) -> None:
+        self.restartFor = sorted({*self.restartFor, *before.changedWhileInUse()})
         self._onInstalled()
         self._end("done", _("Installed."))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
+import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
@@ -65,17 +66,24 @@ class EnvironmentPanel(Panel):
         return self._lines[row.name]
 
     def _onAction(self, action: str) -> None:
-        what = {"installTorch": "torch", "installPackages": "packages"}.get(action)
-        if what is None or self._isAgreed(what):
+        if self._isAgreed(action):
             self._environment.act(action)
 
-    def _isAgreed(self, what: str) -> bool:
-        """Ask, unless the PyTorch extension will; nothing is installed without a yes."""
+    def _isAgreed(self, action: str) -> bool:
+        """Ask, unless the PyTorch extension or Slicer will; nothing happens without a yes."""
         installation = self._environment.installation
-        question = installation.plan(what)
-        return not question or slicer.util.confirmOkCancelDisplay(
-            question, _("CRG LoCo Segment"), detailedText="\n".join(installation.contents(what))
-        )
+        what = {"installTorch": "torch", "installPackages": "packages"}.get(action)
+        question, details = "", ""
+        if action == "restart":
+            question = _("Restart Slicer now? What is not saved is lost.")
+        elif what is not None:
+            question, details = installation.plan(what), "\n".join(installation.contents(what))
+        if not question:
+            return True
+        title = _("CRG LoCo Segment")
+        # In testing mode Slicer answers this question with yes.
+        agreed = slicer.util.confirmOkCancelDisplay(question, title, detailedText=details)
+        return agreed and not slicer.app.testingEnabled()
 
     def _onCheck(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
         self._environment.check()
