@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from crgloco.errors import InputError
@@ -12,12 +11,14 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.nodes import corrections as nodes
+from CRGLoCoSegmentLib.nodes.cases import editStamp
 from CRGLoCoSegmentLib.nodes.changes import Changes, labelChanges
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition, compose
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, voxelMl
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
+from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, volumeOf
-from CRGLoCoSegmentLib.nodes.segmentations import releaseAll
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
 from CRGLoCoSegmentLib.views import display_memory
 
@@ -39,9 +40,10 @@ class Correction:
     def __init__(self, *, listeners: Listeners, clock: Callable[[], float] = time.monotonic) -> None:
         self._listeners, self._clock = listeners, clock
         self._watched: Any = None
-        self._stopWatching: Callable[[], None] = _nothing
+        self._stops: list[Callable[[], None]] = []
         self._lastEdit = -ONE_EDIT_S
         self._jobs: list[ThreadJob] = []
+        self._known: dict[Any, Array] = {}
         self.onEdit: Callable[[], None] = _nothing
 
     # ------------------------------------------------------------------------------------- the copies
@@ -132,13 +134,37 @@ class Correction:
         Raises:
             GeometryError: The copy no longer lies on the volume's grid.
         """
-        question = _question(correctedNode)
+        question = self._question(correctedNode)
         return None if question is None else self._run(question, onChanged, onFailed)
 
     def changes(self, correctedNode: Any) -> Changes | None:
         """As ``changed``, waiting for it: for scripts and for provenance."""
-        question = _question(correctedNode)
+        question = self._question(correctedNode)
         return None if question is None else question()
+
+    def _question(self, correctedNode: Any) -> Callable[[], Changes] | None:
+        """Copy what is to be compared; the answer of the question may be worked out in any thread.
+
+        The model's answers do not change, so their labels are found once and kept while they are asked for.
+        """
+        table, volume = tableOf(correctedNode), volumeOf(correctedNode)
+        starts, originals = nodes.startsOf(correctedNode), nodes.originalsOf(correctedNode)
+        wanted = sorted(set(starts.values()))
+        if table is None or volume is None or not wanted or not set(wanted) <= set(originals):
+            return None
+        now, place = snapshotOf(correctedNode, volume), geometryOfNode(volume)
+        stamps = {kind: (editStamp(originals[kind]), place) for kind in wanted}
+        known = {stamp: self._known[stamp] for stamp in stamps.values() if stamp in self._known}
+        news = {kind: snapshotOf(originals[kind], volume) for kind in wanted if stamps[kind] not in known}
+        self._known = known
+
+        def answer() -> Changes:
+            known.update({stamps[kind]: comparableLabels(copy, table) for kind, copy in news.items()})
+            before = {kind: known[stamp] for kind, stamp in stamps.items()}
+            values = comparableLabels(now, table)
+            return labelChanges(values, before, table, voxelMl=voxelMl(now), starts=starts)
+
+        return answer
 
     def editCount(self, correctedNode: Any) -> int:
         """Return how often a copy was edited since it was made; kept with the scene."""
@@ -150,30 +176,39 @@ class Correction:
         """Count the edits of this copy from now on, and call ``onEdit`` for each change."""
         if correctedNode is self._watched:
             return
-        self._stopWatching()
-        self._watched = correctedNode
-        self._stopWatching = (
-            nodes.observeEdits(correctedNode, self._edited) if correctedNode is not None else _nothing
-        )
+        for stop in self._stops:
+            stop()
+        self._watched, self._stops = correctedNode, []
+        if correctedNode is not None:
+            self._stops = [
+                nodes.observeEdits(correctedNode, onEdit=self._edited, onUndo=self._changed),
+                nodes.observeRemoval(correctedNode, self._removed),
+            ]
 
     def _edited(self) -> None:
         now = self._clock()
         if now - self._lastEdit >= ONE_EDIT_S:
             nodes.countEdit(self._watched)
         self._lastEdit = now
+        self._changed()
+
+    def _changed(self) -> None:
         self.onEdit()
 
+    def _removed(self) -> None:
+        self.watch(None)
+        self._listeners.tell("corrected")
+
     def sceneClosed(self) -> None:
-        """Let the copies go; large ones would hold up the closing of the scene."""
+        """Let the copies go."""
         self.shutDown()
-        releaseAll(slicer.mrmlScene)
 
     def shutDown(self) -> None:
         """Listen to nothing any more, and wait for nothing."""
         self.watch(None)
         for job in self._jobs:
             job.cancel()
-        self._jobs = []
+        self._jobs, self._known = [], {}
 
     def _run(
         self, function: Callable[[], Any], onDone: Callable[[Any], None], onFailed: OnError
@@ -195,23 +230,6 @@ def _composition(
     answers: Mapping[str, Snapshot], table: LabelTable, starts: Mapping[str, str]
 ) -> Composition:
     return compose({kind: comparableLabels(answer, table) for kind, answer in answers.items()}, table, starts)
-
-
-def _question(correctedNode: Any) -> Callable[[], Changes] | None:
-    """Copy what is to be compared; the answer of the question may be worked out in any thread."""
-    table, volume = tableOf(correctedNode), volumeOf(correctedNode)
-    starts, originals = nodes.startsOf(correctedNode), nodes.originalsOf(correctedNode)
-    wanted = set(starts.values())
-    if table is None or volume is None or not wanted or not wanted <= set(originals):
-        return None
-    now = snapshotOf(correctedNode, volume)
-    before = {kind: snapshotOf(originals[kind], volume) for kind in sorted(wanted)}
-
-    def answer() -> Changes:
-        values = {kind: comparableLabels(snapshot, table) for kind, snapshot in before.items()}
-        return labelChanges(comparableLabels(now, table), values, table, voxelMl=voxelMl(now), starts=starts)
-
-    return answer
 
 
 def _nothing() -> None:

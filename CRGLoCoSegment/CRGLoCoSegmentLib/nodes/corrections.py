@@ -87,17 +87,45 @@ def countEdit(correctedNode: Any) -> None:
     correctedNode.SetDisableModifiedEvent(wasModifying)
 
 
-def observeEdits(segmentationNode: Any, onEdit: Callable[[], None]) -> Callable[[], None]:
-    """Call back whenever voxels or segments of a node change; the answer ends that."""
+def observeEdits(
+    segmentationNode: Any, *, onEdit: Callable[[], None], onUndo: Callable[[], None]
+) -> Callable[[], None]:
+    """Call back whenever a node changes; the answer ends that.
+
+    Args:
+        segmentationNode: What is edited.
+        onEdit: Called when voxels were changed.
+        onUndo: Called when segments came, went or were put back, as by an undo; also by a new colour.
+    """
     events = slicer.vtkSegmentation
-    kinds = (events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved)
-    tags = [segmentationNode.AddObserver(kind, lambda *_: onEdit()) for kind in kinds]
+    heard = {
+        events.SourceRepresentationModified: onEdit,
+        events.SegmentAdded: onUndo,
+        events.SegmentRemoved: onUndo,
+        events.SegmentModified: onUndo,
+    }
+    tags = [
+        segmentationNode.AddObserver(event, lambda *_, callback=callback: callback())
+        for event, callback in heard.items()
+    ]
 
     def stop() -> None:
         for tag in tags:
             segmentationNode.RemoveObserver(tag)
 
     return stop
+
+
+def observeRemoval(segmentationNode: Any, onRemoved: Callable[[], None]) -> Callable[[], None]:
+    """Call back when a node has left its scene; the answer ends that."""
+    scene = segmentationNode.GetScene()
+
+    def heard(*_: Any) -> None:
+        if segmentationNode.GetScene() is None:
+            onRemoved()
+
+    tag = scene.AddObserver(scene.NodeRemovedEvent, heard)
+    return lambda: scene.RemoveObserver(tag)
 
 
 def _freeName(volumeNode: Any) -> str:

@@ -1,0 +1,119 @@
+"""Slicer's Segment Editor inside our panel: the same effects and undo, on the corrected copy only."""
+
+from typing import Any
+
+import slicer
+
+from CRGLoCoSegmentLib.nodes.editing import editorNode
+
+UNDO_STATES = 10
+
+
+class EmbeddedEditor:
+    """A ``qMRMLSegmentEditorWidget``, made when it is first needed.
+
+    Its nodes change only when the user asks for it: setting another segmentation forgets the undo steps.
+
+    Args:
+        frame: The widget whose layout takes it.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self._widget: Any = None
+        self._entered = False
+
+    def edit(self, segmentationNode: Any, volumeNode: Any) -> None:
+        """Edit a segmentation over its volume."""
+        widget = self._made()
+        # In this order: without scene and editor node the others are forgotten.
+        if widget.mrmlScene() is None:
+            widget.setMRMLScene(slicer.mrmlScene)
+        node = editorNode(slicer.mrmlScene)
+        if not _same(widget.mrmlSegmentEditorNode(), node):
+            widget.setMRMLSegmentEditorNode(node)
+        if not _same(widget.segmentationNode(), segmentationNode):
+            widget.setSegmentationNode(segmentationNode)
+        if not _same(widget.sourceVolumeNode(), volumeNode):
+            widget.setSourceVolumeNode(volumeNode)
+        self._listen()
+
+    def edits(self, segmentationNode: Any) -> bool:
+        """Whether this is what it edits."""
+        return (
+            self._widget is not None
+            and segmentationNode is not None
+            and _same(self._widget.segmentationNode(), segmentationNode)
+        )
+
+    def setVisible(self, visible: bool) -> None:  # noqa: FBT001 (as Qt's own setter)
+        """Show or hide it; hidden, no effect is active."""
+        self._frame.visible = visible
+        if not visible:
+            self._rest()
+
+    def enter(self) -> None:
+        """The user looks at the module."""
+        self._entered = True
+        self._listen()
+
+    def exit(self) -> None:
+        """The user looks at another module: effects own timers and observers, and keys are his again."""
+        self._entered = False
+        self._rest()
+        if self._widget is not None:
+            self._widget.uninstallKeyboardShortcuts()
+            self._widget.removeViewObservations()
+
+    def letGo(self) -> None:
+        """Forget the nodes; a scene is closed, or the editor goes."""
+        if self._widget is None:
+            return
+        self._rest()
+        self._widget.removeViewObservations()
+        self._widget.setSegmentationNode(None)
+        self._widget.setMRMLSegmentEditorNode(None)
+
+    def remove(self) -> None:
+        """Take it away for good."""
+        if self._widget is None:
+            return
+        self.exit()
+        self.letGo()
+        self._widget.setMRMLScene(None)
+        self._widget.setParent(None)
+        self._widget.deleteLater()
+        self._widget = None
+
+    def _made(self) -> Any:
+        if self._widget is None:
+            widget = slicer.qMRMLSegmentEditorWidget()
+            widget.objectName = "embeddedSegmentEditor"
+            widget.segmentationNodeSelectorVisible = False
+            widget.sourceVolumeNodeSelectorVisible = False
+            widget.switchToSegmentationsButtonVisible = False
+            # The label table is the project's, and so is the grid: neither is changed by editing.
+            widget.addRemoveSegmentButtonsVisible = False
+            widget.specifyGeometryButtonVisible = False
+            # The views show what the comparison, or the user, put there.
+            widget.autoShowSourceVolumeNode = False
+            widget.maximumNumberOfUndoStates = UNDO_STATES
+            self._frame.layout().addWidget(widget)
+            self._widget = widget
+        return self._widget
+
+    def _listen(self) -> None:
+        if self._entered and self._widget is not None and self._widget.segmentationNode() is not None:
+            self._widget.installKeyboardShortcuts()
+            self._widget.setupViewObservations()
+
+    def _rest(self) -> None:
+        if self._widget is not None:
+            self._widget.setActiveEffectByName("")
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two are one node; PythonQt may wrap one node twice."""
+    if first is None or second is None:
+        return first is second
+    return first.GetID() == second.GetID()
