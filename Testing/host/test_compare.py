@@ -10,7 +10,7 @@ from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.panels.compare import NEXT, PREVIOUS
 from CRGLoCoSegmentLib.parameters import Overlay, ThirdPane
-from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES
+from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, registerLayouts
 from CRGLoCoSegmentLib.views.regions import seenRegions, worldPosition
 from phantom_results import STRAIGHT, TABLE, colours, makeResult
 from slicer_host.slice_views import pictureOf, whyNoPictures
@@ -100,8 +100,8 @@ def test_without_a_main_window_the_button_comes_up_again_and_it_is_said_why(host
 
 def test_the_table_lists_the_regions_with_the_largest_correction_first(panel):
     assert texts(panel) == [
-        ["", "1", "no structure", "1 ml", "0.9 ml", "30%"],
-        ["", "2", "liver", "2 ml", "0.4 ml", "60%"],
+        ["1", "no structure", "1 ml", "0.9 ml", "30%"],
+        ["2", "liver", "2 ml", "0.4 ml", "60%"],
     ]
 
 
@@ -145,13 +145,13 @@ def test_the_keys_do_the_same_while_the_module_is_open_and_not_afterwards(panel,
 def test_what_was_seen_is_ticked_and_what_is_left_is_counted(panel, result):
     assert panel.ui.messageLabel.text.startswith("0 of 2 regions seen; about 1.3 ml")
     panel.ui.nextButton.click()
-    assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK}", ""]
+    assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK} 1", "2"]
     assert panel.ui.messageLabel.text.startswith("1 of 2 regions seen; about 0.4 ml")
     panel.refresh("corrected")
-    assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK}", ""]
+    assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK} 1", "2"]
 
 
-def test_the_settings_reach_the_panes_and_the_parameter_node(panel, layouts, result, processEvents):
+def test_the_settings_reach_the_panes_and_the_parameter_node(panel, layouts, result, waitUntil):
     panel.ui.compareButton.click()
     layers = layouts.sliceWidget("CRGLocal").mrmlSliceCompositeNode()
     assert layers.GetForegroundVolumeID() == result.confidence.GetID()
@@ -167,8 +167,7 @@ def test_the_settings_reach_the_panes_and_the_parameter_node(panel, layouts, res
     panel.parameters.thirdPane = ThirdPane.FUSED
     assert layouts.layout == THREE_PANES
     panel.ui.disagreementBox.checked = True
-    processEvents()
-    assert colours(pictureOf(layouts.sliceWidget("CRGLocal"))[40:-40]).white > 100
+    waitUntil(lambda: colours(pictureOf(layouts.sliceWidget("CRGLocal"))[40:-40]).white > 100, 10)
 
 
 def test_the_legend_strip_is_coloured_where_voxels_are(panel):
@@ -242,6 +241,27 @@ def test_closing_the_scene_leaves_an_empty_section(panel, layouts, scene):
     assert not panel.ui.compareButton.enabled
 
 
+def test_slicer_knows_our_layouts_from_its_start(host, layouts, module):
+    node = layouts.layoutLogic().GetLayoutNode()
+    host.emit(slicer.app, "startupCompleted()")
+    assert node.IsLayoutDescription(TWO_PANES)
+    assert node.IsLayoutDescription(THREE_PANES)
+    host.closeMainWindow()
+    host.emit(slicer.app, "startupCompleted()")
+
+
+def test_a_scene_that_was_saved_while_comparing_opens_with_the_comparison(layouts, result, loadModule):
+    node = layouts.layoutLogic().GetLayoutNode()
+    registerLayouts(node)
+    layouts.setLayout(TWO_PANES)
+    widget = loadModule()
+    widget.logic.getParameterNode().inputVolume = result.volume
+    widget.sections["compare"].open()
+    assert widget.sections["compare"].panel.ui.compareButton.checked
+    widget.sections["compare"].panel.ui.compareButton.click()
+    assert layouts.layout == FOUR_UP
+
+
 def test_a_result_without_a_local_answer_says_so(panel, scene, result):
     scene.RemoveNode(result.local)
     panel.refresh("result")
@@ -249,7 +269,7 @@ def test_a_result_without_a_local_answer_says_so(panel, scene, result):
 
 
 def test_every_control_explains_itself(panel):
-    controls = "QComboBox QPushButton QCheckBox ctkSliderWidget QTableWidget".split()
+    controls = ["QComboBox", "QPushButton", "QCheckBox", "ctkSliderWidget", "QTableWidget"]
     found = [widget for widget in vars(panel.ui).values() if any(widget.inherits(kind) for kind in controls)]
     assert len(found) > 10
     assert [widget.objectName for widget in found if not widget.toolTip] == []

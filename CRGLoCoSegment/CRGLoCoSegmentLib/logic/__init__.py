@@ -119,10 +119,10 @@ class SegmentLogic:
     @cached_property
     def view(self) -> "CompareView":
         """The side-by-side comparison."""
-        from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
+        from CRGLoCoSegmentLib.logic.outline import outlineInThread
         from CRGLoCoSegmentLib.views.compare import CompareView
 
-        return CompareView(outline=disagreementOutline)
+        return CompareView(outline=outlineInThread)
 
     @cached_property
     def correction(self) -> "Correction":

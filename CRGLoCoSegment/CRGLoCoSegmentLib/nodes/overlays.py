@@ -86,14 +86,18 @@ def overlayColors(kind: str, scene: Any) -> Any:
     return node
 
 
-def disagreementOutline(result: Any, name: str = "Global against local") -> Any:
+def disagreementOutline(
+    result: Any, name: str = "Global against local", *, differs: Array | None = None
+) -> Any:
     """Return a new segmentation node of one segment: where global and local name different labels.
 
     Args:
         result: With a global and a local answer.
         name: Made unique in the scene.
+        differs: Bool (K, J, I), if it was found in a thread already; the node takes over its memory.
     """
-    differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
+    if differs is None:
+        differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
     scene = result.volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     wasModifying = node.StartModify()

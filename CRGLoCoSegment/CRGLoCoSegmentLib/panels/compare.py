@@ -71,6 +71,8 @@ class ComparePanel(Panel):
             self._applySettings()
         if self.logic.view.isShown():
             self._follow(before)
+        elif self.parameters is not None and self.logic.view.isLeftOver():
+            self._compare() if self._result is not None else self.logic.view.hide()
         self._show()
 
     def cleanup(self) -> None:

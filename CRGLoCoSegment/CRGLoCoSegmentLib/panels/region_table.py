@@ -8,6 +8,8 @@ from slicer.i18n import tr as _
 
 from CRGLoCoSegmentLib.views.regions import Region
 
+RANK, STRUCTURE = 0, 1
+
 
 class RegionTable:
     """Fills a ``QTableWidget`` and says which region the user chose.
@@ -22,11 +24,11 @@ class RegionTable:
         self._onChosen = onChosen
         self._regions: tuple[Region, ...] = ()
         self._filling = False
-        headers = (_("Seen"), _("Rank"), _("Structure"), _("Volume"), _("To correct"), _("Confidence"))
+        headers = (_("Rank"), _("Structure"), _("Volume"), _("To correct"), _("Confidence"))
         widget.columnCount = len(headers)
         widget.setHorizontalHeaderLabels(headers)
         widget.verticalHeader().setVisible(False)
-        widget.horizontalHeader().setStretchLastSection(True)
+        widget.horizontalHeader().setSectionResizeMode(STRUCTURE, qt.QHeaderView.Stretch)
         widget.connect("currentCellChanged(int,int,int,int)", self._onCurrent)
         widget.connect("cellClicked(int,int)", self._onClicked)
 
@@ -44,17 +46,19 @@ class RegionTable:
             self._widget.rowCount = len(self._regions)
             for row, region in enumerate(self._regions):
                 for column, text in enumerate(_texts(region)):
-                    self._widget.setItem(row, column, _item(text, right=column != 2))
-            self.mark(seen)
+                    self._widget.setItem(row, column, _item(text, right=column != STRUCTURE))
             self._widget.setCurrentCell(-1, -1)
             self._widget.resizeColumnsToContents()
+            self._widget.resizeRowsToContents()
+            self.mark(seen)
         finally:
             self._filling = False
 
     def mark(self, seen: frozenset[int]) -> None:
         """Tick the regions that were looked at."""
         for row, region in enumerate(self._regions):
-            self._widget.item(row, 0).setText("\N{CHECK MARK}" if region.rank in seen else "")
+            tick = "\N{CHECK MARK} " if region.rank in seen else ""
+            self._widget.item(row, RANK).setText(f"{tick}{region.rank}")
 
     def step(self, by: int) -> None:
         """Go to the next row (1) or the previous one (-1); the first ``step`` goes to the best region."""
@@ -67,7 +71,7 @@ class RegionTable:
         if row == self._widget.currentRow():
             self._onClicked(row, 0)
         else:
-            self._widget.setCurrentCell(row, 2)
+            self._widget.setCurrentCell(row, STRUCTURE)
 
     def _onCurrent(self, row: int, _column: int, rowBefore: int, _columnBefore: int) -> None:
         if row != rowBefore:
@@ -85,8 +89,7 @@ def structureName(region: Region) -> str:
 
 def _texts(region: Region) -> tuple[str, ...]:
     return (
-        "",
-        str(region.rank),
+        f"\N{CHECK MARK} {region.rank}",  # as wide as it ever gets; mark() writes what is true
         structureName(region),
         _("{volume} ml").format(volume=_amount(region.volumeMl)),
         _("{volume} ml").format(volume=_amount(region.expectedMl)),

@@ -23,6 +23,8 @@ from CRGLoCoSegmentLib.views.overlay_display import colourUncertain, overlayOf
 from CRGLoCoSegmentLib.views.pane_views import PaneView
 from CRGLoCoSegmentLib.views.regions import Position, worldPosition
 
+Outline = Callable[[Any, Callable[[Callable[[], Any]], None]], None]
+
 
 class CompareView:
     """Shows a result in slice views of our own; the user's views, and how nodes look in them, stay.
@@ -30,7 +32,8 @@ class CompareView:
     Everything works without a main window too: then nothing is shown and ``show`` says so.
 
     Args:
-        outline: Makes a segmentation node of where the two answers of a result differ.
+        outline: Finds where the two answers of a result differ, and calls back, at once or later, with a
+            function that makes a segmentation node of it.
         layoutManager: Returns Slicer's layout manager, or ``None`` where there is no main window.
         later: Calls back when the new views have got their size.
 
@@ -41,7 +44,7 @@ class CompareView:
     def __init__(
         self,
         *,
-        outline: Callable[[Any], Any] | None = None,
+        outline: Outline | None = None,
         layoutManager: Callable[[], Any] | None = None,
         later: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
@@ -105,6 +108,11 @@ class CompareView:
         return (
             self._result is not None and manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
         )
+
+    def isLeftOver(self) -> bool:
+        """Whether our layout came with a scene that was saved while comparing, and nobody fills it yet."""
+        manager = self._manager()
+        return self._result is None and manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
 
     def refresh(self, result: Any) -> None:
         """Show a result that has changed, for example got a corrected copy, without moving the panes."""
@@ -208,20 +216,31 @@ class CompareView:
             pane.setLegend(overlay if pane is panes[-1] else None, kind, uncertainBelow)
 
     def _showOutline(self) -> None:
-        answers = (self._result.global_, self._result.local)
-        if not self._outlined or self._outline is None or not all(isInScene(node) for node in answers):
-            self._removeOutline()
-            return
-        of = " ".join(node.GetID() for node in answers)
-        node = self._outlineNode()
-        if node is not None and node.GetAttribute(OUTLINE) != of:
+        wanted, node = self._wantedOutline(), self._outlineNode()
+        if node is not None and node.GetAttribute(OUTLINE) != wanted:
             self._removeOutline()
             node = None
+        if wanted is None or self._outline is None:
+            return
         if node is None:
-            node = self._outline(self._result)
+            self._outline(self._result, lambda make: self._outlineFound(wanted, make))
+        else:
+            showOutlined(node.GetDisplayNode(), [pane.id for pane in self._panes()], pixels=1)
+
+    def _wantedOutline(self) -> str | None:
+        """Name the pair of answers whose disagreement is to be seen now; ``None`` if none is."""
+        if not self._outlined or not self.isShown():
+            return None
+        answers = (self._result.global_, self._result.local)
+        return " ".join(node.GetID() for node in answers) if all(map(isInScene, answers)) else None
+
+    def _outlineFound(self, of: str, make: Callable[[], Any]) -> None:
+        """Show an outline that was asked for a moment ago, unless nobody wants it any more."""
+        if self._wantedOutline() == of and self._outlineNode() is None:
+            node = make()
             node.SetAttribute(OUTLINE, of)
             node.SaveWithSceneOff()
-        showOutlined(node.GetDisplayNode(), [pane.id for pane in self._panes()], pixels=1)
+            self._showOutline()
 
     def _outlineNode(self) -> Any:
         return next((node for node in segmentations(self._scene()) if node.GetAttribute(OUTLINE)), None)

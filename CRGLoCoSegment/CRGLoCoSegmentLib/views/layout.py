@@ -94,6 +94,8 @@ def showLayout(layoutManager: Any, layout: int) -> None:
         # On the node: so it outlives a reload of this module.
         layoutNode.SetAttribute(FORMER, str(layoutNode.GetViewArrangement()))
     layoutManager.setLayout(layout)
+    # A scene that was saved with this arrangement may have been opened before Slicer knew it.
+    layoutNode.SetViewArrangement(layout)
 
 
 def restoreLayout(layoutManager: Any) -> None:

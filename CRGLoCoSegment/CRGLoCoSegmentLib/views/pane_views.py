@@ -112,7 +112,7 @@ class PaneView:
         """Write the word at the upper edge, where neither layer names nor patient data stand."""
         title = findNamed(self._renderer(), TITLE) or _newTitle(self._renderer())
         title.SetInput(paneTitle(kind))
-        self._widget.sliceController().viewLabel().toolTip = paneExplanation(kind)
+        self._widget.sliceController().toolTip = paneExplanation(kind)
         self._widget.sliceView().scheduleRender()
 
     def _renderer(self) -> Any:

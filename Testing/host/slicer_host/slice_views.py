@@ -34,6 +34,7 @@ DISPLAYABLE_MANAGERS = (
 )
 IMAGE_WINDOW, IMAGE_LEVEL = 255.0, 127.5
 LOWER_LEFT = 0
+FONT_PIXELS = 14
 
 
 OFFSCREEN = {"libEGL.so.1": "vtkEGLRenderWindow", "libOSMesa.so.8": "vtkOSOpenGLRenderWindow"}
@@ -150,8 +151,8 @@ class SliceView(Stand):
 
     def _prepareCorner(self) -> None:
         """The defaults of Slicer's DataProbe module, which writes the layers' names."""
-        self._corner.SetMaximumFontSize(14)
-        self._corner.SetMinimumFontSize(14)
+        self._corner.SetMaximumFontSize(FONT_PIXELS)
+        self._corner.SetMinimumFontSize(FONT_PIXELS)
         self._corner.SetNonlinearFontScaleFactor(1)
         self._corner.GetTextProperty().SetFontFamilyToTimes()
         self._corner.GetTextProperty().SetShadow(1)
@@ -277,7 +278,8 @@ def _pixels(window: Any) -> npt.NDArray[np.uint8]:
 
 
 def _layerNames(logic: Any) -> str:
-    """The lower left text as DataProbe writes it."""
+    """The lower left text as DataProbe writes it: shortened in the middle to fit the view."""
+    longest = int((logic.GetSliceNode().GetDimensions()[0] - 40) / FONT_PIXELS)
     lines = []
     composite = logic.GetSliceCompositeNode()
     foreground = logic.GetForegroundLayer().GetVolumeNode() if logic.GetForegroundLayer() else None
@@ -286,4 +288,9 @@ def _layerNames(logic: Any) -> str:
         lines.append(f"F: {foreground.GetName()} ({int(composite.GetForegroundOpacity() * 100)}%)")
     if background is not None:
         lines.append(f"B: {background.GetName()}")
-    return "\n".join(lines)
+    return "\n".join(_shortened(line, longest) for line in lines)
+
+
+def _shortened(text: str, longest: int) -> str:
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-(half - 3) :]}"

@@ -47,6 +47,10 @@ def view(layouts: "LayoutManager") -> "Iterator[CompareView]":
     from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
     from CRGLoCoSegmentLib.views.compare import CompareView
 
-    made = CompareView(outline=disagreementOutline, layoutManager=lambda: layouts, later=lambda call: call())
+    made = CompareView(
+        outline=lambda result, onFound: onFound(lambda: disagreementOutline(result)),
+        layoutManager=lambda: layouts,
+        later=lambda call: call(),
+    )
     yield made
     made.shutDown()

@@ -6,6 +6,7 @@ import slicer
 import vtk
 
 from crgloco.io.volume import Geometry
+from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
 from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.views.compare import CompareView
@@ -201,6 +202,23 @@ def test_a_transformed_volume_is_found_where_the_transform_puts_it(view, layouts
     assert middle(layouts, "CRGGlobal") == pytest.approx(half, abs=0.2)
 
 
+def test_a_bent_volume_is_shown_without_turning_to_a_plane_that_it_does_not_have(view, layouts, scene):
+    points = vtk.vtkPoints()
+    for corner in np.ndindex(2, 2, 2):
+        points.InsertNextPoint(np.array(corner) * 40.0 + [-20, -10, 100])
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetSourceLandmarks(points)
+    spline.SetTargetLandmarks(points)
+    spline.SetBasisToR()
+    transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformToParent(spline)
+    result = makeResult()
+    for node in (result.volume, result.global_, result.local, result.fused, result.confidence):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    view.show(result)
+    assert colours(pane(layouts, "Global")).red > 100
+
+
 def test_an_oblique_volume_is_cut_along_its_own_planes(view, layouts, scene):
     geometry = GEOMETRIES["oblique"]
     view.show(makeResult(geometry))
@@ -330,6 +348,28 @@ def test_the_disagreement_is_outlined_by_choice_and_its_node_goes_again(view, la
     assert nodesOf(scene) == nodes
 
 
+def test_an_outline_that_is_found_too_late_is_not_made(layouts, scene, result):
+    found = []
+    view = CompareView(
+        outline=lambda _result, onFound: found.append(onFound),
+        layoutManager=lambda: layouts,
+        later=lambda call: call(),
+    )
+    view.show(result)
+    view.setDisagreementOutline(True)
+    view.setDisagreementOutline(False)
+    other = makeResult(name="other")
+    nodes = nodesOf(scene)
+    found[0](lambda: pytest.fail("nobody wants it"))
+    view.setDisagreementOutline(True)
+    view.show(other)
+    found[1](lambda: pytest.fail("it is of another result"))
+    found[2](lambda: disagreementOutline(other))
+    assert len(nodesOf(scene) - nodes) == 2
+    view.hide()
+    assert nodesOf(scene) == nodes
+
+
 def test_a_disagreement_outline_is_of_the_result_that_is_shown(view, scene):
     first, second = makeResult(), makeResult(name="other")
     view.setDisagreementOutline(True)
@@ -445,10 +485,23 @@ def test_without_a_main_window_nothing_happens_and_nothing_fails(scene, result):
     assert looks(result) == before
 
 
+def test_a_scene_saved_while_comparing_is_taken_up_again(view, layouts, scene, result):
+    before = looks(result)
+    view.show(result)
+    # What a scene file brings back: the nodes with their attributes, and the number of the layout.
+    again = CompareView(layoutManager=lambda: layouts, later=lambda call: call())
+    assert again.isLeftOver()
+    assert not again.isShown()
+    again.show(result)
+    assert not again.isLeftOver()
+    again.hide()
+    assert looks(result) == before
+    assert layouts.layout == FOUR_UP
+
+
 def test_each_bar_explains_its_letter(view, layouts, result):
     view.show(result, thirdPane="fused")
     texts = [
-        layouts.sliceWidget(name).sliceController().viewLabel().toolTip
-        for name in ("CRGGlobal", "CRGLocal", "CRGThird")
+        layouts.sliceWidget(name).sliceController().toolTip for name in ("CRGGlobal", "CRGLocal", "CRGThird")
     ]
     assert [text.partition(":")[0] for text in texts] == ["Global", "Local", "Fused"]

@@ -77,6 +77,15 @@ def test_registering_twice_changes_the_description_instead_of_failing(layouts):
     assert node.GetLayoutDescription(TWO_PANES) == layoutXml(PANES[:2])
 
 
+def test_a_layout_that_was_opened_before_slicer_knew_it_is_filled_when_we_show_it(layouts):
+    node = layoutNode(layouts)
+    node.AddLayoutDescription(TWO_PANES, "")
+    node.SetViewArrangement(TWO_PANES)
+    assert layouts.shownViews() == ()
+    showLayout(layouts, TWO_PANES)
+    assert layouts.shownViews() == ("CRGGlobal", "CRGLocal")
+
+
 def test_our_layouts_do_not_take_a_number_of_slicers(layouts):
     assert min(TWO_PANES, THREE_PANES) > 100
     assert not isOurs(layoutNode(layouts))
