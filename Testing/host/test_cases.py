@@ -284,6 +284,29 @@ def test_a_correction_that_is_not_accepted_stays_when_another_case_is_loaded(cas
     assert cases.caseOf(first.volume) == "wrong"
 
 
+def test_a_case_that_stayed_with_its_correction_is_taken_up_again_as_it_is(cases: Any):
+    first = cases.load("wrong").wait()
+    copy = correct(first.volume)
+    edit(copy)
+    cases.load("new_1").wait()
+    again = cases.load("wrong").wait()
+    assert again.volume is first.volume
+    assert correctedOf(again.volume) is copy
+    assert "still in the scene" in " ".join(again.notes)
+    assert slicer.mrmlScene.GetFirstNodeByName("new_1") is None
+    assert cases.hasUnsavedCorrection()
+    cases.accept().wait()
+    assert not cases.hasUnsavedCorrection()
+
+
+def test_loading_a_case_once_more_brings_it_as_the_folder_has_it(cases: Any):
+    first = cases.load("done").wait()
+    again = cases.load("done").wait()
+    assert again.volume is not first.volume
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
+    assert again.volume.GetName() == "done_1"
+
+
 def test_a_correction_is_discarded_only_when_that_is_asked_for(cases: Any):
     first = cases.load("wrong").wait()
     edit(correct(first.volume))

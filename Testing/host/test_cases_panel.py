@@ -419,6 +419,21 @@ def test_the_selection_survives_when_the_folder_is_read_anew(
     assert opened.ui.loadButton.enabled
 
 
+def test_a_thousand_cases_are_followed_without_a_pause(opened: CasesPanel, logic: SegmentLogic):
+    from time import perf_counter
+
+    from CRGLoCoSegmentLib.logic.case_rows import CaseRow
+
+    rows = tuple(CaseRow(f"case_{number:04d}") for number in range(1000))
+    logic.cases.rows = rows
+    opened.refresh("cases")
+    logic.cases._casePredicted(logic.cases.folder, "case_0500", {"mean_confidence": 0.5})
+    started = perf_counter()
+    logic.cases._casePredicted(logic.cases.folder, "case_0501", {"mean_confidence": 0.75})
+    assert perf_counter() - started < 0.1
+    assert shown(opened)[501] == ["case_0501", "Predicted", "0.75", "", ""]
+
+
 def test_the_panel_can_be_drawn(opened: CasesPanel, picture: Any, tmp_path: Path, waitUntil: Any):
     correct(load(opened, "wrong", waitUntil).volume)
     opened.refresh("corrected")

@@ -30,6 +30,7 @@ class CaseList:
     def __init__(self, *, files: Any, settings: Any, listeners: Listeners, models: Any) -> None:
         self._files, self._settings, self._listeners, self._models = files, settings, listeners, models
         self._turn = 0
+        self._request: Any = None
         self._forget()
 
     @property
@@ -52,10 +53,13 @@ class CaseList:
         self._turn += 1
         turn = self._turn
         self.isReading = folder is not None
+        if self._request is not None:
+            self._request.cancel()
         if folder is None:
+            self._request = None
             self._forget()
         else:
-            self._files.ask(
+            self._request = self._files.ask(
                 "cases",
                 {"folder": str(folder), "predictions": str(predictionsOf(folder))},
                 onResult=lambda answer: self._read(turn, answer),

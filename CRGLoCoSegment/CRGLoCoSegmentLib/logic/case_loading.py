@@ -11,6 +11,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco.atomic import saving
 from CRGLoCoSegmentLib.background.arrays import loadArray
 from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.threads import runInThread
@@ -70,19 +71,36 @@ class CaseInScene:
         """Whether a case is on its way."""
         return self._task is not None and self._task.isRunning()
 
-    def load(self, folder: Path, name: str, task: Task, *, discardUnsaved: bool = False) -> None:
+    def load(
+        self,
+        folder: Path,
+        name: str,
+        task: Task,
+        *,
+        discardUnsaved: bool = False,
+        onEnd: Callable[[], None] | None = None,
+    ) -> None:
         """Bring a case in; the former one goes, but for what was not accepted.
+
+        A case that stayed in the scene because of that is taken up again as it is.
 
         Args:
             folder: The cases folder.
             name: Of the case.
             task: Ends with the ``LoadedCase``; nothing is left of a task that is cancelled or fails.
             discardUnsaved: Take the former case away even if its correction was not accepted.
+            onEnd: Told at every end, when ``loaded`` is the new case.
         """
         self.cancel()
         self._task = task
         task.onEnd(lambda: self._ended(task, discardUnsaved=discardUnsaved))
-        openCase(self._files, folder, name, task)
+        if onEnd is not None:
+            task.onEnd(onEnd)
+        kept = None if discardUnsaved else self._keptVolume(folder, name)
+        if kept is not None:
+            task.finish(_keptCase(name, folder, kept))
+        else:
+            openCase(self._files, folder, name, task)
 
     def hasUnsavedCorrection(self, volumeNode: Any = None) -> bool:
         """Whether a volume, by default that of the case, has a correction that was not accepted.
@@ -117,23 +135,34 @@ class CaseInScene:
         self._loaded = None
         self._accepted.clear()
 
+    def _keptVolume(self, folder: Path, name: str) -> Any:
+        """Return the volume of a case that is in the scene with a correction that was not accepted."""
+        volumes = nodes.volumesOfCase(name, folder)
+        return next((volume for volume in volumes if self.hasUnsavedCorrection(volume)), None)
+
     def _ended(self, task: Task, *, discardUnsaved: bool) -> None:
         if task.state != "done":
             return
         former, self._loaded = self.loaded, task.value
-        nodes.showVolume(self._loaded.volume)
-        if self._loaded.corrected is not None:
-            self.accepted(self._loaded.corrected, nodes.editStamp(self._loaded.corrected))
-        if former is not None and (discardUnsaved or not self.hasUnsavedCorrection(former.volume)):
+        now, label = self._loaded.volume, self._loaded.corrected
+        if label is not None:
+            self.accepted(label, nodes.editStamp(label))
+        nodes.showVolume(now)
+        if former is None or former.volume is now:
+            return
+        if discardUnsaved or not self.hasUnsavedCorrection(former.volume):
             nodes.removeNodes(nodes.nodesOf(former.volume))
 
 
 def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
     """Read a case in the worker and make its nodes; the task's value is a ``LoadedCase``."""
     out = temporaryFolder("open", task)
-    predictions = predictionsOf(folder)
+    predictions, tidy = predictionsOf(folder), removal(out)
 
     def opened(answer: dict[str, Any]) -> None:
+        if not task.isRunning():  # it was cancelled, and the worker has written nevertheless
+            tidy()
+            return
         task.progress(_("Opening {case}").format(case=name), 1, 2)
         paths = {kind: out / file for kind, file in answer["arrays"].items()}
         reading = runInThread(lambda: _read(paths), lambda found: arrived(answer, found), failed)
@@ -151,6 +180,11 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
 
     def failed(error: Any) -> None:
         task.fail(error, getattr(error, "details", ""))
+        tidy()
+
+    def cancelled() -> None:
+        task.cancel()
+        tidy()
 
     task.progress(_("Opening {case}").format(case=name), 0, 2)
     fields = {
@@ -159,12 +193,18 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
         "out": str(out),
         "predictions": str(predictions) if predictions.is_dir() else None,
     }
-    request = files.ask("open", fields, onResult=opened, onError=failed, onCancelled=task.cancel)
+    request = files.ask("open", fields, onResult=opened, onError=failed, onCancelled=cancelled)
     task.onCancel(request.cancel)
 
 
 def _read(paths: dict[str, Path]) -> nodes.CaseArrays:
     return nodes.lookedAt({kind: loadArray(path) for kind, path in paths.items()})
+
+
+def _keptCase(name: str, folder: Path, volume: Any) -> LoadedCase:
+    channels = tuple(nodes.channelsOf(volume))
+    note = _("Its correction that was not accepted yet is still in the scene.")
+    return LoadedCase(name, folder, volume, channels, resultOf(volume), notes=(note,))
 
 
 def _loadedCase(name: str, folder: Path, made: nodes.CaseNodes, answer: dict[str, Any]) -> LoadedCase:
@@ -174,9 +214,14 @@ def _loadedCase(name: str, folder: Path, made: nodes.CaseNodes, answer: dict[str
 
 
 def temporaryFolder(purpose: str, task: Task) -> Path:
-    """Return a folder for a task; it goes at the task's end, in a thread, because that may take a while."""
+    """Return a folder for a task; it goes at the task's end, in a thread, because that may take a while.
+
+    Raises:
+        ResourceError: The disk is full, or the temporary folder cannot be written.
+    """
     folder = sessionFolder() / f"{purpose}-{next(_numbers)}"
-    folder.mkdir()
+    with saving(folder):
+        folder.mkdir()
     task.onEnd(removal(folder))
     return folder
 

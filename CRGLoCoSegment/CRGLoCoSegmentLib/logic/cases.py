@@ -1,5 +1,6 @@
 """The cases folder: what is in it, which case comes next, into the scene and back as accepted labels."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,8 +139,8 @@ class CasesLogic(CaseList):
 
     def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
         folder = self._chosenFolder()
-        self._scene.load(folder, name, task, discardUnsaved=discardUnsaved)
-        task.onEnd(lambda: self._loadEnded(task))  # after the scene's own: then it knows the case
+        ended = functools.partial(self._loadEnded, task)
+        self._scene.load(folder, name, task, discardUnsaved=discardUnsaved, onEnd=ended)
         self._listeners.tell("cases")
 
     def _loadEnded(self, task: Task) -> None:

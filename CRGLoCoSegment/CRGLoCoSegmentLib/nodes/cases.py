@@ -93,12 +93,10 @@ def makeCaseNodes(name: str, folder: Path, answer: Mapping[str, Any], found: Cas
 def nodesOf(volumeNode: Any) -> list[Any]:
     """Return the volumes of a case, its result and its corrected label; nothing that the user made beside."""
     scene, result = volumeNode.GetScene(), resultOf(volumeNode)
-    count = volumeNode.GetNumberOfNodeReferences(CHANNEL)
-    channels = [volumeNode.GetNthNodeReference(CHANNEL, number) for number in range(count)]
     made = [] if result is None else [result.fused, result.global_, result.local]
     made += [] if result is None else [result.confidence, result.disagreement, result.corrected]
     found: dict[str, Any] = {}
-    for node in (*made, correctedOf(volumeNode), *channels, volumeNode):
+    for node in (*made, correctedOf(volumeNode), *channelsOf(volumeNode), volumeNode):
         if node is not None and scene is not None and scene.IsNodePresent(node):
             found[node.GetID()] = node
     return list(found.values())
@@ -130,6 +128,21 @@ def caseOf(volumeNode: Any, folder: Path | None) -> str | None:
     if volumeNode is None or folder is None or volumeNode.GetAttribute(FOLDER) != _folderMark(folder):
         return None
     return volumeNode.GetAttribute(CASE)
+
+
+def volumesOfCase(name: str, folder: Path) -> list[Any]:
+    """Return the volumes of the scene that are a case of this folder; further channels do not count."""
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes.UnRegister(None)
+    found = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    others = {channel.GetID() for node in found for channel in channelsOf(node)}
+    return [node for node in found if caseOf(node, folder) == name and node.GetID() not in others]
+
+
+def channelsOf(volumeNode: Any) -> list[Any]:
+    """Return the volumes of the further channels of a case."""
+    count = volumeNode.GetNumberOfNodeReferences(CHANNEL)
+    return [volumeNode.GetNthNodeReference(CHANNEL, number) for number in range(count)]
 
 
 def isInScene(node: Any) -> bool:

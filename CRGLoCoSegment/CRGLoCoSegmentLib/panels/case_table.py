@@ -61,19 +61,28 @@ class CaseTable:
                 self._widget.selectRow(number)
 
     def _fill(self, rows: tuple[CaseRow, ...]) -> None:
-        selected, self._rows = self.selected, rows
+        """Bring the widget up to date; while cases are predicted, that is one row of perhaps thousands."""
+        selected, former = self.selected, {row.name: row for row in self._rows}
+        isSame = [row.name for row in rows] == [row.name for row in self._rows]
+        places = {self._nameAt(number): number for number in range(self._widget.rowCount)} if isSame else {}
+        self._rows = rows
         # Each item would be sorted away at once otherwise, and the next one land in another row.
         self._widget.sortingEnabled = False
         blocked = self._widget.blockSignals(True)  # noqa: FBT003  (Qt knows no keywords)
         self._widget.setRowCount(len(rows))
         for number, row in enumerate(rows):
-            for column, value in enumerate(_values(row)):
-                self._widget.setItem(number, column, _item(value, row.reason))
+            if not isSame or row != former[row.name]:
+                self._fillRow(places.get(row.name, number), row)
         self._widget.sortingEnabled = True
         if selected:
             self.select(selected)
         self._widget.blockSignals(blocked)
-        self._widget.resizeColumnsToContents()
+        if not isSame:
+            self._widget.resizeColumnsToContents()
+
+    def _fillRow(self, number: int, row: CaseRow) -> None:
+        for column, value in enumerate(_values(row)):
+            self._widget.setItem(number, column, _item(value, row.reason))
 
     def _nameAt(self, number: int) -> str:
         return str(self._widget.item(number, 0).text())

@@ -87,10 +87,10 @@ class CasesPanel(Panel):
 
     def _showFolder(self) -> None:
         cases, ui = self._cases, self.ui
-        path = str(cases.folder or "")
-        if ui.folderPath.currentPath != path and not self._typing.isActive():
+        shown = ui.folderPath.currentPath
+        if (Path(shown) if shown else None) != cases.folder and not self._typing.isActive():
             ui.folderPath.blockSignals(True)  # noqa: FBT003  (Qt knows no keywords)
-            ui.folderPath.currentPath = path
+            ui.folderPath.currentPath = str(cases.folder or "")
             ui.folderPath.blockSignals(False)  # noqa: FBT003
         ui.openFolderButton.enabled = cases.folder is not None
         ui.folderLabel.text = folderText(
