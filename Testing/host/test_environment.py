@@ -12,7 +12,7 @@ import pytest
 import slicer
 
 from CRGLoCoSegmentLib import requirements
-from CRGLoCoSegmentLib.background.worker import WorkerError
+from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import environment as environment_module
 from CRGLoCoSegmentLib.logic.environment import Environment
 from CRGLoCoSegmentLib.logic.environment_rows import GB, Facts, rows, summary
@@ -265,6 +265,25 @@ def test_idle_workers_start_anew_after_an_installation_and_busy_ones_go_on(
     waitUntil(lambda: not environment.installation.isRunning())
     assert (worker.ended, compute.ended) == (1, 0)
     assert [command for command, _, _ in worker.asked] == ["probe"]
+
+
+def test_the_real_worker_answers_and_the_gui_goes_on_meanwhile(settings, waitUntil, heartbeat):
+    files = Worker("files")
+    environment = Environment(settings=Settings(), files=files, listeners=Listeners())
+    environment.rows()
+    try:
+        with heartbeat() as beat:
+            environment.check()
+            waitUntil(lambda: not environment.isLooking(), 60)
+    finally:
+        environment.shutDown()
+        files.end()
+    assert environment.isReady(), environment.problem()
+    assert {row.state for row in environment.rows() if row.name in ("worker", "torch")} == {"ok"}
+    assert environment.summary().startswith(
+        f"Ready: torch {importlib.metadata.version('torch').split('+')[0]} ("
+    )
+    assert beat.longest < 0.1
 
 
 def test_half_a_torch_is_recognised_by_its_missing_files(tmp_path, monkeypatch):
