@@ -227,6 +227,8 @@ def _memoryRow(facts: Facts) -> Row:
     if facts.probe is None:
         return Row("memory", title, "unknown", _waiting(facts))
     free, total = facts.probe["memory_free_mb"], facts.probe["memory_total_mb"]
+    if free is None or total is None:  # psutil, which knows, is not installed yet
+        return Row("memory", title, "unknown", _("known once the Python packages are installed"))
     text = _("{free:.1f} of {total:.1f} GB free").format(free=free / 1024, total=total / 1024)
     if free < 2500:
         return Row("memory", title, "warning", text + ". " + _("Close other programs before a large volume."))

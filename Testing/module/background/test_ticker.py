@@ -1,7 +1,12 @@
 """The one timer: who is called, how often, and who no longer."""
 
+import ctypes
+import os
 import time
 
+import pytest
+
+from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.ticker import Beat, SharedTicker, waitUntil
 
 
@@ -60,3 +65,18 @@ def test_waiting_ends_at_its_time():
     began = time.monotonic()
     assert waitUntil(lambda: False, 0.1) is False
     assert 0.1 <= time.monotonic() - began < 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a function of POSIX")
+def test_threads_get_their_turn_also_where_the_event_loop_keeps_pythons_lock():
+    """As Slicer's own event loop may: a function of C that never lets the lock go stands for it."""
+    eventLoop = ctypes.PyDLL(None).usleep
+    beat, answers = Beat(), []
+    job = runInThread(lambda: sum(range(200)), answers.append, answers.append, ticker=SharedTicker(beat))
+    began = time.monotonic()
+    while not answers and time.monotonic() - began < 10:
+        eventLoop(20_000)
+        beat.fire()
+    assert answers == [19900]
+    assert time.monotonic() - began < 1
+    assert job.isOver
