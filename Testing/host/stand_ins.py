@@ -58,7 +58,10 @@ class StandInWorker:
     def isBusy(self) -> bool:
         return any(request.isOpen() for request in self.requests)
 
-    def end(self) -> None:
+    def closeInput(self) -> None:
+        pass
+
+    def end(self, _patience: float = 4.0) -> None:
         self.isEnded = True
 
     def of(self, command: str) -> list[Asked]:

@@ -75,6 +75,16 @@ def test_only_the_section_that_is_open_is_built(widget: Any):
         assert section.panel.name == section.name
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_the_environment_opens_by_itself_only_where_something_is_missing(
+    loadModule: Callable[[], Any], processEvents: Any, monkeypatch: pytest.MonkeyPatch, ready: bool
+):
+    monkeypatch.setattr("CRGLoCoSegmentLib.logic.environment.Environment.isReady", lambda _self: ready)
+    opened = loadModule()
+    processEvents()
+    assert (opened.sections["environment"].panel is None) == ready
+
+
 def test_opening_starts_no_process(widget: Any, processEvents: Any):
     processEvents()
     for worker in ("compute", "files"):

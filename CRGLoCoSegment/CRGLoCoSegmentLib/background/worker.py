@@ -198,12 +198,21 @@ class Worker:
         """Return the last lines that the process wrote besides its answers."""
         return list(self._log)
 
-    def end(self) -> None:
-        """End the process, within 5 seconds whatever it does; open requests are told as cancelled."""
+    def closeInput(self) -> None:
+        """Tell the process that nothing more will come: it cancels its work; before ``end``, for several."""
+        if self._child is not None:
+            self._child.closeInput()
+
+    def end(self, patience: float = 4.0) -> None:
+        """End the process, within 5 seconds whatever it does; open requests are told as cancelled.
+
+        Args:
+            patience: Seconds until it is killed.
+        """
         child, self._child, self.pid = self._child, None, None
         self._watch.stop()
         if child is not None:
-            child.end()
+            child.end(patience)
         for request in self._taken():
             request.stop()
 

@@ -1,6 +1,7 @@
 """Everything the panel does, for scripts: segment, compare, correct, export, accept, rank, fine-tune."""
 
 import logging
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from CRGLoCoSegmentLib.logic.segmentation import Segmentation
     from CRGLoCoSegmentLib.logic.task import Task
     from CRGLoCoSegmentLib.logic.training import Training
+    from CRGLoCoSegmentLib.logic.training_job import TrainingJob
     from CRGLoCoSegmentLib.nodes.results import Result
     from CRGLoCoSegmentLib.settings import Settings
     from CRGLoCoSegmentLib.views.compare import CompareView
 
 log = logging.getLogger("CRGLoCoSegment")
+
+PATIENCE_S = 3.5  # for both workers together; killing takes its time, too
 
 
 class SegmentLogic:
@@ -40,6 +44,11 @@ class SegmentLogic:
             logic.compare(result)                                        # side by side, if there are views
             corrected = logic.correct(result)                            # a copy for the Segment Editor
             logic.exportLabel(corrected, volume, "/data/scan_label.nii.gz", waitForCompletion=True)
+            logic.cases.create("/data/cases").wait()                     # a folder for labelled cases
+            logic.acceptLabel(result, caseName="case_01", waitForCompletion=True)
+            job = logic.startTraining(title="Ours", casesFolder=Path("/data/cases"),
+                                      startModel=logic.models.current, iterations=200)
+            logic.training.wait(job)
             logic.shutDown()                                             # else with Slicer
 
         Without waiting, the same call returns a task at once; callbacks run on the main thread::
@@ -251,17 +260,33 @@ class SegmentLogic:
         )
         return task.wait() if waitForCompletion else task
 
-    def acceptLabel(self, *arguments: Any, **named: Any) -> Any:
-        """Write a corrected label into the cases folder; see ``CasesLogic.accept``."""
-        return self.cases.accept(*arguments, **named)
+    def acceptLabel(self, what: Any = None, *, waitForCompletion: bool = False, **options: Any) -> Any:
+        """Write a corrected label into the cases folder; see ``CasesLogic.accept``.
 
-    def rankCases(self, *arguments: Any, **named: Any) -> Any:
+        Args:
+            what: A result, a segmentation or a volume; the loaded case if nothing is given.
+            waitForCompletion: Return what was ``Accepted`` instead of a ``Task``.
+            options: ``caseName``, ``annotator``, ``channels`` and callbacks.
+        """
+        task = self.cases.accept(what, **options)
+        return task.wait() if waitForCompletion else task
+
+    def rankCases(self, *, waitForCompletion: bool = False, **callbacks: Any) -> Any:
         """Order the unlabelled cases by the benefit of correcting them; see ``CasesLogic.rank``."""
-        return self.cases.rank(*arguments, **named)
+        task = self.cases.rank(**callbacks)
+        return task.wait() if waitForCompletion else task
 
-    def startTraining(self, *arguments: Any, **named: Any) -> Any:
-        """Fine-tune a model in the background; see ``Training.start``."""
-        return self.training.start(*arguments, **named)
+    def startTraining(self, *, waitForCompletion: bool = False, **fields: Any) -> "TrainingJob":
+        """Fine-tune a model in a process of its own; see ``TrainingRequest`` for the fields.
+
+        Args:
+            waitForCompletion: Return when the training is over.
+            fields: ``title``, ``casesFolder``, ``startModel``, ``method``, ``iterations``, ``minutes``, ...
+        """
+        from CRGLoCoSegmentLib.logic.training_request import TrainingRequest
+
+        job = self.training.start(TrainingRequest(**fields))
+        return self.training.wait(job) if waitForCompletion else job
 
     # ------------------------------------------------------------------------------------- the life
 
@@ -270,20 +295,33 @@ class SegmentLogic:
         for name in ("segmentation", "labelExport", "correction", "cases", "view"):
             self._ifMade(name, "sceneClosed")
         self.listeners.tell("scene")
+        self._releaseLabels()
+
+    def _releaseLabels(self) -> None:
+        """Empty our segmentations before Slicer takes them apart: large ones would hold it up for seconds."""
+        import slicer
+
+        from CRGLoCoSegmentLib.nodes.segmentations import releaseAll
+
+        if slicer.mrmlScene.IsClosing():
+            releaseAll(slicer.mrmlScene)
 
     def shutDown(self) -> None:
         """End all work and both workers, in less than five seconds; fine-tuning keeps its checkpoint."""
         for name in ("segmentation", "labelExport", "cases", "correction", "environment", "training", "view"):
             self._ifMade(name, "shutDown")
         for name in ("compute", "files"):
-            self._ifMade(name, "end")
+            self._ifMade(name, "closeInput")
+        until = time.monotonic() + PATIENCE_S
+        for name in ("compute", "files"):
+            self._ifMade(name, "end", max(0.0, until - time.monotonic()))
 
-    def _ifMade(self, name: str, method: str) -> None:
+    def _ifMade(self, name: str, method: str, *values: Any) -> None:
         """Call a part that was used and has something to do; what was never used is not made for it."""
         action = getattr(self.__dict__.get(name), method, None)
         if action is not None:
             try:
-                action()
+                action(*values)
             except Exception:
                 log.exception("%s.%s() failed; the others still end", name, method)
 

@@ -96,6 +96,9 @@ class LabelExport:
         file = sessionFolder() / f"label-{uuid.uuid4().hex[:12]}.npy"
 
         def ask(_file: Path) -> None:
+            if not task.isRunning():
+                file.unlink(missing_ok=True)
+                return
             label = {"file": str(file), "geometry": geometryToJson(labels.geometry)}
             self._files.ask(
                 "write_label",

@@ -1,0 +1,193 @@
+"""Labels to files: values by the table, Slicer's own formats, and what is refused; nothing is lost."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+
+from crgloco.errors import InputError, ResourceError
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
+from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
+from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
+from stand_ins import TABLE, StandInWorker, addVolume
+
+
+@pytest.fixture
+def files() -> StandInWorker:
+    return StandInWorker()
+
+
+@pytest.fixture
+def logic(scene: Any, files: StandInWorker) -> Any:
+    made = SegmentLogic(compute=StandInWorker(), files=files)
+    yield made
+    made.sceneClosed()
+
+
+@pytest.fixture
+def volume(scene: Any) -> Any:
+    return addVolume()
+
+
+@pytest.fixture
+def labels(volume: Any) -> np.ndarray:
+    values = np.zeros(geometryOfNode(volume).shape, np.uint8)
+    values[1:4, 2:5, 3:7] = 1
+    values[4, 5:7, 1:5] = 7
+    return values
+
+
+@pytest.fixture
+def segmentation(volume: Any, labels: np.ndarray) -> Any:
+    table = LabelTable.from_json(TABLE)
+    return segmentationFromLabels(labels, geometryOfNode(volume), table, "answer", volume)
+
+
+@pytest.fixture
+def realFiles() -> Any:
+    worker = Worker("files")
+    yield worker
+    worker.end()
+
+
+def test_values_and_place_arrive_whatever_the_segments_are_called(
+    logic: SegmentLogic, segmentation: Any, volume: Any, labels: np.ndarray, realFiles: Any, tmp_path: Path
+):
+    logic.__dict__["files"] = realFiles
+    segmentation.GetSegmentation().GetSegment("label_1").SetName("Leber")
+    segmentation.GetSegmentation().SetSegmentIndex("label_7", 0)
+    for ending in (".nii.gz", ".nrrd", ".mha"):
+        path = tmp_path / f"label{ending}"
+        assert logic.exportLabel(segmentation, volume, path, waitForCompletion=True) == path
+        image = sitk.ReadImage(str(path))
+        assert np.array_equal(sitk.GetArrayFromImage(image), labels), ending
+        assert image.GetOrigin() == pytest.approx((31.0, -12.5, 77.25), abs=1e-4)
+        assert image.GetSpacing() == pytest.approx((1.5, 1.0, 2.0))
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_full_disk_is_told_and_the_segmentation_stays(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, waitUntil: Any
+):
+    heard: list[str] = []
+    task = logic.exportLabel(
+        segmentation, volume, "/data/label.nii.gz", onFailed=lambda message, _details: heard.append(message)
+    )
+    waitUntil(lambda: files.of("write_label"), 5)
+    array = Path(files.of("write_label")[0].fields["label"]["file"])
+    assert array.is_file()
+    files.of("write_label")[0].fail("The disk of /data is full.", "ResourceError")
+    assert heard == ["The disk of /data is full."]
+    assert not array.exists()
+    assert slicer.mrmlScene.IsNodePresent(segmentation)
+    with pytest.raises(WorkerError, match="is full"):
+        task.wait()
+
+
+def test_seg_nrrd_keeps_segments_and_leaves_the_nodes_own_file_alone(
+    logic: SegmentLogic, segmentation: Any, volume: Any, tmp_path: Path
+):
+    path = tmp_path / "new folder" / "label.seg.nrrd"
+    assert logic.exportLabel(segmentation, volume, path, waitForCompletion=True) == path
+    assert segmentation.GetStorageNode() is None or segmentation.GetStorageNode().GetFileName() != str(path)
+    assert [found.name for found in path.parent.iterdir()] == ["label.seg.nrrd"]
+    text = path.read_bytes()[:4000].decode("latin-1")
+    assert "Segment0_ID:=label_1" in text
+    assert "right_kidney" in text
+
+
+def test_seg_nrrd_that_cannot_be_written_is_told(
+    logic: SegmentLogic, segmentation: Any, volume: Any, tmp_path: Path
+):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResourceError):
+        logic.exportLabel(segmentation, volume, tmp_path / "file" / "label.seg.nrrd", waitForCompletion=True)
+
+
+@pytest.mark.parametrize("name", ["label", "label.png", "label.stl"])
+def test_an_ending_that_no_label_has_is_refused(
+    logic: SegmentLogic, segmentation: Any, volume: Any, name: str
+):
+    with pytest.raises(InputError, match=r"\.seg\.nrrd, \.dcm, \.nii\.gz"):
+        logic.exportLabel(segmentation, volume, name)
+
+
+def test_a_segmentation_of_others_needs_a_table(logic: SegmentLogic, volume: Any):
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn by hand")
+    with pytest.raises(InputError, match="drawn by hand was not made by this module"):
+        logic.exportLabel(other, volume, "label.nii.gz")
+
+
+def test_closing_the_scene_ends_an_export_that_has_only_begun(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, processEvents: Any
+):
+    task = logic.exportLabel(segmentation, volume, "label.nii.gz")
+    logic.sceneClosed()
+    processEvents()
+    assert task.state == "cancelled"
+    assert files.requests == []
+
+
+class Exporter:
+    """Stands in for Slicer's own exporter of DICOM SEG."""
+
+    calls: list[tuple[Any, ...]] = []  # noqa: RUF012
+
+    def __init__(self, segmentationNode: Any) -> None:
+        self.node = segmentationNode
+
+    def export(self, *given: Any, **named: Any) -> None:
+        Exporter.calls.append((*given, named))
+        if "broken" in given[1]:
+            raise ValueError("Segment liver has missing attributes.")
+
+    def cleanup(self) -> None:
+        Exporter.calls.append(("cleanup",))
+
+
+@pytest.fixture
+def dicom(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    plugin = types.ModuleType("DICOMSegmentationPlugin")
+    plugin.DICOMSegmentationExporter = Exporter
+    plugin.__spec__ = types.SimpleNamespace(name="DICOMSegmentationPlugin")
+    monkeypatch.setitem(sys.modules, "DICOMSegmentationPlugin", plugin)
+    Exporter.calls = []
+    return Exporter.calls
+
+
+def test_dicom_seg_is_written_by_slicer_with_the_segments_that_have_voxels(
+    logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], labels: np.ndarray, tmp_path: Path
+):
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    labels[labels == 7] = 0
+    emptied = segmentationFromLabels(
+        labels, geometryOfNode(volume), LabelTable.from_json(TABLE), "answer", volume
+    )
+    path = tmp_path / "label.dcm"
+    assert logic.exportLabel(emptied, volume, path, waitForCompletion=True) == path
+    folder, name, metadata, segments, named = dicom[0]
+    assert (folder, name, segments, named) == (str(tmp_path), "label.dcm", ["label_1"], {"skipEmpty": True})
+    assert metadata == {"SeriesDescription": emptied.GetName()}
+    assert dicom[1] == ("cleanup",)
+
+
+def test_dicom_seg_without_dicom_images_is_refused_with_a_way_out(
+    logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], tmp_path: Path
+):
+    with pytest.raises(InputError, match="Slicer's DICOM database"):
+        logic.exportLabel(segmentation, volume, tmp_path / "label.dcm", waitForCompletion=True)
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    with pytest.raises(InputError, match="Segment liver has missing attributes"):
+        logic.exportLabel(segmentation, volume, tmp_path / "broken.dcm", waitForCompletion=True)
+
+
+def test_a_slicer_without_dicom_seg_says_so(logic: SegmentLogic, segmentation: Any, volume: Any):
+    with pytest.raises(InputError, match=r"5\.12"):
+        logic.exportLabel(segmentation, volume, "label.dcm", waitForCompletion=True)
