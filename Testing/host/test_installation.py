@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 import types
 import zipfile
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_on_windows_the_torch_with_paths_too_long_is_left_out(monkeypatch, syste
     assert "2.9.1" not in served
     assert "2.3.1" not in served
     assert ("2.13.0" in served) is newest
+
+
+def test_the_package_and_the_page_on_offline_computers_name_the_same_torch(monkeypatch):
+    root = Path(__file__).parents[2]
+    dependencies = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    (oldest,) = [each for each in dependencies if each.startswith("torch")]
+    assert requirements.torchRequirement().split(",")[0] == oldest.removeprefix("torch")
+    monkeypatch.setattr(sys, "platform", "win32")
+    page = (root / "docs" / "offline_installation.md").read_text("utf-8")
+    assert f'"torch{requirements.torchRequirement()}"' in page
 
 
 # --------------------------------------------------------------------------------------------- the others
