@@ -1,0 +1,54 @@
+"""The outline of the disagreement: compared in a thread, made into a node only when that is still wanted."""
+
+import logging
+import time
+
+import numpy as np
+import pytest
+
+from CRGLoCoSegmentLib.logic.outline import outlineInThread
+from CRGLoCoSegmentLib.nodes.segmentations import sharedLabelmap
+from phantom_results import makeResult
+
+
+class Clock:
+    """A ticker that the test turns by hand."""
+
+    def start(self, milliseconds, callback):
+        self.callback = callback
+
+    def stop(self):
+        self.callback = None
+
+    def turnUntilStopped(self):
+        end = time.monotonic() + 10
+        while self.callback is not None and time.monotonic() < end:
+            self.callback()
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def result(scene):
+    return makeResult()
+
+
+def test_the_node_is_made_of_what_the_thread_found_and_not_before_it_is_asked_for(scene, result):
+    found, clock = [], Clock()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    outlineInThread(result, found.append, ticker=clock)
+    clock.turnUntilStopped()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count
+    node = found[0]()
+    differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
+    assert differs.any()
+    assert np.array_equal(sharedLabelmap(node), differs)
+
+
+def test_answers_of_different_shape_leave_a_line_in_the_log_and_no_outline(scene, result, monkeypatch, caplog):
+    shapes = iter([np.zeros((2, 2, 2)), np.zeros((3, 3, 3))])
+    monkeypatch.setattr("CRGLoCoSegmentLib.logic.outline.sharedLabelmap", lambda _node: next(shapes))
+    clock = Clock()
+    with caplog.at_level(logging.ERROR, "CRGLoCoSegment"):
+        outlineInThread(result, lambda _make: pytest.fail("nothing was found"), ticker=clock)
+        clock.turnUntilStopped()
+    assert "could not be outlined" in caplog.text
