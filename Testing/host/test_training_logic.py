@@ -1,5 +1,6 @@
 """Fine-tuning as logic: what is asked for, what is told, and real trainings that outlive a Slicer session."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -23,34 +24,10 @@ from CRGLoCoSegmentLib.logic.training_record import MOST_POINTS, TrainingRecord
 from CRGLoCoSegmentLib.logic.training_request import TrainingRequest, folderName, proposedTitle
 from CRGLoCoSegmentLib.settings import Settings
 from phantoms import write_cases_folder
+from stand_in_run import StandInRun
 from tiny_models import save_tiny_model
 
 TODAY = date(2026, 11, 21)
-
-
-class FakeRun:
-    """Stands for the process of a job; a test says what it does."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.state, self.reason, self.details = folder, "new", "", ""
-        self.calls: list[Any] = []
-        self.events: list[dict[str, Any]] = []
-
-    def poll(self) -> list[dict[str, Any]]:
-        events, self.events = self.events, []
-        return events
-
-    def start(self, *, keepRunning: bool) -> None:
-        self.calls.append(("start", keepRunning))
-        self.state = "running"
-
-    def attach(self) -> bool:
-        self.calls.append("attach")
-        self.state = "running"
-        return True
-
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        return lambda: self.calls.append(name)
 
 
 class FakeFiles:
@@ -96,7 +73,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    session = Session(tmp_path / "models", makeRun=lambda path: session.runs.setdefault(path, FakeRun(path)))
+    session = Session(
+        tmp_path / "models", makeRun=lambda path: session.runs.setdefault(path, StandInRun(path))
+    )
     return session
 
 
@@ -215,7 +194,7 @@ def test_the_check_lists_errors_first_and_counts_the_cases():
     ]
     assert check.hasErrors
     assert check.summary() == (
-        "4 labelled cases to learn from, 1 for validation, 9 unlabelled. 1 errors have to be mended first."
+        "4 labelled cases to learn from, 1 for validation, 9 unlabelled. Errors to mend first: 1."
     )
 
 
@@ -397,6 +376,16 @@ def test_the_list_shows_every_job_folder_also_a_damaged_one(session: Session, re
     assert set(found) == {"Ellipsoids 2", "Old"}
     assert not found["Old"].canResume
     assert "job.json" in found["Old"].reason
+
+
+def test_how_far_an_earlier_training_came_is_known_before_its_story_is_read(
+    session: Session, request_: TrainingRequest
+):
+    job = session.training.start(request_)
+    lines = [json.dumps(progress(step)) for step in range(1, 1001)]
+    (job.path / "events.jsonl").write_text("\n".join([*lines, '{"event": "validation"}', ""]))
+    again = Session(session.models.folder, makeRun=StandInRun)
+    assert [found.updates for found in again.training.jobs()] == [(1000, 100)]
 
 
 def test_a_training_that_another_slicer_started_is_noticed(

@@ -56,9 +56,9 @@ class CasesCheck:
         errors = sum(finding.severity == ERROR for finding in self.findings)
         warnings = len(self.findings) - errors
         if errors:
-            return _("{counts} {errors} errors have to be mended first.").format(counts=counts, errors=errors)
+            return _("{counts} Errors to mend first: {errors}.").format(counts=counts, errors=errors)
         if warnings:
-            return _("{counts} {warnings} warnings.").format(counts=counts, warnings=warnings)
+            return _("{counts} Warnings: {warnings}.").format(counts=counts, warnings=warnings)
         return _("{counts} All is well.").format(counts=counts)
 
 

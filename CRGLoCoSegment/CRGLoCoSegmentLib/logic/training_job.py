@@ -10,6 +10,8 @@ from crgloco.jobs import Job, JobFolder, read_job
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
 from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING
 
+TAIL = 2**15  # bytes
+
 
 class TrainingJob:
     """A job folder, its process if it runs, and its story.
@@ -21,6 +23,7 @@ class TrainingJob:
     Attributes:
         path: The job's folder.
         job: What was asked for; ``None`` if ``job.json`` is damaged.
+        createdAt: When it was asked for, in seconds since 1970.
         record: What its events have told so far.
         isStopping: Whether it was asked to end and has not yet.
     """
@@ -28,10 +31,12 @@ class TrainingJob:
     def __init__(self, path: Path, run: Any) -> None:
         self.path = path
         self.job: Job | None = None
+        self.createdAt = _modified(JobFolder(path).job_file)
         self.record = TrainingRecord()
         self.isStopping = False
         self._run = run
         self._damage = ""
+        self._lastUpdates = _lastUpdates(JobFolder(path))
         try:
             self.job = read_job(path)
         except JobError as error:
@@ -42,14 +47,6 @@ class TrainingJob:
         """Name of the new model."""
         named = self.job.title or self.job.out.name if self.job is not None else ""
         return named or self.path.name.removesuffix(JOB_ENDING)
-
-    @property
-    def createdAt(self) -> float:
-        """When it was asked for, in seconds since 1970."""
-        try:
-            return JobFolder(self.path).job_file.stat().st_mtime
-        except OSError:
-            return 0.0
 
     @property
     def state(self) -> str:
@@ -65,6 +62,12 @@ class TrainingJob:
     def details(self) -> str:
         """Traceback or last words of a failure; empty otherwise."""
         return str(self._run.details)
+
+    @property
+    def updates(self) -> tuple[int, int]:
+        """Updates done and updates of the whole training; zeros before the first."""
+        record = self.record
+        return (record.updates, record.updatesTotal) if record.updatesTotal else self._lastUpdates
 
     @property
     def hasModel(self) -> bool:
@@ -129,3 +132,20 @@ class TrainingJob:
     def output(self) -> list[str]:
         """Return the last lines that the process wrote beside its events."""
         return list(self._run.output())
+
+
+def _lastUpdates(files: JobFolder) -> tuple[int, int]:
+    """Say how far a training came, from the end of its events: the whole story is read when it is shown."""
+    try:
+        size = files.events_file.stat().st_size
+    except OSError:
+        return 0, 0
+    told = [e for e in files.events(max(0, size - TAIL))[0] if e.get("stage") == "training"]
+    return (int(told[-1].get("done") or 0), int(told[-1].get("total") or 0)) if told else (0, 0)
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

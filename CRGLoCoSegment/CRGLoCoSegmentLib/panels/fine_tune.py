@@ -13,7 +13,7 @@ from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_request import TrainingRequest
 from CRGLoCoSegmentLib.panels.panel import Panel
-from CRGLoCoSegmentLib.panels.training_monitor import TrainingMonitor
+from CRGLoCoSegmentLib.panels.training_monitor import TrainingMonitor, stretchColumn
 from CRGLoCoSegmentLib.panels.training_setup import TrainingSetup
 
 log = logging.getLogger("CRGLoCoSegment")
@@ -37,6 +37,7 @@ class FineTunePanel(Panel):
         self.setup = TrainingSetup(logic, self.ui)
         self.monitor = TrainingMonitor(logic, self.ui)
         self.ui.findingsTable.visible = self.ui.checkLabel.visible = False
+        stretchColumn(self.ui.findingsTable, 2)
         for name in ("check", "start", "stop", "resume"):
             button = getattr(self.ui, f"{name}Button")
             button.connect("clicked(bool)", getattr(self, f"_on{name.capitalize()}"))

@@ -32,6 +32,8 @@ class TrainingMonitor:
         self._told: tuple[Path | None, list[str]] = (None, [])
         self.curve = LearningCurve()
         ui.curveFrame.layout().addWidget(self.curve)
+        stretchColumn(ui.jobsTable, 0)
+        stretchColumn(ui.comparisonTable, 0)
         ui.jobsTable.connect("itemSelectionChanged()", self._selected)
         ui.useNewButton.connect("clicked(bool)", self._useNew)
         ui.keepOldButton.connect("clicked(bool)", self._keepOld)
@@ -194,6 +196,14 @@ def comparisonText(rows: Sequence[ComparisonRow], *, usesNew: bool) -> str:
     return text.format(use=use)
 
 
+def stretchColumn(table: Any, widest: int) -> None:
+    """Give one column what the others, as wide as their texts, leave over."""
+    header = table.horizontalHeader()
+    for column in range(table.columnCount):
+        mode = qt.QHeaderView.Stretch if column == widest else qt.QHeaderView.ResizeToContents
+        header.setSectionResizeMode(column, mode)
+
+
 def _comparisonRow(row: ComparisonRow) -> tuple[str, ...]:
     difference = "" if row.difference is None else f"{row.difference:+.3f}"
     return (row.label or _("All (mean)"), _score(row.old), _score(row.new), difference)
@@ -204,8 +214,8 @@ def _score(dice: float | None) -> str:
 
 
 def _updates(job: TrainingJob) -> str:
-    record = job.record
-    return f"{record.updates}/{record.updatesTotal}" if record.updatesTotal else ""
+    done, total = job.updates
+    return f"{done}/{total}" if total else ""
 
 
 def _day(seconds: float) -> str:

@@ -131,6 +131,7 @@ class TrainingSetup:
         if self._titleIsOurs:
             try:
                 self._ui.titleEdit.text = self._logic.training.proposedTitle(self.startModel)
+                self._ui.titleEdit.cursorPosition = 0  # of a long name the beginning is seen
             except CRGLoCoError:  # a start model that cannot be read is told at the start
                 self._ui.titleEdit.text = ""
 

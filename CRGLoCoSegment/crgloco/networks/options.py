@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from crgloco.options import option
 
-# Options that fix the shape of the weights: a start model brings its own.
+# Options that fix the shape of the weights and the grid they know: a start model brings its own.
 NETWORK_OPTIONS = (
     "network",
     "stem",
@@ -16,6 +16,7 @@ NETWORK_OPTIONS = (
     "window_voxels",
     "local_window",
     "global_window",
+    "spacing",
 )
 
 

@@ -1,0 +1,556 @@
+"""The fine-tune section: choices, check, start, stop, resume, curve, old against new model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qt
+import slicer
+
+from crgloco import methods
+from crgloco.jobs import JobFolder, read_job
+from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.logic.training import Training
+from CRGLoCoSegmentLib.panels.fine_tune import FineTunePanel
+from CRGLoCoSegmentLib.panels.learning_curve import niceCeiling, smoothed, thinned
+from phantoms import write_cases_folder
+from stand_in_run import StandInRun
+from stand_ins import StandInWorker
+from tiny_models import save_tiny_model
+
+RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"
+ALL_WELL = {
+    "problems": [], "labelled": 2, "validation": 1, "unlabelled": 2, "channel_names": ["MR"],
+    "labels": [{"value": 1, "name": "large"}, {"value": 2, "name": "small"}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cases_folder(tmp_path_factory.mktemp("data") / "cases", labelled=3, unlabelled=2)
+
+
+@pytest.fixture(scope="module")
+def tinyModel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "ellipsoids")
+
+
+class Bench:
+    """The panel over a logic whose processes are stand-ins."""
+
+    def __init__(self, models: Path, **parts: Any) -> None:
+        self.runs: dict[Path, StandInRun] = {}
+        self.logic = SegmentLogic(**parts)
+        self.files = parts.get("files")
+        self.logic.settings.set("modelsFolder", str(models))
+        self.panels: list[FineTunePanel] = []
+
+    def useStandInRuns(self) -> None:
+        self.logic.__dict__["training"] = Training(
+            settings=self.logic.settings,
+            listeners=self.logic.listeners,
+            models=self.logic.models,
+            files=self.logic.files,
+            makeRun=lambda path: self.runs.setdefault(path, StandInRun(path)),
+        )
+        self.logic.environment.problem = lambda: ""
+
+    def open(self) -> FineTunePanel:
+        panel = FineTunePanel(self.logic, RESOURCES)
+        self.logic.listeners.add(panel.refresh)
+        self.panels.append(panel)
+        return panel
+
+    def answer(self, **changes: Any) -> None:
+        """Answer the newest check."""
+        self.files.of("check")[-1].answer(**ALL_WELL | changes)
+
+    def newest(self) -> StandInRun:
+        return list(self.runs.values())[-1]
+
+    def tell(
+        self, *events: dict[str, Any], state: str = "running", reason: str = "", details: str = ""
+    ) -> None:
+        """Let the newest training say something."""
+        run = self.newest()
+        run.events, run.state, run.reason, run.details = list(events), state, reason, details
+        self.logic.training._look()
+        self.logic.training._look()
+
+    def close(self) -> None:
+        for panel in self.panels:
+            self.logic.listeners.remove(panel.refresh)
+            panel.cleanup()
+            panel.widget.deleteLater()
+        self.logic.shutDown()
+
+
+@pytest.fixture
+def bench(scene: Any, cases: Path, tinyModel: Path, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "models", compute=StandInWorker(), files=StandInWorker())
+    bench.useStandInRuns()
+    bench.logic.settings.set("casesFolder", str(cases))
+    bench.logic.models.current = tinyModel
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "ellipsoids").symlink_to(tinyModel)
+    bench.logic.models.current = tmp_path / "models" / "ellipsoids"
+    yield bench
+    bench.close()
+
+
+def progress(step: int, total: int = 20, loss: float = 1.0) -> dict[str, Any]:
+    return {"event": "progress", "stage": "training", "done": step, "total": total, "seconds_left": 65.0,
+            "losses": {"total": loss}}  # fmt: skip
+
+
+def texts(table: Any) -> list[list[str]]:
+    cells = [
+        [table.item(row, column) for column in range(table.columnCount)] for row in range(table.rowCount)
+    ]
+    return [[cell.text() for cell in row] for row in cells]
+
+
+def entries(combo: Any) -> list[str]:
+    return [combo.itemText(number) for number in range(combo.count)]
+
+
+def begun(bench: Bench) -> FineTunePanel:
+    """A panel whose training has just been started."""
+    panel = bench.open()
+    panel.ui.startButton.click()
+    bench.answer()
+    return panel
+
+
+# ------------------------------------------------------------------------------------------ the choices
+
+
+def test_methods_start_models_and_a_free_name_are_on_offer(bench: Bench, cases: Path):
+    ui = bench.open().ui
+    titles = [method["title"] for method in bench.logic.training.methods()]
+    assert entries(ui.methodCombo) == titles
+    assert methods.card(methods.DEFAULT).reference in ui.methodCombo.toolTip
+    assert ui.methodCombo.itemData(1, qt.Qt.ToolTipRole) == bench.logic.training.methods()[1]["reference"]
+    assert entries(ui.startModelCombo)[-1] == "None: train from scratch"
+    assert ui.startModelCombo.currentText == "Two ellipsoids"
+    assert ui.titleEdit.text.startswith("Two ellipsoids fine-tuned 20")
+    assert ui.casesFolderEdit.currentPath == str(cases)
+
+
+def test_the_configuration_sets_the_options_and_the_number_of_updates(bench: Bench):
+    panel = bench.open()
+    panel.ui.startModelCombo.setCurrentIndex(panel.ui.startModelCombo.count - 1)
+    released = methods.card("cr_gloco").configurations["released"]
+    panel.ui.configurationCombo.setCurrentIndex(entries(panel.ui.configurationCombo).index("released"))
+    assert panel.ui.iterationsSpinBox.value == released["iterations"]
+    shown = {name: value for name, value in panel.setup.form.values().items() if name in released}
+    assert shown == {name: value for name, value in released.items() if name != "iterations"}
+    assert panel.setup.form.changed() == {}
+
+
+def test_another_method_brings_its_own_options(bench: Bench, processEvents: Callable[[], None]):
+    panel = bench.open()
+    for number, method in enumerate(bench.logic.training.methods()):
+        panel.ui.methodCombo.setCurrentIndex(number)
+        processEvents()
+        wanted = {option["name"] for option in method["options"]} - {"iterations"}
+        assert set(panel.setup.form.fields) == wanted
+        assert entries(panel.ui.configurationCombo) == list(method["configurations"])
+        assert panel.ui.optionsBox.layout().count() == 1
+
+
+def test_a_start_model_brings_its_networks_and_without_one_they_can_be_chosen(bench: Bench):
+    panel = bench.open()
+    panel.ui.optionsBox.collapsed = panel.setup.form.advancedBox.collapsed = False
+    width = panel.setup.form.fields["width"].widget
+    assert (width.value, width.enabled) == (4, False)  # as the tiny model was made
+    assert "start model" in width.toolTip
+    assert panel.setup.request().options == {}
+    panel.ui.startModelCombo.setCurrentIndex(panel.ui.startModelCombo.count - 1)
+    assert (width.value, width.enabled) == (32, True)
+    assert panel.setup.request().startModel is None
+    assert panel.ui.titleEdit.text.startswith("New model 20")
+
+
+def test_every_choice_reaches_the_request(bench: Bench, cases: Path, tmp_path: Path, answers: Any):
+    panel = bench.open()
+    ui = panel.ui
+    answers.put(str(tmp_path))
+    ui.addUnlabelledButton.click()
+    ui.iterationsSpinBox.value = 123
+    ui.minutesCheckBox.checked = True
+    ui.minutesSpinBox.value = 7
+    ui.deviceCombo.setCurrentIndex(ui.deviceCombo.findData("cpu"))
+    ui.keepRunningCheckBox.checked = True
+    panel.setup.form.fields["threshold"].widget.value = 0.9
+    ui.titleEdit.text = " Liver 3 "
+    request = panel.setup.request()
+    assert (request.title, request.casesFolder, request.unlabelledFolders) == ("Liver 3", cases, (tmp_path,))
+    assert (request.startModel, request.method) == (bench.logic.models.current, "cr_gloco")
+    assert (request.iterations, request.minutes, request.device) == (123, 7.0, "cpu")
+    assert (request.options, request.keepRunning) == ({"threshold": 0.9}, True)
+
+
+def test_folders_of_unlabelled_scans_are_added_once_removed_and_remembered(
+    bench: Bench, tmp_path: Path, answers: Any
+):
+    ui = bench.open().ui
+    for _again in range(2):
+        answers.put(str(tmp_path))
+        ui.addUnlabelledButton.click()
+    answers.put("")  # the dialog was cancelled
+    ui.addUnlabelledButton.click()
+    assert ui.unlabelledList.count == 1
+    assert bench.open().setup.unlabelledFolders == (tmp_path,)
+    assert not ui.removeUnlabelledButton.enabled
+    ui.unlabelledList.setCurrentRow(0)
+    assert ui.removeUnlabelledButton.enabled
+    ui.removeUnlabelledButton.click()
+    assert bench.logic.settings.get("unlabelledFolders") == []
+
+
+def test_what_belongs_to_the_computer_is_remembered_after_a_start(bench: Bench):
+    panel = bench.open()
+    panel.ui.methodCombo.setCurrentIndex(1)
+    panel.ui.minutesCheckBox.checked = True
+    panel.ui.minutesSpinBox.value = 33
+    panel.ui.startButton.click()
+    bench.answer()
+    again = bench.open().ui
+    assert again.methodCombo.currentIndex == 1
+    assert (again.minutesCheckBox.checked, again.minutesSpinBox.value) == (True, 33)
+    assert again.minutesSpinBox.enabled
+
+
+def test_a_cases_folder_chosen_here_is_the_one_of_the_cases_section(
+    bench: Bench, tmp_path: Path, cases: Path
+):
+    ui = bench.open().ui
+    ui.casesFolderEdit.currentPath = str(tmp_path / "not")  # still typing
+    assert bench.logic.settings.folder("casesFolder") == cases
+    ui.casesFolderEdit.currentPath = str(tmp_path)
+    assert bench.logic.settings.folder("casesFolder") == tmp_path
+    bench.logic.settings.set("casesFolder", str(cases))
+    bench.logic.listeners.tell("cases")
+    assert ui.casesFolderEdit.currentPath == str(cases)
+
+
+def test_a_typed_name_stays_and_a_proposed_one_follows_the_start_model(bench: Bench):
+    panel = bench.open()
+    panel.ui.titleEdit.qtObject_.setText("My liver")
+    panel.ui.titleEdit.qtObject_.textEdited.emit("My liver")
+    panel.ui.startModelCombo.setCurrentIndex(panel.ui.startModelCombo.count - 1)
+    assert panel.ui.titleEdit.text == "My liver"
+    panel.ui.startButton.click()
+    bench.answer(unlabelled=0)
+    assert panel.ui.titleEdit.text.startswith("New model 20")
+
+
+# -------------------------------------------------------------------------------- the check and the start
+
+
+def test_the_check_tells_how_far_it_is_and_what_it_found(bench: Bench, cases: Path):
+    ui = bench.open().ui
+    ui.checkButton.click()
+    (asked,) = bench.files.of("check")
+    assert asked.fields == {"folder": str(cases), "unlabelled": []}
+    asked.tell(event="progress", stage="check", done=1, total=5)
+    assert ui.checkLabel.text == "Reading the cases: 1 of 5"
+    assert not ui.startButton.enabled
+    asked.answer(**ALL_WELL | {"problems": [{"severity": "warning", "case": "a", "text": "It is empty."}]})
+    assert texts(ui.findingsTable) == [["Warning", "a", "It is empty."]]
+    assert ui.checkLabel.text.endswith("Warnings: 1.")
+    assert ui.startButton.enabled
+    assert bench.runs == {}
+
+
+def test_a_check_can_be_cancelled_and_says_so(bench: Bench):
+    ui = bench.open().ui
+    ui.checkButton.click()
+    assert ui.checkButton.text == "Cancel the check"
+    ui.checkButton.click()
+    assert bench.files.of("check")[0].wasCancelled
+    assert ui.checkLabel.text == "Cancelled."
+    assert ui.checkButton.text == "Check the cases"
+
+
+def test_start_checks_first_and_errors_keep_it_from_starting(bench: Bench):
+    ui = bench.open().ui
+    ui.startButton.click()
+    assert bench.runs == {}
+    bench.answer(problems=[{"severity": "error", "case": "a", "text": "It is cut off."}])
+    assert bench.runs == {}
+    assert "mend the errors" in ui.messageLabel.text
+    assert texts(ui.findingsTable) == [["Error", "a", "It is cut off."]]
+    ui.startButton.click()  # nothing has changed: the answer is still known
+    assert len(bench.files.of("check")) == 1
+    bench.logic.listeners.tell("cases")
+    ui.startButton.click()
+    assert len(bench.files.of("check")) == 2
+
+
+def test_cases_with_other_labels_than_the_start_models_are_found_before_the_start(bench: Bench):
+    ui = bench.open().ui
+    ui.startButton.click()
+    bench.answer(labels=[{"value": 1, "name": "liver"}])
+    assert bench.runs == {}
+    assert "the start model knows 1 large, 2 small" in texts(ui.findingsTable)[0][2]
+
+
+def test_after_a_good_check_the_training_runs_as_it_was_asked_for(bench: Bench, cases: Path):
+    panel = begun(bench)
+    (path,) = bench.runs
+    job = read_job(path)
+    assert (job.cases, job.start, job.iterations) == (cases, bench.logic.models.current, 4000)
+    assert bench.newest().calls == [("start", False)]
+    ui = panel.ui
+    assert (ui.startButton.enabled, ui.stopButton.enabled, ui.resumeButton.enabled) == (False, True, False)
+    assert "being trained" in ui.startButton.toolTip
+    assert ui.statusLabel.text == "Starting"
+    assert ui.titleEdit.text.endswith("(2)")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda ui: setattr(ui.titleEdit, "text", "  "), "Give the new model a name."),
+        (lambda ui: setattr(ui.titleEdit, "text", "ellipsoids"), "exists already. Choose another name."),
+        (
+            lambda ui: setattr(ui.casesFolderEdit, "currentPath", ""),
+            "Choose the folder of the labelled cases.",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_beside_the_button(bench: Bench, spoil: Callable[[Any], None], said: str):
+    panel = bench.open()
+    spoil(panel.ui)
+    panel.ui.startButton.click()
+    if bench.files.of("check"):
+        bench.answer()
+    assert said in panel.ui.messageLabel.text
+    assert bench.runs == {}
+
+
+def test_an_option_that_cannot_be_used_is_said_in_words(bench: Bench):
+    panel = bench.open()
+    panel.setup.form.fields["learning_rate"].widget.text = "fast"
+    panel.ui.startButton.click()
+    assert panel.ui.messageLabel.text.startswith("Learning rate: 'fast' cannot be used.")
+
+
+def test_without_the_packages_nothing_is_started_and_the_way_out_is_named(bench: Bench):
+    bench.logic.environment.problem = lambda: "PyTorch: not installed."
+    ui = bench.open().ui
+    ui.startButton.click()
+    assert ui.messageLabel.text == "PyTorch: not installed. See the section Environment."
+    assert bench.files.of("check") == []
+
+
+# ---------------------------------------------------------------------------------------- while it runs
+
+
+def test_progress_time_left_curve_and_log_follow_the_training(bench: Bench):
+    panel = begun(bench)
+    bench.tell({"event": "progress", "stage": "preparing", "done": 1, "total": 4})
+    assert panel.ui.statusLabel.text == "Preparing the scans: 1 of 4"
+    bench.tell(
+        {"event": "message", "text": "Training on 2 labelled cases."}, progress(5), progress(10, loss=0.5)
+    )
+    assert panel.ui.statusLabel.text == "Update 10 of 20, about 1:05 left"
+    assert panel.ui.progressBar.value == panel.ui.progressBar.maximum // 2
+    assert panel.monitor.curve.losses == [(5, 1.0), (10, 0.5)]
+    assert panel.ui.logEdit.plainText == "Training on 2 labelled cases."
+    bench.tell({"event": "validation", "step": 10, "dice": 0.7}, {"event": "message", "text": "Half-way."})
+    assert panel.monitor.curve.scores == [(10, 0.7)]
+    assert panel.ui.logEdit.plainText == "Training on 2 labelled cases.\nHalf-way."
+
+
+def test_stop_keeps_the_state_and_resume_goes_on(bench: Bench):
+    panel = begun(bench)
+    ui = panel.ui
+    bench.tell(progress(5))
+    ui.stopButton.click()
+    assert bench.newest().calls[-1] == "stop"
+    assert ui.stopButton.text == "End at once"
+    assert "the state is kept" in ui.statusLabel.text
+    bench.tell({"event": "stopped", "text": "Stopped on request."}, state="stopped", reason="It was stopped.")
+    assert (ui.startButton.enabled, ui.stopButton.enabled, ui.resumeButton.enabled) == (True, False, True)
+    assert (ui.stopButton.text, ui.statusLabel.text) == ("Stop", "It was stopped.")
+    ui.keepRunningCheckBox.checked = True
+    ui.resumeButton.click()
+    assert bench.newest().calls[-1] == ("start", True)
+    assert not ui.resumeButton.enabled
+
+
+def test_a_failure_is_told_in_words_with_the_details_in_the_log(bench: Bench):
+    panel = begun(bench)
+    failed = {"event": "failed", "type": "ResourceError", "text": "The disk is full.", "traceback": None}
+    bench.tell(progress(5), failed, state="failed", reason="The disk is full.", details="Traceback: line 1")
+    assert panel.ui.statusLabel.text == "The disk is full."
+    assert panel.ui.logEdit.plainText == "The disk is full.\nTraceback: line 1"
+    assert texts(panel.ui.jobsTable)[0][1] == "failed"
+    assert panel.ui.resumeButton.enabled
+
+
+def test_at_the_end_old_and_new_stand_side_by_side_and_the_user_chooses(bench: Bench):
+    panel = begun(bench)
+    (path,) = bench.runs
+    old, new = bench.logic.models.current, save_tiny_model(read_job(path).out)
+    comparison = {"event": "comparison", "new": {"dice": 0.8, "per_label": {"large": 0.9, "small": 0.7}},
+                  "start": {"dice": 0.75, "per_label": {"large": 0.95, "small": 0.55}}}  # fmt: skip
+    bench.tell(progress(20), comparison, {"event": "model", "path": str(new)}, state="finished")
+    ui = panel.ui
+    assert texts(ui.comparisonTable) == [
+        ["All (mean)", "0.750", "0.800", "+0.050"],
+        ["large", "0.950", "0.900", "-0.050"],
+        ["small", "0.550", "0.700", "+0.150"],
+    ]
+    assert (ui.useNewButton.enabled, ui.keepOldButton.enabled) == (True, False)
+    ui.useNewButton.click()
+    assert bench.logic.models.current == new
+    assert "The new model is in use." in ui.comparisonLabel.text
+    ui.keepOldButton.click()
+    assert bench.logic.models.current == old
+    assert str(new) in [ui.startModelCombo.itemData(n) for n in range(ui.startModelCombo.count)]
+
+
+def test_without_validation_cases_the_panel_says_why_there_is_no_comparison(bench: Bench):
+    panel = begun(bench)
+    bench.tell(progress(20), {"event": "model", "path": "x"}, state="finished")
+    assert "no validation cases" in panel.ui.comparisonLabel.text
+    assert texts(panel.ui.comparisonTable) == []
+
+
+def test_an_earlier_training_can_be_looked_at_while_another_one_runs(bench: Bench):
+    panel = begun(bench)
+    first = bench.newest()
+    bench.tell(
+        progress(7), {"event": "stopped", "text": "Stopped."}, state="stopped", reason="It was stopped."
+    )
+    panel.ui.startButton.click()
+    bench.tell(progress(3))
+    rows = [row[1:3] for row in texts(panel.ui.jobsTable)]
+    assert sorted(rows) == [["running", "3/20"], ["stopped", "7/20"]]
+    shown = panel.monitor.job.path
+    panel.ui.jobsTable.selectRow(next(n for n, row in enumerate(rows) if row[0] == "stopped"))
+    assert panel.monitor.job.path == first.folder
+    assert panel.monitor.job.path != shown
+    assert panel.monitor.curve.losses == [(7, 1.0)]
+    assert not panel.ui.resumeButton.enabled  # one at a time
+
+
+def test_neither_the_curve_nor_a_path_is_left_in_the_scene(bench: Bench, scene: Any):
+    before = scene.GetNumberOfNodes()
+    panel = begun(bench)
+    bench.tell(progress(5), progress(10))
+    scene.Clear()
+    assert scene.GetNumberOfNodes() == before
+    assert panel.monitor.curve.losses == [(5, 1.0), (10, 1.0)]
+
+
+def test_a_panel_that_is_closed_cancels_its_check(bench: Bench):
+    panel = bench.open()
+    panel.ui.checkButton.click()
+    panel.cleanup()
+    assert bench.files.of("check")[0].wasCancelled
+
+
+def test_every_control_has_a_tooltip():
+    panel_file = (RESOURCES / "UI" / "fineTune.ui").read_text(encoding="utf-8")
+    assert panel_file.count("<string/>") == 0
+    widget = slicer.util.loadUI(str(RESOURCES / "UI" / "fineTune.ui"))
+    for kind in (
+        "QPushButton",
+        "QComboBox",
+        "QCheckBox",
+        "QSpinBox",
+        "QLineEdit",
+        "QTableWidget",
+        "QListWidget",
+    ):
+        controls = [
+            one for one in widget.findChildren(kind) if one.objectName and "qt_" not in one.objectName
+        ]
+        assert [one.objectName for one in controls if not one.toolTip] == []
+
+
+# ------------------------------------------------------------------------------------------- the curve
+
+
+def test_the_axis_of_the_loss_ends_at_a_round_number_above_it():
+    assert [niceCeiling(value) for value in (0.9, 1.0, 1.1, 2.3, 0.013, 90, 0.0)] == [
+        1,
+        1,
+        1.2,
+        2.4,
+        0.016,
+        100,
+        1,
+    ]
+
+
+def test_many_points_become_few_that_keep_their_mean():
+    points = [(float(x), float(x % 2)) for x in range(10_000)]
+    few = thinned(points, 300)
+    assert len(few) <= 300
+    assert few[-1][0] == 9999
+    assert all(abs(y - 0.5) < 0.02 for _x, y in few)
+    assert smoothed([(0, 1.0), (1, 0.0)], 0.25) == [(0, 1.0), (1, 0.75)]
+
+
+def test_the_curve_is_painted_in_both_colours_and_says_so_when_there_is_none(
+    bench: Bench, picture: Callable[..., Path], tmp_path: Path
+):
+    curve = begun(bench).monitor.curve
+    curve.resize(400, 200)
+    empty = _colours(picture(curve, tmp_path / "empty.png"))
+    curve.setPoints([(1, 2.0), (50, 1.0), (100, 0.5)], [(50, 0.6), (100, 0.8)], 100)
+    painted = _colours(picture(curve, tmp_path / "curve.png"))
+    assert {"#0072b2", "#d55e00"} <= painted
+    assert not {"#0072b2", "#d55e00"} & empty
+
+
+def _colours(file: Path) -> set[str]:
+    image = qt.QImage(str(file))
+    return {qt.QColor(image.pixel(x, y)).name() for x in range(image.width()) for y in range(image.height())}
+
+
+# ------------------------------------------------------------------------------------ a real training
+
+
+@pytest.mark.slow
+def test_twenty_real_updates_through_the_panel_never_stop_the_gui(
+    scene: Any, cases: Path, tinyModel: Path, tmp_path: Path, waitUntil: Callable[..., None], heartbeat: Any,
+    picture: Callable[..., Path],
+):  # fmt: skip
+    (tmp_path / "models").mkdir()
+    bench = Bench(tmp_path / "models")
+    bench.logic.settings.set("casesFolder", str(cases))
+    bench.logic.models.current = tinyModel
+    (tmp_path / "models" / "ellipsoids").symlink_to(tinyModel)
+    bench.logic.models.current = tmp_path / "models" / "ellipsoids"
+    panel = bench.open()
+    ui = panel.ui
+    try:
+        ui.iterationsSpinBox.value = 20
+        ui.deviceCombo.setCurrentIndex(ui.deviceCombo.findData("cpu"))
+        with heartbeat() as beat:
+            ui.startButton.click()
+            waitUntil(lambda: panel.monitor.job is not None or ui.messageLabel.text, 60)
+            assert ui.messageLabel.text == ""
+            waitUntil(lambda: panel.monitor.job.state != "running", 120)
+            waitUntil(lambda: ui.comparisonTable.rowCount, 10)
+        job = panel.monitor.job
+        assert (job.state, job.reason, job.output()) == ("finished", "", job.output())
+        assert beat.longest < 0.1
+        assert [row[0] for row in texts(ui.comparisonTable)] == ["All (mean)", "large", "small"]
+        assert panel.monitor.curve.losses[-1][0] == 20
+        assert panel.monitor.curve.scores[-1][0] == 20
+        assert JobFolder(job.path).state == "finished"
+        ui.useNewButton.click()
+        assert bench.logic.models.card().title.startswith("Two ellipsoids fine-tuned")
+        panel.widget.resize(460, 1200)
+        assert picture(panel.widget, tmp_path / "fine_tune.png").stat().st_size > 10_000
+    finally:
+        bench.close()
