@@ -14,6 +14,9 @@ READERS = {
     "TransformFile": "vtkMRMLLinearTransformNode",
 }
 
+# The archetype storage node of slicer-core does not tell its own.
+VOLUME_FILES = ("NRRD (.nrrd)", "NIfTI (.nii.gz)", "NIfTI (.nii)", "MetaImage (.mha)")
+
 
 class IOManager:
     """As much of ``qSlicerCoreIOManager`` as ``slicer.util`` needs to load, save and export."""
@@ -88,8 +91,9 @@ class IOManager:
         """Endings that a node can be written to."""
         storage = node.CreateDefaultStorageNode()
         storage.UnRegister(None)
-        types = storage.GetSupportedWriteFileExtensions()
-        return [types.GetValue(index) for index in range(types.GetNumberOfValues())]
+        types = storage.GetSupportedWriteFileTypes()
+        found = [types.GetValue(index) for index in range(types.GetNumberOfValues())]
+        return found or list(VOLUME_FILES)
 
     def exportNodes(self, nodeIDs: Any, paths: Any, _properties: Any, harden: bool, *_messages: Any) -> bool:
         """Write nodes elsewhere; their own storage stays as it is."""

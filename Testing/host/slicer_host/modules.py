@@ -107,7 +107,9 @@ class Representation:
         self.host = HOST_WIDGET()
         self.host.setLayout(qt.QVBoxLayout())
         self.host.setMRMLScene(slicer.mrmlScene)
-        self.host.qtObject_.entered = self._entered
+        self._fill()
+
+    def _fill(self) -> None:
         self._widget = getattr(self._module.script, f"{self._module.name}Widget")(self.host)
         setattr(slicer.modules, f"{self._module.name}Widget", self._widget)
         self._widget.setup()
@@ -133,13 +135,15 @@ class Representation:
             self._widget.exit()
 
     def renew(self) -> None:
-        """Clean up and make the widget again, as reload does."""
-        former = self.host
+        """Clean up and make the widget again in the same parent, as reload does; enter() is not called."""
+        for child in self.host.children():
+            if child.isWidgetType():
+                child.hide()
         self._widget.cleanup()
-        self._make()
-        former.qtObject_.deleteLater()
-        if self._entered:
-            self.enter()
+        layout = self.host.layout()
+        while layout.count():
+            layout.takeAt(0)
+        self._fill()
 
     def close(self) -> None:
         """The module is unloaded."""
