@@ -66,9 +66,7 @@ def notices(logic: SegmentLogic) -> list[str]:
 @pytest.fixture
 def cases(logic: SegmentLogic, folder: Path, waitUntil: Any) -> Any:
     """The logic of the cases with the folder read."""
-    logic.cases.open(folder)
-    waitUntil(lambda: not logic.cases.isReading)
-    assert logic.cases.problem == ""
+    logic.cases.open(folder).wait()
     return logic.cases
 
 
@@ -184,11 +182,18 @@ def test_only_the_folder_that_was_opened_last_counts(
     assert len(logic.cases.rows) == 6
 
 
+def test_a_label_waits_until_the_folder_is_read(logic: SegmentLogic, folder: Path):
+    volume = volumeNodeFromVolume(scan(20), "scan")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    reading = logic.cases.open(folder)
+    with pytest.raises(CasesError, match="is being read"):
+        logic.cases.accept(segmentation, caseName="case_001")
+    assert len(reading.wait()) == 6
+    assert logic.cases.accept(segmentation, caseName="case_001").wait().revision == 1
+
+
 def test_a_new_folder_gets_the_labels_of_the_model(logic: SegmentLogic, tmp_path: Path, waitUntil: Any):
-    made: list[Path] = []
-    logic.cases.create(tmp_path / "mine", onFinished=made.append)
-    waitUntil(lambda: bool(made))
-    settled(logic.cases, waitUntil)
+    assert logic.cases.create(tmp_path / "mine").wait() == tmp_path / "mine"
     assert logic.cases.folder == tmp_path / "mine"
     assert logic.cases.table == logic.models.card().labels
     assert logic.cases.channelNames == logic.models.card().channel_names
@@ -780,3 +785,36 @@ def test_nothing_of_a_case_stays_in_the_temporary_folder(cases: Any, waitUntil: 
     cases.accept().wait()
     left = lambda: [item.name for item in sessionFolder().iterdir() if item.is_dir()]  # noqa: E731
     waitUntil(lambda: not left())
+
+
+@pytest.mark.slow
+def test_the_real_worker_predicts_a_folder_keeps_what_it_has_done_and_gives_it_to_the_scene(
+    scene: Any, files: Worker, folder: Path, waitUntil: Any
+):
+    shutil.rmtree(folder / "predictions")
+    logic = SegmentLogic(files=files, compute=Worker("compute"))
+    labels = logic.models.card().labels
+    own = folder.parent / "own"
+    logic.cases.create(own).wait()
+    for seed in (1, 2):
+        volume = volumeNodeFromVolume(scan(seed, BIG), "scan")
+        segmentation = segmentationFromLabels(np.zeros(BIG.shape, np.uint8), BIG, labels, "none", volume)
+        logic.cases.accept(segmentation, caseName=f"case_{seed:03d}").wait()
+        settled(logic.cases, waitUntil)
+    for path in (own / "labelsTr").glob("*.nii.gz"):
+        path.unlink()
+    logic.cases.refresh()
+    settled(logic.cases, waitUntil)
+    try:
+        task = logic.cases.predictAll(quality="fast")
+        outcome = task.wait()
+        assert outcome.failed == {}
+        assert outcome.predicted == ("case_001", "case_002")
+        assert logic.cases.predictAll(quality="fast").wait().kept == ("case_001", "case_002")
+        loaded = logic.cases.loadNext().wait()
+        assert loaded.result.table == labels
+        assert loaded.result.record["quality"] == "fast"
+        best = max(logic.cases.rows, key=lambda row: row.expectedCorrectionMl)
+        assert loaded.name == best.name
+    finally:
+        logic.compute.end()

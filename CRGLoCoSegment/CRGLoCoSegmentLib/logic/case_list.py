@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
+from crgloco.errors import CasesError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.logic.batch import predictionsOf
 from CRGLoCoSegmentLib.logic.case_rows import CaseRow, rowsFrom
@@ -24,13 +27,11 @@ class CaseList:
         table: The folder's label table; ``None`` for a plain folder of scans, or while it is not read.
         channelNames: Of the folder.
         problem: Why the folder cannot be used, in words; empty if it can.
-        isReading: Whether the folder is being read.
     """
 
     def __init__(self, *, files: Any, settings: Any, listeners: Listeners, models: Any) -> None:
         self._files, self._settings, self._listeners, self._models = files, settings, listeners, models
-        self._turn = 0
-        self._request: Any = None
+        self._reading: Task | None = None
         self._forget()
 
     @property
@@ -39,38 +40,56 @@ class CaseList:
         folder: Path | None = self._settings.folder("casesFolder")
         return folder
 
-    def open(self, folder: Path | str | None) -> None:
-        """Make a folder the cases folder, and read it in the background; nothing is written."""
+    @property
+    def isReading(self) -> bool:
+        """Whether the folder is being read."""
+        return self._reading is not None and self._reading.isRunning()
+
+    def open(self, folder: Path | str | None, *, onFinished: Any = None, onFailed: Any = None) -> Task:
+        """Make a folder the cases folder, and read it in the background; nothing is written.
+
+        Args:
+            folder: A cases folder, or a plain folder of scans; ``None`` for none at all.
+            onFinished: Hears the rows.
+            onFailed: Hears a message in words and details.
+        """
         chosen = Path(folder).absolute() if folder else None
         if chosen != self.folder:
             self._settings.set("casesFolder", str(chosen) if chosen else None)
             self._forget()
-        self.refresh()
+        return self.refresh(onFinished=onFinished, onFailed=onFailed)
 
-    def refresh(self) -> None:
-        """Read the folder anew, in the background; ``"cases"`` is told at the end."""
+    def refresh(self, *, onFinished: Any = None, onFailed: Any = None) -> Task:
+        """Read the folder anew, in the background; ``"cases"`` is told at the beginning and at the end."""
+        if self._reading is not None:
+            self._reading.cancel()
         folder = self.folder
-        self._turn += 1
-        turn = self._turn
-        self.isReading = folder is not None
-        if self._request is not None:
-            self._request.cancel()
+        task = self._reading = Task(_("Cases folder"), onFinished=onFinished, onFailed=onFailed)
         if folder is None:
-            self._request = None
             self._forget()
+            task.finish(self.rows)
         else:
-            self._request = self._files.ask(
+            request = self._files.ask(
                 "cases",
                 {"folder": str(folder), "predictions": str(predictionsOf(folder))},
-                onResult=lambda answer: self._read(turn, answer),
-                onError=lambda error: self._unreadable(turn, error),
+                onResult=lambda answer: self._read(task, answer),
+                onError=lambda error: self._unreadable(task, error),
+                onCancelled=task.cancel,
             )
+            task.onCancel(request.cancel)
         self._listeners.tell("cases")
+        return task
 
     def create(
         self, folder: Path | str, model: Path | None = None, *, onFinished: Any = None, onFailed: Any = None
     ) -> Task:
-        """Make a new cases folder with the labels and channels of a model, the current one by default.
+        """Make a new cases folder with the labels and channels of a model, and open it.
+
+        Args:
+            folder: Empty, or not there yet.
+            model: The model's folder; the current model if none is given.
+            onFinished: Hears the folder, once it is open.
+            onFailed: Hears a message in words and details.
 
         Raises:
             ModelError: There is no such model.
@@ -83,33 +102,39 @@ class CaseList:
             "channel_names": list(card.channel_names),
         }
 
-        def made(_answer: dict[str, Any]) -> None:
-            self.open(chosen)
-            task.finish(chosen)
+        def failed(error: Any) -> None:
+            task.fail(error, getattr(error, "details", ""))
 
-        self._files.ask(
-            "create", fields, onResult=made, onError=lambda error: task.fail(error, error.details)
-        )
+        def made(_answer: dict[str, Any]) -> None:
+            self.open(
+                chosen,
+                onFinished=lambda _rows: task.finish(chosen),
+                onFailed=lambda message, _details: failed(CasesError(message)),
+            )
+
+        self._files.ask("create", fields, onResult=made, onError=failed, onCancelled=task.cancel)
         return task
 
     def row(self, name: str | None) -> CaseRow | None:
         """Return the row of a case, or ``None``."""
         return next((row for row in self.rows if row.name == name), None)
 
-    def _read(self, turn: int, answer: dict[str, Any]) -> None:
-        if turn != self._turn:
+    def _read(self, task: Task, answer: dict[str, Any]) -> None:
+        if not task.isRunning():  # another folder was opened meanwhile
             return
         self._forget()
         self.rows = rowsFrom(answer["cases"])
         self.channelNames = tuple(answer.get("channel_names") or ())
         labels = answer.get("labels")
         self.table = LabelTable.from_json(labels) if labels else None
+        task.finish(self.rows)
         self._listeners.tell("cases")
 
-    def _unreadable(self, turn: int, error: Exception) -> None:
-        if turn == self._turn:
+    def _unreadable(self, task: Task, error: Any) -> None:
+        if task.isRunning():
             self._forget()
             self.problem = str(error)
+            task.fail(error, getattr(error, "details", ""))
             self._listeners.tell("cases")
 
     def _forget(self) -> None:
@@ -117,4 +142,3 @@ class CaseList:
         self.table: LabelTable | None = None
         self.channelNames: tuple[str, ...] = ()
         self.problem = ""
-        self.isReading = False

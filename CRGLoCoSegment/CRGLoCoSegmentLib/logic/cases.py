@@ -301,11 +301,12 @@ class CasesLogic(CaseList):
         return self.folder
 
     def _chosenTable(self) -> LabelTable:
+        if self.isReading and self.table is None:
+            raise CasesError(_("The cases folder is being read. Try again in a moment."))
         if self.table is None:
             reason = self.problem or _("{folder} has no label table.").format(folder=self.folder)
-            raise CasesError(
-                _("{reason} Open another cases folder, or make a new one.").format(reason=reason)
-            )
+            msg = _("{reason} Open another cases folder, or make a new one.")
+            raise CasesError(msg.format(reason=reason))
         return self.table
 
     def _caseFor(self, volumeNode: Any, given: str) -> tuple[str, bool]:
