@@ -319,7 +319,7 @@ def test_undo_brings_the_voxels_and_the_count_back(panel, result, waitUntil):
     assert np.array_equal(labelsOf(copy, result), arraysOn(STRAIGHT)["fused"])
 
 
-def test_undo_survives_leaving_the_module_and_coming_back(panel, module, result, waitUntil):
+def test_undo_survives_leaving_the_module_and_coming_back(mainWindow, panel, result, waitUntil):
     copy = start(panel, waitUntil)
     editor = editorOf(panel)
     editor.paint(stroke(4, 12, 6), "label_1")
@@ -351,6 +351,16 @@ def test_undo_survives_a_slider_of_another_section_and_a_look_at_another_volume(
     assert editor.segmentationNode() is copy
     editor.undo()
     assert np.array_equal(labelsOf(copy, result), arraysOn(STRAIGHT)["fused"])
+
+
+def test_keys_belong_to_the_editor_only_while_it_is_seen(mainWindow, panel, module, result, waitUntil):
+    start(panel, waitUntil)
+    editor = editorOf(panel)
+    assert editor.shortcutsInstalled
+    module.logic.getParameterNode().inputVolume = makeResult(name="other").volume
+    assert not editor.shortcutsInstalled
+    module.logic.getParameterNode().inputVolume = result.volume
+    assert editor.shortcutsInstalled
 
 
 def test_leaving_the_module_ends_the_active_effect(panel, waitUntil):

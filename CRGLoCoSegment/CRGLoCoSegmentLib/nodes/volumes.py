@@ -72,6 +72,9 @@ def refuseUnusable(volumeNode: Any) -> None:
         size = " x ".join(str(count) for count in image.GetDimensions())
         msg = f"{name} is a single slice ({size} voxels); at least 2 along each axis are needed."
         raise InputError(msg)
+    if image.GetExtent()[::2] != (0, 0, 0):
+        msg = f"The voxels of {name} do not begin at (0, 0, 0). Make a copy with the module Crop Volume."
+        raise InputError(msg)
     if image.GetScalarType() == vtk.VTK_BIT:
         msg = f"{name} holds single bits. Convert it to numbers, with the module Cast Scalar Volume."
         raise InputError(msg)

@@ -125,7 +125,7 @@ class CorrectPanel(Panel):
         if self._busy:
             return _("The labels are put together ...")
         if self._copy is not None:
-            text = _("You correct {name}.") if editing else _("There is a corrected copy: {name}.")
+            text = _("You are correcting {name}.") if editing else _("There is a corrected copy: {name}.")
             return " ".join([text.format(name=self._copy.GetName()), *self._lost()])
         if self._result is not None:
             return _("Choose what each label starts from. The model's answers stay as they are.")

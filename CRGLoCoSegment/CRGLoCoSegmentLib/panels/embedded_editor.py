@@ -3,6 +3,7 @@
 from typing import Any
 
 import slicer
+import slicer.util
 
 from CRGLoCoSegmentLib.nodes.editing import editorNode
 
@@ -21,7 +22,7 @@ class EmbeddedEditor:
     def __init__(self, frame: Any) -> None:
         self._frame = frame
         self._widget: Any = None
-        self._entered = False
+        self._entered = self._visible = False
 
     def edit(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Edit a segmentation over its volume."""
@@ -36,7 +37,6 @@ class EmbeddedEditor:
             widget.setSegmentationNode(segmentationNode)
         if not _same(widget.sourceVolumeNode(), volumeNode):
             widget.setSourceVolumeNode(volumeNode)
-        self._listen()
 
     def edits(self, segmentationNode: Any) -> bool:
         """Whether this is what it edits."""
@@ -47,10 +47,11 @@ class EmbeddedEditor:
         )
 
     def setVisible(self, visible: bool) -> None:  # noqa: FBT001 (as Qt's own setter)
-        """Show or hide it; hidden, no effect is active."""
+        """Show or hide it; hidden, no effect is active and its keys are the user's."""
         self._frame.visible = visible
-        if not visible:
-            self._rest()
+        if visible != self._visible:
+            self._visible = visible
+            self._listen()
 
     def enter(self) -> None:
         """The user looks at the module."""
@@ -58,12 +59,9 @@ class EmbeddedEditor:
         self._listen()
 
     def exit(self) -> None:
-        """The user looks at another module: effects own timers and observers, and keys are his again."""
+        """The user looks at another module."""
         self._entered = False
-        self._rest()
-        if self._widget is not None:
-            self._widget.uninstallKeyboardShortcuts()
-            self._widget.removeViewObservations()
+        self._listen()
 
     def letGo(self) -> None:
         """Forget the nodes; a scene is closed, or the editor goes."""
@@ -103,9 +101,17 @@ class EmbeddedEditor:
         return self._widget
 
     def _listen(self) -> None:
-        if self._entered and self._widget is not None and self._widget.segmentationNode() is not None:
-            self._widget.installKeyboardShortcuts()
+        """Hear keys and views while the user can see the editor, and only then: effects own observers."""
+        if self._widget is None:
+            return
+        if self._entered and self._visible:
+            if slicer.util.mainWindow() is not None:  # to which the keys belong
+                self._widget.installKeyboardShortcuts()
             self._widget.setupViewObservations()
+        else:
+            self._rest()
+            self._widget.uninstallKeyboardShortcuts()
+            self._widget.removeViewObservations()
 
     def _rest(self) -> None:
         if self._widget is not None:

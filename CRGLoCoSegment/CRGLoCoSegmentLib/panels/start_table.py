@@ -10,6 +10,7 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.changes import Changes
 
 NAME, START, CHANGED = range(3)
+HIGHEST = 220
 
 
 class StartTable:
@@ -48,6 +49,14 @@ class StartTable:
             if kinds:
                 self._widget.setCellWidget(row, START, _choice(kinds, starts.get(label.name, kinds[0])))
         self._widget.resizeColumnsToContents()
+        self._fit()
+
+    def _fit(self) -> None:
+        """Be as high as the rows, up to a limit: the editor below needs the room."""
+        header, rows = self._widget.horizontalHeader(), self._widget.verticalHeader()
+        frame = 2 * self._widget.frameWidth
+        height = min(header.sizeHint.height() + rows.length() + frame, HIGHEST)
+        self._widget.minimumHeight = self._widget.maximumHeight = height
 
     def starts(self) -> dict[str, str]:
         """Return the chosen answer of every label that has a choice."""

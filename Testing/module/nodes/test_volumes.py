@@ -131,6 +131,22 @@ def test_a_single_slice_is_refused(scene):
         refuseUnusable(node)
 
 
+def test_voxels_that_do_not_begin_at_the_origin_are_refused_because_their_place_is_not_clear(scene):
+    node = volumeNode()
+    node.GetImageData().SetExtent(5, 15, 0, 8, 0, 5)
+    with pytest.raises(InputError, match="Crop Volume"):
+        refuseUnusable(node)
+
+
+def test_a_volume_of_single_bits_is_refused(scene):
+    node = volumeNode()
+    bits = vtk.vtkBitArray()
+    bits.SetNumberOfTuples(int(np.prod(OBLIQUE.shape)))
+    node.GetImageData().GetPointData().SetScalars(bits)
+    with pytest.raises(InputError, match="single bits"):
+        refuseUnusable(node)
+
+
 def test_a_volume_is_unchanged_until_its_voxels_or_its_place_change(scene):
     node = volumeNode()
     mark = fingerprint(node)
