@@ -79,7 +79,8 @@ def missingPackages(file: Path = FILE) -> list[str]:
 
 def hasTorchExtension() -> bool:
     """Whether the PyTorch extension is installed and loaded."""
-    return importlib.util.find_spec("PyTorchUtils") is not None
+    # The first: a module that Slicer has run itself may have no specification, which find_spec refuses.
+    return "PyTorchUtils" in sys.modules or importlib.util.find_spec("PyTorchUtils") is not None
 
 
 def constraints(wanted: Sequence[str] = ()) -> list[str]:

@@ -88,6 +88,7 @@ def test_when_all_is_well_there_is_one_line_and_no_table(looked):
     assert "NVIDIA RTX A4000, 11.0 GB free" in looked.ui.summaryLabel.text
     assert looked.ui.summaryLabel.text.endswith("No data leave this computer.")
     assert not looked.ui.rowsFrame.visible
+    assert not looked.ui.checkButton.visible
     assert not looked.ui.installationLabel.visible
 
 
@@ -261,4 +262,6 @@ def test_the_panel_looks_as_it_should(looked, host, environment, picture, tmp_pa
     assert picture(looked.widget, tmp_path / "well.png").stat().st_size > 1000
     host.packages.missing = {"monai"}
     environment.checkQuickly()
-    assert picture(looked.widget, tmp_path / "gaps.png", 360, 500).stat().st_size > 1000
+    assert picture(looked.widget, tmp_path / "gaps.png", 360, 400).stat().st_size > 1000
+    looked.ui.detailsGroupBox.collapsed = False
+    assert picture(looked.widget, tmp_path / "details.png", 420, 560).stat().st_size > 1000

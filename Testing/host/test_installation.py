@@ -88,6 +88,7 @@ def realPip(monkeypatch):
 
 
 def test_torch_comes_by_the_extension_which_asks_and_hears_which_versions_serve(installation, extension):
+    assert requirements.hasTorchExtension()
     installation.installTorch()
     (asked,) = extension.asked
     assert asked == {"askConfirmation": True, "torchVersionRequirement": requirements.torchRequirement()}

@@ -50,7 +50,8 @@ class EnvironmentPanel(Panel):
         for row in rows:
             self._line(row).show(row, enabled=not installation.isRunning())
         allWell = all(row.state in ("ok", "unknown") for row in rows)
-        self.ui.rowsFrame.visible = not allWell or not self.ui.detailsGroupBox.collapsed
+        isTableShown = not allWell or not self.ui.detailsGroupBox.collapsed
+        self.ui.rowsFrame.visible = self.ui.checkButton.visible = isTableShown
         self.ui.installationLabel.text = _endOrPatience(installation)
         self.ui.installationLabel.visible = bool(self.ui.installationLabel.text)
         self.ui.checkButton.enabled = not self._environment.isLooking() and not installation.isRunning()
