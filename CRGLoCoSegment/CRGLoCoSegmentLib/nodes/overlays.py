@@ -13,6 +13,7 @@ from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
 
 KINDS = ("confidence", "disagreement")
 FULL = 255
+OVERLAY = "CRGLoCoSegment.overlay"  # attribute of the volume node: the kind
 
 # Blue-violet to lilac, dull to bright. Tried on scans: Magma, Plasma and the like turn grey on grey for the
 # red-green blind and drown in dark tissue; and no colour of the label table's first structures is near.
@@ -36,7 +37,7 @@ def overlayVolume(values: Array, volumeNode: Any, name: str, kind: str, *, copy:
     scene = volumeNode.GetScene()
     node = newVolumeNode(geometryOfNode(volumeNode), name, scene)
     node.SetAndObserveImageData(imageOfArray(values, copy=copy))
-    node.SetAttribute("CRGLoCoSegment.overlay", kind)
+    node.SetAttribute(OVERLAY, kind)
     belongTo(node, volumeNode)
     display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
     # Without these, Slicer would look for a window in all voxels and blur the edge of the threshold.
