@@ -78,7 +78,8 @@ class CaseTable:
             self.select(selected)
         self._widget.blockSignals(blocked)
         if not isSame:
-            self._widget.resizeColumnsToContents()
+            for column in range(self._widget.columnCount - 1):  # the last one takes what is left
+                self._widget.resizeColumnToContents(column)
 
     def _fillRow(self, number: int, row: CaseRow) -> None:
         for column, value in enumerate(_values(row)):
