@@ -84,6 +84,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self.initializeParameterNode()
         self.sections["segment"].open()
@@ -148,16 +149,24 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
         self._refresh("scene")
 
+    def onNodeAdded(self, _caller=None, _event=None):
+        """Take the first volume that is loaded as input, once it is complete."""
+        if self._parameterNode is not None and self._parameterNode.inputVolume is None:
+            qt.QTimer.singleShot(0, self.proposeVolume)
+
     def initializeParameterNode(self):
         """Bind the panels to this scene's parameter node; propose a volume if none is chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        self.proposeVolume()
+
+    def proposeVolume(self):
+        """Choose the volume that the user looks at, if none is chosen."""
         from CRGLoCoSegmentLib.nodes.inputs import proposedVolume
 
-        parameters = self.logic.getParameterNode()
-        if parameters.inputVolume is None:
+        if self._parameterNode is not None and self._parameterNode.inputVolume is None:
             volume = proposedVolume()
             if volume is not None:
-                parameters.inputVolume = volume
-        self.setParameterNode(parameters)
+                self._parameterNode.inputVolume = volume
 
     def setParameterNode(self, parameters):
         """Bind the panels to a parameter node; ``None`` lets it go."""

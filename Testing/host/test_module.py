@@ -136,6 +136,21 @@ def test_the_volume_that_is_shown_is_proposed(loadModule: Callable[[], Any]):
     assert loadModule()._parameterNode.inputVolume is second
 
 
+def test_the_first_volume_that_is_loaded_later_is_proposed_and_no_overlay_ever(
+    widget: Any, processEvents: Any
+):
+    overlay = addVolume("confidence")
+    overlay.SetAttribute("CRGLoCoSegment.overlay", "confidence")
+    processEvents()
+    assert widget._parameterNode.inputVolume is None
+    volume = addVolume("scan")
+    processEvents()
+    assert widget._parameterNode.inputVolume is volume
+    addVolume("another")
+    processEvents()
+    assert widget._parameterNode.inputVolume is volume
+
+
 def test_choices_are_saved_with_the_scene_and_come_back(widget: Any):
     volume = addVolume("scan")
     ui = widget.sections["segment"].panel.ui

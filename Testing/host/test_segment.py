@@ -12,7 +12,7 @@ import pytest
 import qt
 import slicer
 
-from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.logic.environment import Environment
 from stand_ins import StandInWorker, addVolume, answerSegment
 
 RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"
@@ -27,6 +27,12 @@ def models(settings: Any, tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
+@pytest.fixture(autouse=True)
+def complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is missing on this computer."""
+    monkeypatch.setattr(Environment, "problem", lambda _self: "")
+
+
 @pytest.fixture
 def widget(loadModule: Callable[[], Any], models: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module's widget over stand-ins for both workers."""
@@ -36,21 +42,7 @@ def widget(loadModule: Callable[[], Any], models: Path, monkeypatch: pytest.Monk
         return made.setdefault(name, StandInWorker())
 
     monkeypatch.setattr("CRGLoCoSegmentLib.background.worker.Worker", standIn)
-    opened = loadModule()
-    opened.logic.environment._known = ready(opened.logic)
-    return opened
-
-
-def ready(logic: SegmentLogic) -> dict[str, Any]:
-    """The quick facts of a computer on which nothing is missing."""
-    from CRGLoCoSegmentLib.requirements import Torch
-
-    return logic.environment._quick() | {
-        "torch": Torch("2.8.0", whole=True, suits=True),
-        "missing": (),
-        "extension": "loaded",
-        "slicer": (5, 12),
-    }
+    return loadModule()
 
 
 @pytest.fixture
@@ -161,11 +153,9 @@ def test_a_model_of_two_channels_asks_for_the_second_volume(
 
 
 def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
-    widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+    widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    gpu = {"name": "NVIDIA T4", "free_mb": 14000, "total_mb": 15000}
-    probe = {"gpus": [gpu], "memory_free_mb": 9000, "memory_total_mb": 16000, "torch": "2.8.0"}
-    widget.logic.environment._slow["probe"] = probe | {"cuda_build": "12.8", "packages": {}}
+    monkeypatch.setattr(Environment, "gpus", lambda _self: [{"name": "NVIDIA T4"}])
     widget.logic.listeners.tell("environment")
     assert texts(panel.ui.deviceSelector) == ["Automatic", "Processor (CPU)", "NVIDIA T4"]
     panel.ui.deviceSelector.setCurrentIndex(2)
@@ -206,9 +196,9 @@ def test_the_estimate_waits_while_the_worker_has_other_work(
 
 
 def test_what_is_missing_on_the_computer_is_said_and_no_process_is_started(
-    widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+    panel: Any, compute: StandInWorker, waitUntil: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    widget.logic.environment._known = ready(widget.logic) | {"torch": None}
+    monkeypatch.setattr(Environment, "problem", lambda _self: "PyTorch: not installed.")
     panel.ui.inputSelector.setCurrentNode(addVolume())
     waitUntil(lambda: "section Environment" in panel.ui.estimateLabel.text, 5)
     panel.ui.applyButton.click()
@@ -371,7 +361,6 @@ def real(loadModule: Callable[[], Any], models: Path, waitUntil: Any) -> Any:
     """The module with the real worker, and the bundled sample as input; the model not loaded yet."""
     volume = slicer.util.loadVolume(str(SAMPLE))
     opened = loadModule()
-    opened.logic.environment._known = ready(opened.logic)
     panel = opened.sections["segment"].panel
     panel.ui.inputSelector.setCurrentNode(volume)
     return opened

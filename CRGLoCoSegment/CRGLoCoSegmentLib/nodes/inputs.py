@@ -3,6 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.nodes.overlays import OVERLAY
+
 
 def proposedVolume() -> "slicer.vtkMRMLScalarVolumeNode | None":
     """Return the volume that the slice views show, else the first plain one of the scene."""
@@ -17,7 +19,9 @@ def proposedVolume() -> "slicer.vtkMRMLScalarVolumeNode | None":
 
 def isPlainVolume(node: "slicer.vtkMRMLNode") -> bool:
     """Whether a node is a visible scalar volume and no label map, colour volume or overlay of ours."""
-    return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+    if node.GetClassName() != "vtkMRMLScalarVolumeNode" or node.GetHideFromEditors():
+        return False
+    return not node.GetAttribute(OVERLAY)
 
 
 def remarks(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> list[str]:

@@ -18,7 +18,8 @@ class Panel:
         name: Of the ``.ui`` file and of the section; set by the subclass.
         widget: The section's content.
         ui: Its children by object name.
-        parameters: The wrapped parameter node, or ``None`` while a scene closes.
+        parameters: The wrapped parameter node; ``None`` while a scene closes and while the user looks at
+            another module.
     """
 
     name = ""

@@ -181,6 +181,8 @@ class SegmentPanel(Panel):
         if volume is None or self._models.path is None or self._task is not None:
             return
         if self.logic.segmentation.problem(volume, self._models.path, channels):
+            self._showProblem()
+            self._estimateTimer.start(ESTIMATE_AGAIN_MS)  # voxels may still come
             return
         if missing := self.logic.environment.problem():
             self._hint(_("{problem} See the section Environment.").format(problem=missing))
