@@ -1,6 +1,7 @@
 """What a segmentation holds at one moment: plain numpy values that any thread may work on.
 
-Only copying happens on the main thread: 6 ms for 512 x 512 x 300 voxels.
+Only copying happens on the main thread. 512 x 512 x 300 voxels took 8 ms on two cores, and 170 ms the first
+time, when the memory was new to the process.
 """
 
 import itertools
