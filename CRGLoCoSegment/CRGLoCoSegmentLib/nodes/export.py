@@ -28,8 +28,8 @@ def labelsFromSegmentation(
 ) -> Volume:
     """Return the label values of a segmentation on the grid of a volume.
 
-    512 x 512 x 300 voxels took 0.1 to 0.6 s on two cores; to leave the main thread free, take ``snapshotOf`` and give it
-    to ``labelsOf`` in a thread.
+    512 x 512 x 300 voxels took 0.1 to 0.6 s on two idle cores; to leave the main thread free, take
+    ``snapshotOf`` and give it to ``labelsOf`` in a thread.
 
     Args:
         segmentationNode: Ours, or any other whose segments carry the table's names or terminology.
@@ -61,7 +61,7 @@ def labelsOf(snapshot: Snapshot, table: LabelTable, *, onNote: Callable[[str], N
 def changedSince(corrected: Any, original: Any) -> Changes:
     """Return what differs between two segmentation nodes of one volume; overlaps count for one label.
 
-    512 x 512 x 300 voxels took 0.9 s on two cores; see ``labelChanges`` for a thread.
+    512 x 512 x 300 voxels took 0.9 s on two idle cores; see ``labelChanges`` for a thread.
 
     Raises:
         LabelError: The original is not one of ours, or a segment of either is unknown.
