@@ -14,7 +14,7 @@ from phantom_results import makeResult
 class Clock:
     """A ticker that the test turns by hand."""
 
-    def start(self, milliseconds, callback):
+    def start(self, _milliseconds, callback):
         self.callback = callback
 
     def stop(self):
@@ -44,7 +44,7 @@ def test_the_node_is_made_of_what_the_thread_found_and_not_before_it_is_asked_fo
     assert np.array_equal(sharedLabelmap(node), differs)
 
 
-def test_answers_of_different_shape_leave_a_line_in_the_log_and_no_outline(scene, result, monkeypatch, caplog):
+def test_answers_of_different_shape_leave_a_line_in_the_log_only(scene, result, monkeypatch, caplog):
     shapes = iter([np.zeros((2, 2, 2)), np.zeros((3, 3, 3))])
     monkeypatch.setattr("CRGLoCoSegmentLib.logic.outline.sharedLabelmap", lambda _node: next(shapes))
     clock = Clock()
