@@ -1,5 +1,6 @@
 """Fine-tuning as logic: what is asked for, what is told, and real trainings that outlive a Slicer session."""
 
+import dataclasses
 import json
 import re
 import time
@@ -216,6 +217,12 @@ def test_what_would_spoil_the_training_is_found_before_it_starts(
     (finding,) = check.findings
     assert finding.severity == severity
     assert re.search(said, finding.text)
+
+
+def test_a_pretrained_model_knows_no_labels_and_suits_all(startModel: Path):
+    card = dataclasses.replace(read_card(startModel), method="pgl")
+    other = ANSWER | {"problems": [], "labels": [{"value": 1, "name": "liver"}]}
+    assert casesCheck(other, card).findings == ()
 
 
 def test_a_folder_that_cannot_be_read_is_not_called_empty_as_well(startModel: Path):

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from crgloco.labels import LabelTable
 from crgloco.model_card import ModelCard
+from crgloco.model_store import is_pretraining
 
 ERROR, WARNING = "error", "warning"
 
@@ -109,7 +110,8 @@ def _ofStart(answer: Mapping[str, Any], start: ModelCard) -> list[Finding]:
     findings = []
     labels = answer.get("labels")
     table = LabelTable.from_json(labels) if labels else None
-    if table is not None and (table.names, table.values) != (start.labels.names, start.labels.values):
+    same = table is None or (table.names, table.values) == (start.labels.names, start.labels.values)
+    if table is not None and not same and not is_pretraining(start):
         text = _(
             "The cases are labelled with {cases}; the start model knows {model}. Choose a start model with "
             "the same labels, or train from scratch."
