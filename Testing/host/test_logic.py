@@ -117,6 +117,9 @@ def test_a_script_that_waits_gets_the_result(logic: SegmentLogic, compute: Stand
     result = logic.segment(volume, STARTER, quality="fast", waitForCompletion=True)
     assert result.volume is volume
     assert logic.resultOf(volume).fused is result.fused
+    assert slicer.app.layoutManager() is None
+    assert logic.compare(result) is False
+    assert logic.correct(result).IsA("vtkMRMLSegmentationNode")
 
 
 def test_a_script_that_waits_hears_the_engines_words(

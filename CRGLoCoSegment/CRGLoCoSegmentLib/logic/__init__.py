@@ -239,9 +239,9 @@ class SegmentLogic:
 
         return resultOf(volumeNode) if volumeNode is not None else None
 
-    def compare(self, result: "Result", *, thirdPane: str = "none") -> None:
-        """Show global and local side by side; without a main window nothing is shown."""
-        self.view.show(result, thirdPane=thirdPane)
+    def compare(self, result: "Result", *, thirdPane: str = "none") -> bool:
+        """Show global and local side by side; return whether there are views to show them in."""
+        return self.view.show(result, thirdPane=thirdPane)
 
     def correct(self, result: "Result", starts: Any = None) -> Any:
         """Return the corrected copy of a result, made anew if there is none; see ``Correction``."""
