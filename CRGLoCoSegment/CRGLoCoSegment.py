@@ -88,8 +88,6 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self.initializeParameterNode()
         self.sections["segment"].open()
-        if not self.logic.environment.isReady():  # looks at versions only; nothing is started or installed
-            self.sections["environment"].open()
         if getattr(self.parent, "isEntered", False):  # a reload: Slicer does not call enter() again
             self.enter()
 

@@ -201,9 +201,12 @@ def test_a_failed_installation_is_told_in_the_panel_without_a_dialog(
 
 
 @pytest.mark.parametrize(("missing", "opened"), [(set(), False), ({"monai"}, True)])
-def test_the_module_opens_this_section_only_when_something_is_missing(host, loadModule, missing, opened):
+def test_the_module_opens_this_section_only_when_something_is_missing(
+    host, loadModule, processEvents, missing, opened
+):
     host.packages.missing = missing
     section = loadModule().sections["environment"]
+    processEvents()
     assert (section.panel is not None) is opened
     assert section.button.collapsed is not opened
 
