@@ -51,13 +51,13 @@ if MISSING is None:
         assert not left, f"answers that no dialog asked for: {left}"
 
     @pytest.fixture
-    def scene(_clean: None) -> Iterator[Any]:
+    def scene(host: "Host", _clean: None) -> Iterator[Any]:
         """The one MRML scene, empty before and after the test."""
         import slicer
 
-        slicer.mrmlScene.Clear()
+        host.emptyScene()
         yield slicer.mrmlScene
-        slicer.mrmlScene.Clear()
+        host.emptyScene()
 
     @pytest.fixture
     def settings(host: "Host", tmp_path: Path) -> Any:

@@ -94,6 +94,24 @@ class Host:
         sys.modules["SampleData"].SampleDataLogic.sources.clear()
         sys.modules.pop("PyTorchUtils", None)
         self.application.forgetSettings()
+        self._releaseKeys()
+
+    def _releaseKeys(self) -> None:
+        """A key that QTest pressed with Ctrl leaves Ctrl held down, and selections then mean otherwise."""
+        if self.application.keyboardModifiers():
+            from PySide6.QtTest import QTest
+            from PySide6.QtWidgets import QWidget
+
+            window = QWidget()
+            window.show()
+            QTest.keyClick(window, QtCore.Qt.Key.Key_Shift, QtCore.Qt.KeyboardModifier.NoModifier)
+
+    def emptyScene(self) -> None:
+        """Close the scene; singletons of scripted modules and editors go too, else they outlive a test."""
+        slicer.mrmlScene.Clear()
+        for kind in ("vtkMRMLScriptedModuleNode", "vtkMRMLSegmentEditorNode"):
+            for node in slicer.util.getNodesByClass(kind):
+                slicer.mrmlScene.RemoveNode(node)
 
     def processEvents(self) -> None:
         """Run what waits in the event loop, deletions too."""

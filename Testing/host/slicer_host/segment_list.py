@@ -3,7 +3,7 @@
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Property, QItemSelection, Qt, Signal, Slot
+from PySide6.QtCore import Property, QItemSelection, QItemSelectionModel, Qt, Signal, Slot
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -68,10 +68,10 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         self._watch.clear()
         self._segmentation = node
         if node is not None:
-            segmentation = node.GetSegmentation()
+            # The node passes these events on after its display knows of the segment.
             for event in ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SegmentsOrderModified"):
                 number = getattr(slicer.vtkSegmentation, event)
-                self._watch.add(segmentation, number, lambda me, *_given: me._fill())
+                self._watch.add(node, number, lambda me, *_given: me._fill())
             self._watch.add(
                 node, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent, lambda me, *_given: me._fill()
             )
@@ -128,8 +128,11 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     def setSelectedSegmentIDs(self, ids: list[str]) -> None:
         """Select rows."""
         self._table.clearSelection()
+        # Not selectRow: what it does depends on the keys that are held down.
+        flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
         for one in ids:
-            self._table.selectRow(self.rowForSegmentID(one))
+            index = self._table.model().index(self.rowForSegmentID(one), NAME)
+            self._table.selectionModel().select(index, flags)
 
     def clearSelection(self) -> None:
         """Select nothing."""
