@@ -554,3 +554,12 @@ def test_twenty_real_updates_through_the_panel_never_stop_the_gui(
         assert picture(panel.widget, tmp_path / "fine_tune.png").stat().st_size > 10_000
     finally:
         bench.close()
+
+
+def test_labels_that_began_as_the_old_models_answers_are_named_beside_the_comparison(bench: Bench):
+    panel = begun(bench)
+    scores = {"new": {"dice": 0.8, "per_label": {"large": 0.8}}, "start": {"dice": 1.0, "per_label": {}}}
+    bench.tell({"event": "comparison", **scores, "made_from_start": ["b"]}, state="finished")
+    assert "The labels of b were made by correcting the old model's own answers" in (
+        panel.ui.comparisonLabel.text
+    )

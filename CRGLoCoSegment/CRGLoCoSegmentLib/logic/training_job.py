@@ -1,5 +1,6 @@
 """One training as a user sees it: its name, how far it is, how it ended, and old against new model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,14 @@ class TrainingJob:
 
     def rows(self) -> list[ComparisonRow]:
         """Return old and new model on the validation cases, the mean first; empty if it was not measured."""
-        if self.record.comparison:
-            return self.record.rows()
-        return comparisonRows(JobFolder(self.path).result().get("metrics") or {})
+        return comparisonRows(self._comparison())
+
+    def madeFromStart(self) -> list[str]:
+        """Name the validation cases whose labels began as the start model's answers, which favours it."""
+        return list(self._comparison().get("made_from_start") or [])
+
+    def _comparison(self) -> Mapping[str, Any]:
+        return self.record.comparison or JobFolder(self.path).result().get("metrics") or {}
 
     def notice(self) -> None:
         """See whether somebody else, another Slicer for one, has started it meanwhile."""

@@ -7,6 +7,7 @@ from typing import Any
 # The picture of a curve is a few hundred pixels wide, and a training may tell a hundred thousand points.
 MOST_POINTS = 2000
 MOST_MESSAGES = 500
+COMPARED = ("new", "start", "made_from_start")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class TrainingRecord:
         losses: Points ``(update, parts)``; ``parts["total"]`` is what is minimised.
         scores: Points ``(update, mean Dice on the validation cases)``.
         messages: Sentences for the user, the newest last.
-        comparison: Scores by ``"new"`` and ``"start"``, once they are known.
+        comparison: Scores by ``"new"`` and ``"start"``, once they are known, and the validation cases
+            ``"made_from_start"``: their labels are the start model's own answers, corrected.
         outcome: ``""`` while it may go on, else ``"stopped"``, ``"failed"`` or ``"finished"``.
         outcomeText: How it ended, in words.
         details: The traceback of a fault.
@@ -78,7 +80,7 @@ class TrainingRecord:
         elif kind == "message":
             self._say(event.get("text"))
         elif kind == "comparison":
-            self.comparison = {key: event[key] for key in ("new", "start") if key in event}
+            self.comparison = {key: event[key] for key in COMPARED if key in event}
             self._score(self.updates, self.comparison.get("new", {}).get("dice"))
 
     def rows(self) -> list[ComparisonRow]:

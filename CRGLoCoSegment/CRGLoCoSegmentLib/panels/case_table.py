@@ -94,6 +94,7 @@ class CaseTable:
         if font.bold() != bold:
             font.setBold(bold)
             item.setFont(font)
+            self._widget.resizeColumnToContents(0)
 
     def _onDoubleClick(self, row: int, _column: int) -> None:
         self._onOpen(self._nameAt(row))

@@ -127,7 +127,9 @@ class TrainingMonitor:
         usesNew = self._logic.training.usesNew(job)
         hasOld = job.job is not None and job.job.start is not None
         self._ui.comparisonBox.visible = job.state == "finished"
-        self._ui.comparisonLabel.text = comparisonText(rows, usesNew=usesNew)
+        self._ui.comparisonLabel.text = comparisonText(
+            rows, job.madeFromStart() if rows else [], usesNew=usesNew
+        )
         self._ui.comparisonTable.visible = bool(rows)
         _fill(self._ui.comparisonTable, [_comparisonRow(row) for row in rows])
         self._ui.useNewButton.enabled = job.hasModel and not usesNew
@@ -184,8 +186,14 @@ def statusText(job: TrainingJob) -> str:
     )  # fmt: skip
 
 
-def comparisonText(rows: Sequence[ComparisonRow], *, usesNew: bool) -> str:
-    """Say what the table shows, and which model is in use."""
+def comparisonText(rows: Sequence[ComparisonRow], favoured: Sequence[str] = (), *, usesNew: bool) -> str:
+    """Say what the table shows, and which model is in use.
+
+    Args:
+        rows: Of the table.
+        favoured: Validation cases whose labels began as the old model's answers.
+        usesNew: Whether the new model is in use.
+    """
     use = _("The new model is in use.") if usesNew else _("The new model is not in use yet.")
     if not rows:
         return _("There were no validation cases, so the models cannot be compared. {use}").format(use=use)
@@ -193,7 +201,13 @@ def comparisonText(rows: Sequence[ComparisonRow], *, usesNew: bool) -> str:
         text = _("Dice overlap (0 to 1) on the validation cases. {use}")
     else:
         text = _("Dice overlap (0 to 1) on the validation cases, which the new model never trained on. {use}")
-    return text.format(use=use)
+    if favoured:
+        warning = _(
+            "The labels of {names} were made by correcting the old model's own answers: there, the old model "
+            "looks better than it is."
+        )
+        text = f"{text} {warning}"
+    return text.format(use=use, names=", ".join(favoured[:5]))
 
 
 def stretchColumn(table: Any, widest: int) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from crgloco import __version__, methods, model_store
 from crgloco.data.cache import PreparedCase, prepare_case
+from crgloco.data.case_store import revisions
 from crgloco.data.cases import Case, source_hash
 from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
@@ -300,6 +301,7 @@ def _finish(
             loaded = model_store.load(job.start, started.device)
             start = _predictor(started, loaded.network)
             scores["start"] = score(start, selection.validation, report)
+            scores["made_from_start"] = _made_from_start(started)
         report.event("comparison", **scores)
     card = _card(started, method, calibration, {**training, "metrics": scores})
     model_store.save(job.out, card, method.weights_to_keep())
@@ -308,6 +310,22 @@ def _finish(
     shutil.rmtree(folder.rounds_folder, ignore_errors=True)
     report.event("model", path=str(job.out), title=card.title, metrics=scores)
     return job.out
+
+
+def _made_from_start(started: Run) -> list[str]:
+    """Name the validation cases whose labels are the start model's own answers, corrected.
+
+    On them the start model looks better than it is: what nobody changed agrees with it by itself.
+    """
+    parent, root = started.parent, started.job.cases
+    history = revisions(root) if parent is not None else {}
+    return [
+        case.name
+        for case in started.selection.validation
+        if parent is not None
+        and history.get(case.name)
+        and history[case.name][-1].model == parent.card.weights_sha256
+    ]
 
 
 def _predictor(started: Run, network: DualResolution) -> Predictor:

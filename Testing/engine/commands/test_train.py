@@ -204,3 +204,30 @@ time.sleep(60)
         process.stdin.close()
         assert process.wait(10) == 130
         assert process.stdout.read() == b"asked\n"
+
+
+@pytest.mark.parametrize("maker", ["start", "somebody"])
+def test_validation_labels_that_began_as_the_start_models_answers_are_named(
+    cases_folder, tiny_model, tmp_path, maker
+):
+    """On them, the start model looks better than it is."""
+    from crgloco.data.case_store import accept_label
+    from crgloco.data.cases import open_cases
+    from crgloco.data.provenance import Provenance
+    from crgloco.io.files import read_source
+    from crgloco.io.volume import Volume
+
+    start = json.loads((tiny_model / "model.json").read_text())["weights_sha256"]
+    folder = open_cases(cases_folder)
+    for case in (*folder.labelled, *folder.unlabelled):
+        image = read_source(case.channels[0])
+        label = Volume((image.array > image.array.mean()).astype("uint8"), image.geometry)
+        model = start if maker == "start" else None
+        accept_label(cases_folder, case.name, label, Provenance(model=model))
+    out = tmp_path / "model"
+    assert main(["train", "--cases", str(cases_folder), "--out", str(out), "--iterations", "1",
+                 "--start", str(tiny_model), "--device", "cpu"]) == 0  # fmt: skip
+    training = json.loads((out / "model.json").read_text())["training"]
+    assert len(training["validation"]) == 1
+    expected = list(training["validation"]) if maker == "start" else []
+    assert training["metrics"]["made_from_start"] == expected

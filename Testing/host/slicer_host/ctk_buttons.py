@@ -137,8 +137,11 @@ class ctkCollapsibleGroupBox(QGroupBox):
         arrow = QStyleOptionButton()
         arrow.initFrom(self)
         arrow.rect = self.style().subControlRect(control, option, parts.SC_GroupBoxCheckBox, self)
-        option.subControls &= ~parts.SC_GroupBoxCheckBox
+        place = self.style().subControlRect(control, option, parts.SC_GroupBoxLabel, self)
+        # Without the check mark, the style would put the title where the arrow stands.
+        option.subControls = parts.SC_GroupBoxFrame
         painter.drawComplexControl(control, option)
+        painter.drawText(place.adjusted(2, 0, 40, 0), 0, self.title())
         down, right = (
             QStyle.PrimitiveElement.PE_IndicatorArrowDown,
             QStyle.PrimitiveElement.PE_IndicatorArrowRight,
