@@ -82,8 +82,9 @@ def overlayColors(kind: str, scene: Any) -> Any:
         node.SetName(f"CRG LoCo {kind}")
         node.SetSingletonTag(tag)
         node.SetAttribute("Category", "CRG LoCo Segment")
-        _fill(node, VIOLET[::-1] if kind == "confidence" else VIOLET)
         node = scene.AddNode(node)
+    if _isBlack(node):  # new, or from a scene that was saved without its colour files
+        _fill(node, VIOLET[::-1] if kind == "confidence" else VIOLET)
     return node
 
 
@@ -113,6 +114,11 @@ def disagreementOutline(
     node.GetSegmentation().AddSegment(segment, "disagreement")
     node.EndModify(wasModifying)
     return node
+
+
+def _isBlack(node: Any) -> bool:
+    table = node.GetLookupTable()
+    return node.GetNumberOfColors() != FULL + 1 or not any(table.GetTableValue(FULL)[:3])
 
 
 def _fill(node: Any, anchors: tuple[tuple[int, int, int], ...]) -> None:

@@ -14,7 +14,7 @@ from CRGLoCoSegmentLib.nodes.geometry import geometryFromJson, geometryOfNode
 from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
-from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, overlayVolume
+from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, overlayColors, overlayVolume
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
 
 SEGMENTATIONS = ("fused", "global", "local")
@@ -109,6 +109,9 @@ def resultOf(volumeNode: Any) -> Result | None:
     nodes = {kind: volumeNode.GetNodeReference(role(kind)) for kind in kinds}
     if nodes["fused"] is None:
         return None
+    for kind in OVERLAYS:
+        if nodes[kind] is not None:
+            overlayColors(kind, volumeNode.GetScene())
     nodes["global_"] = nodes.pop("global")
     return Result(volume=volumeNode, record=_record(nodes["fused"]), **nodes)
 

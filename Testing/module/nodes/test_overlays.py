@@ -57,6 +57,21 @@ def test_there_is_one_colour_node_per_kind_and_scene(scene, values):
     assert len({node.GetDisplayNode().GetColorNodeID() for node in nodes}) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scene_that_was_saved_without_its_colour_files_gets_its_colours_back(scene, values, kind):
+    before = brightness(kind, scene)
+    scene.SetSaveToXMLString(1)
+    scene.Commit()
+    saved = scene.GetSceneXMLString()
+    scene.SetSaveToXMLString(0)
+    scene.Clear()
+    scene.SetLoadFromXMLString(1)
+    scene.SetSceneXMLString(saved)
+    scene.Import()
+    scene.SetLoadFromXMLString(0)
+    assert np.array_equal(brightness(kind, scene), before)
+
+
 def test_an_overlay_of_another_shape_or_type_is_refused(scene, values):
     before = scene.GetNumberOfNodes()
     for wrong in (values[1:], values.astype(np.float32)):
