@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from crgloco.io.volume import Geometry
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.background.program import engineCommand
 from CRGLoCoSegmentLib.background.worker import Worker
-from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
+from CRGLoCoSegmentLib.nodes.export import labelsFromSegmentation
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
@@ -44,6 +46,14 @@ def files() -> Iterator[Worker]:
     worker = Worker("files")
     yield worker
     worker.end()
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where labels go that could not be accepted; not into the home of whoever runs the tests."""
+    folder = tmp_path / "kept"
+    monkeypatch.setattr(label_rescue, "rescueFolders", lambda: (folder,))
+    return folder
 
 
 @pytest.fixture
@@ -752,7 +762,9 @@ def test_a_scene_that_closes_while_the_label_is_written_loses_nothing(
     assert np.array_equal(read_volume(accepted.path).array, expected)
 
 
-def test_shutting_down_lets_a_label_arrive(scene: Any, folder: Path, compute: Any, waitUntil: Any):
+def test_shutting_down_lets_a_label_arrive(
+    scene: Any, folder: Path, compute: Any, kept: Path, waitUntil: Any
+):
     logic = SegmentLogic(files=Worker("files"), compute=compute)
     logic.cases.open(folder)
     settled(logic.cases, waitUntil)
@@ -761,6 +773,65 @@ def test_shutting_down_lets_a_label_arrive(scene: Any, folder: Path, compute: An
     logic.shutDown()
     assert task.state == "done"
     assert (folder / "labelsTr" / "wrong.nii.gz").is_file()
+    assert not kept.exists() or not list(kept.iterdir())
+
+
+def corrected() -> Any:
+    """The label of the case "wrong" with the edit of these tests."""
+    expected = label(2).array.copy()
+    expected[0, :2, :4] = SPLEEN
+    return expected
+
+
+def readKept(folder: Path) -> Any:
+    """Read the one label that was kept, as a user does: by Slicer, beside the case's image."""
+    (path,) = folder.iterdir()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    volume = volumeNodeFromVolume(scan(2), "image")
+    return labelsFromSegmentation(node, TABLE, volume).array
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_label_whose_scene_is_closed_and_that_cannot_be_written_is_kept_in_a_file(
+    cases: Any, logic: SegmentLogic, files: Worker, kept: Path, waitUntil: Any
+):
+    edit(correct(cases.load("wrong").wait().volume))
+    os.kill(files.pid, signal.SIGSTOP)
+    task = cases.accept()
+    waitUntil(files.isBusy)
+    slicer.mrmlScene.Clear()
+    logic.sceneClosed()
+    os.kill(files.pid, signal.SIGKILL)
+    with pytest.raises(CasesError, match=r"scene is closed.*not lost: it is kept as .*killed") as failure:
+        task.wait()
+    assert str(next(kept.iterdir())) in str(failure.value)
+    assert np.array_equal(readKept(kept), corrected())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_label_that_cannot_be_written_before_slicer_closes_is_kept_and_told_at_the_next_start(
+    scene: Any, folder: Path, compute: Any, kept: Path, waitUntil: Any
+):
+    logic = SegmentLogic(files=Worker("files"), compute=compute)
+    logic.cases.open(folder)
+    settled(logic.cases, waitUntil)
+    edit(correct(logic.cases.load("wrong").wait().volume))
+    pid = logic.files.pid
+    os.kill(pid, signal.SIGSTOP)  # a network disk that does not answer looks like this
+    task = logic.cases.accept()
+    began = time.monotonic()
+    logic.shutDown()
+    assert time.monotonic() - began < 5
+    assert task.state in {"failed", "cancelled"}
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert np.array_equal(readKept(kept), corrected())
+    next_ = SegmentLogic(files=StandInWorker(), compute=compute)
+    assert str(next(kept.iterdir())) in next_.cases.keptLabel()
+    assert not next_.cases.keptLabel()
 
 
 def test_the_gui_never_stands_still_while_a_large_case_is_loaded_and_accepted(

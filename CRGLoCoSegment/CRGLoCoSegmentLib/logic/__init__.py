@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("CRGLoCoSegment")
 
-PATIENCE_S = 3.5  # for both workers together; killing takes its time, too
+PATIENCE_S = 4.0  # for everything together; killing takes its time, too
+WORKERS_S = 0.8  # that the workers get at least
 
 
 class SegmentLogic:
@@ -308,11 +309,12 @@ class SegmentLogic:
 
     def shutDown(self) -> None:
         """End all work and both workers, in less than five seconds; fine-tuning keeps its checkpoint."""
+        until = time.monotonic() + PATIENCE_S
         for name in ("segmentation", "labelExport", "cases", "correction", "environment", "training", "view"):
             self._ifMade(name, "shutDown")
+        until = max(until, time.monotonic() + WORKERS_S)
         for name in ("compute", "files"):
             self._ifMade(name, "closeInput")
-        until = time.monotonic() + PATIENCE_S
         for name in ("compute", "files"):
             self._ifMade(name, "end", max(0.0, until - time.monotonic()))
 

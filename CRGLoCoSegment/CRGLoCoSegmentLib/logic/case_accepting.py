@@ -1,6 +1,6 @@
 """A corrected label goes into the cases folder: checked, as a new revision, and never lost on the way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.arrays import saveArray
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.case_loading import temporaryFolder
+from CRGLoCoSegmentLib.logic.label_rescue import keepLabel, keptText
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
@@ -141,7 +142,9 @@ def imagesOf(volumeNodes: Sequence[Any], channelNames: Sequence[str]) -> tuple[V
     return tuple(volumeFromNode(node) for node in volumeNodes)
 
 
-def writeLabel(files: Any, folder: Path, label: Label, task: Task) -> None:
+def writeLabel(
+    files: Any, folder: Path, label: Label, task: Task, *, isSafe: Callable[[], bool] = lambda: True
+) -> None:
     """Write a label into a cases folder; the task's value is ``Accepted``.
 
     Args:
@@ -149,17 +152,21 @@ def writeLabel(files: Any, folder: Path, label: Label, task: Task) -> None:
         folder: The cases folder.
         label: What to write.
         task: Ends with it.
+        isSafe: Whether the label is also somewhere else, in the scene as a rule; if not, and it cannot be
+            written, it is kept in a file of its own.
     """
     out = temporaryFolder("accept", task)
 
     def prepared(fields: dict[str, Any]) -> None:
+        if not task.isRunning():
+            return
         task.progress(_("Writing the label of {case}").format(case=label.case), 1, 2)
         request = files.ask(
             "accept",
             {"folder": str(folder), "case": label.case, **fields},
             onResult=accepted,
             onError=failed,
-            onCancelled=task.cancel,
+            onCancelled=lambda: failed(CasesError(_("The writing was broken off."))),
         )
         task.onCancel(request.cancel)
 
@@ -168,7 +175,17 @@ def writeLabel(files: Any, folder: Path, label: Label, task: Task) -> None:
         task.finish(Accepted(answer["case"], Path(answer["label"]), revision, created, tuple(task.notes)))
 
     def failed(error: Any) -> None:
-        task.fail(notAccepted(label.case, error), getattr(error, "details", ""))
+        details = getattr(error, "details", "")
+        if not task.isRunning():
+            return
+        if isSafe():
+            task.fail(notAccepted(label.case, error), details)
+            return
+        runInThread(
+            lambda: keepLabel(label.now, label.case),
+            lambda path: task.fail(CasesError(f"{keptText(label.case, path)} {error}"), details),
+            lambda fault: task.fail(CasesError(f"{error} {fault}"), details),
+        )
 
     task.progress(_("Checking the label of {case}").format(case=label.case), 0, 2)
     job = runInThread(lambda: _prepare(label, out, task.notes), prepared, failed)

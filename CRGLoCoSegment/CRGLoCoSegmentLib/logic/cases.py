@@ -1,6 +1,8 @@
 """The cases folder: what is in it, which case comes next, into the scene and back as accepted labels."""
 
 import functools
+import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from crgloco.errors import Cancelled, CasesError, InputError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
-from CRGLoCoSegmentLib.logic.case_accepting import imagesOf, labelOf, writeLabel
+from CRGLoCoSegmentLib.logic.case_accepting import Label, imagesOf, labelOf, writeLabel
 from CRGLoCoSegmentLib.logic.case_list import CaseList
 from CRGLoCoSegmentLib.logic.case_loading import CaseInScene, LoadedCase
 from CRGLoCoSegmentLib.logic.case_rows import (
@@ -23,10 +25,16 @@ from CRGLoCoSegmentLib.logic.case_rows import (
     toPredict,
     withPrediction,
 )
+from CRGLoCoSegmentLib.logic.label_rescue import Keeping, keptText
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
 from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, resultOf, volumeOf
+
+log = logging.getLogger("CRGLoCoSegment")
+
+ARRIVAL_S = 2.5  # that a label on its way is waited for when Slicer closes
+KEPT = "keptLabel"  # the setting: what the user has to be told at the next start
 
 
 class CasesLogic(CaseList):
@@ -48,6 +56,8 @@ class CasesLogic(CaseList):
         self._scene = CaseInScene(files=files)
         self.batch = Batch(compute=compute, listeners=listeners)
         self._accepting: Task | None = None
+        self._onItsWay: Label | None = None
+        self._isClosing = False
 
     # ------------------------------------------------------------------------------- into the scene
 
@@ -260,7 +270,8 @@ class CasesLogic(CaseList):
     ) -> Task:
         """Write a label into the cases folder as a new revision; the value of the task is ``Accepted``.
 
-        Nothing is lost if that fails: the segmentation stays in the scene, as not accepted.
+        Nothing is lost if that fails: the segmentation stays in the scene, as not accepted. If the scene is
+        closed meanwhile, the label is kept in a file of its own, and the message says where.
 
         Args:
             what: A result, a segmentation or a volume with one; by default the loaded case.
@@ -289,9 +300,11 @@ class CasesLogic(CaseList):
         stamp = nodes.editStamp(segmentation)
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
-        self._accepting = task
+        self._accepting, self._onItsWay = task, label
         task.onEnd(lambda: self._acceptEnded(task, segmentation, volume, stamp))
-        writeLabel(self._files, folder, label, task)
+        # When Slicer closes, ``shutDown`` keeps it: a thread of ours would not live to its end.
+        isSafe = lambda: self._isClosing or nodes.isInScene(segmentation)  # noqa: E731
+        writeLabel(self._files, folder, label, task, isSafe=isSafe)
         self._listeners.tell("cases")
         return task
 
@@ -320,7 +333,15 @@ class CasesLogic(CaseList):
             raise CasesError(problem)
         return name, True
 
+    def keptLabel(self) -> str:
+        """Say, once, where a label is kept that was on its way when Slicer was closed; else nothing."""
+        text = str(self._settings.get(KEPT, ""))
+        if text:
+            self._settings.set(KEPT, None)
+        return text
+
     def _acceptEnded(self, task: Task, segmentation: Any, volume: Any, stamp: tuple[Any, ...]) -> None:
+        self._onItsWay = None
         if task.state == "done":
             self._scene.accepted(segmentation, stamp)
             if nodes.isInScene(volume) and self.folder is not None:
@@ -336,7 +357,23 @@ class CasesLogic(CaseList):
         self._scene.sceneClosed()
 
     def shutDown(self) -> None:
-        """End all work; a label on its way gets a moment to arrive."""
+        """End all work; a label on its way gets a moment to arrive, else it is kept in a file."""
+        until = time.monotonic() + ARRIVAL_S
+        task, label = self._accepting, self._onItsWay
+        keeping = Keeping(label.now, label.case) if label is not None else None
+        self._isClosing = True
         self._scene.cancel()
         self.batch.cancel()
-        waitUntil(lambda: not self.isAccepting, timeout=3.0)
+        waitUntil(lambda: not self.isAccepting, timeout=ARRIVAL_S)
+        if keeping is None or task is None:
+            return
+        if task.state == "done":
+            keeping.drop(until)
+            return
+        path = keeping.path(until + 0.5)
+        if path is None:
+            log.error("the label of %s could be written nowhere", keeping.case)
+            return
+        text = keptText(keeping.case, path)
+        self._settings.set(KEPT, text)
+        log.warning("%s", text)

@@ -42,7 +42,7 @@ class CasesPanel(Panel):
         self._typing = qt.QTimer(self.widget)
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_MS)
-        self._say("")
+        self._say(self._cases.keptLabel())
         self._connect()
 
     def _connect(self) -> None:
