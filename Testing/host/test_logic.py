@@ -16,6 +16,8 @@ from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.worker import WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.logic.task import TimeLeft
+from CRGLoCoSegmentLib.nodes.results import setCorrected
+from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
 from stand_ins import TABLE, StandInWorker, addVolume, answerSegment
 
 STARTER = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources" / "Models" / "chaos_mr_starter"
@@ -102,6 +104,23 @@ def test_a_volume_goes_to_the_worker_bit_for_bit_and_comes_back_as_nodes(
     assert result.record["mean_confidence"] == 0.91
     assert notices[-2:] == ["worker", "result"]
     waitUntil(lambda: not temporaryFolders(), 5)
+
+
+def test_a_newer_answer_hides_the_older_ones_and_no_corrected_copy(segment: Any, waitUntil: Any):
+    volume = addVolume()
+    results = []
+    for _ in range(2):
+        task, request = segment(volume)
+        answerSegment(request)
+        waitUntil(lambda task=task: not task.isRunning(), 5)
+        results.append(task.value)
+        if len(results) == 1:
+            copy = newSegmentation(np.ones((6, 8, 10), np.uint8), task.value.table, "mine", volume)
+            setCorrected(volume, copy)
+    old, new = results
+    assert slicer.mrmlScene.IsNodePresent(old.fused)
+    shown = [node.GetDisplayNode().GetVisibility() for node in (old.fused, new.fused, copy)]
+    assert shown == [0, 1, 1]
 
 
 def test_a_script_that_waits_gets_the_result(logic: SegmentLogic, compute: StandInWorker, monkeypatch: Any):

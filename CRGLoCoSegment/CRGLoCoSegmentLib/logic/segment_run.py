@@ -16,8 +16,9 @@ from CRGLoCoSegmentLib.background import arrays
 from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.logic.task import Task, TimeLeft
 from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
-from CRGLoCoSegmentLib.nodes.results import Result, importResult
+from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultOf
 from CRGLoCoSegmentLib.nodes.volumes import fingerprint, isUnchanged
+from CRGLoCoSegmentLib.views.answers import hideAnswers
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.background.worker import Worker
@@ -139,12 +140,15 @@ class SegmentRun:
     def _import(self, answer: dict[str, Any], found: dict[str, Any]) -> None:
         if not self._stillHolds():
             return
+        former = resultOf(self.volumeNode)
         try:
             result: Result = importResult(self.volumeNode, answer, found)
         except CRGLoCoError as error:
             self.task.fail(error)
-        else:
-            self.task.finish(result)
+            return
+        if former is not None:
+            hideAnswers(former)
+        self.task.finish(result)
 
     def _failed(self, error: Exception) -> None:
         self.task.fail(error, getattr(error, "details", ""))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from CRGLoCoSegmentLib.views.display_memory import keepOutOf, showOutlined
+from CRGLoCoSegmentLib.views.display_memory import hide, keepOutOf, showOutlined
 from CRGLoCoSegmentLib.views.layout import VIEW_GROUP
 
 OURS = "CRGLoCoSegment."
@@ -63,3 +63,11 @@ def isInScene(node: Any) -> bool:
 def _isOurs(node: Any) -> bool:
     """Whether this module made a segmentation; it notes the label table on each."""
     return any(name.startswith(OURS) for name in node.GetAttributeNames())
+
+
+def hideAnswers(result: Any) -> None:
+    """Hide what a model answered, because a newer answer has come; a corrected copy stays as it is."""
+    for node in (result.fused, result.global_, result.local):
+        display = node.GetDisplayNode() if isInScene(node) else None
+        if display is not None:
+            hide(display)

@@ -55,6 +55,14 @@ def remember(displayNode: Any) -> None:
         displayNode.SetAttribute(BEFORE, json.dumps(_state(displayNode)))
 
 
+def hide(displayNode: Any) -> None:
+    """Hide a segmentation in all views, and leave it hidden when it is shown as it was before."""
+    noted = displayNode.GetAttribute(BEFORE)
+    if noted:
+        displayNode.SetAttribute(BEFORE, json.dumps(json.loads(noted) | {"visible": False}))
+    displayNode.SetVisibility(0)
+
+
 def restore(displayNode: Any) -> None:
     """Show it as it was before, if we changed it."""
     noted = displayNode.GetAttribute(BEFORE)

@@ -9,6 +9,7 @@ from crgloco.io.volume import Geometry
 from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
 from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
+from CRGLoCoSegmentLib.views.answers import hideAnswers
 from CRGLoCoSegmentLib.views.compare import CompareView
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, VIEW_GROUP
 from CRGLoCoSegmentLib.views.pane_views import PaneView
@@ -290,6 +291,14 @@ def test_answers_of_an_older_result_stay_out_of_our_panes(view, layouts, scene):
     assert colours(pane(layouts, "Global")).any == 0
     view.hide()
     assert looks(older) == before
+
+
+def test_an_answer_that_a_newer_one_hid_stays_hidden_after_comparing(view, layouts, result):
+    view.show(result)
+    hideAnswers(result)
+    view.refresh(result)
+    view.hide()
+    assert not result.fused.GetDisplayNode().GetVisibility()
 
 
 def test_a_segmentation_of_the_users_own_is_left_alone(view, scene, result):
