@@ -97,6 +97,20 @@ def test_label_maps_and_colour_volumes_are_not_offered(panel: Any):
     assert panel.ui.inputSelector.nodeCount() == 1
 
 
+def test_overlays_of_ours_are_not_offered_but_stay_to_be_seen_and_saved(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    volume = addVolume()
+    answerSegment(start(panel, compute, waitUntil, volume))
+    waitUntil(lambda: panel.ui.applyButton.text == "Apply", 5)
+    confidence = panel.logic.resultOf(volume).confidence
+    assert panel.ui.inputSelector.nodeCount() == 1
+    assert panel.ui.inputSelector.currentNode() is volume
+    assert not confidence.GetHideFromEditors()
+    addVolume("another")
+    assert panel.ui.inputSelector.nodeCount() == 2
+
+
 def test_the_model_is_described_in_words(panel: Any):
     assert "liver" in panel.ui.labelsLabel.text
     assert "right kidney" in panel.ui.labelsLabel.text

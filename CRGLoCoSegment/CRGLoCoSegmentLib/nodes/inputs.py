@@ -11,10 +11,12 @@ def proposedVolume() -> "slicer.vtkMRMLScalarVolumeNode | None":
     active = slicer.mrmlScene.GetNodeByID(_activeVolumeID() or "")
     if active is not None and isPlainVolume(active):
         return active
-    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode")
-    nodes.UnRegister(None)
-    inScene = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
-    return next((node for node in inScene if isPlainVolume(node)), None)
+    return next((node for node in _scalarVolumes() if isPlainVolume(node)), None)
+
+
+def overlayIds() -> list[str]:
+    """Return the IDs of our overlays, which no list of volumes to segment should offer."""
+    return [node.GetID() for node in _scalarVolumes() if node.GetAttribute(OVERLAY)]
 
 
 def isPlainVolume(node: "slicer.vtkMRMLNode") -> bool:
@@ -36,6 +38,12 @@ def remarks(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> list[str]:
         text = _("{name} is a sequence: the frame that is shown now is segmented.")
         found.append(text.format(name=volumeNode.GetName()))
     return found
+
+
+def _scalarVolumes() -> "list[slicer.vtkMRMLScalarVolumeNode]":
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
 
 
 def _activeVolumeID() -> str | None:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
 from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.nodes.inputs import overlayIds
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
 from CRGLoCoSegmentLib.panels.panel import Panel
 
@@ -55,6 +56,7 @@ class SegmentPanel(Panel):
         """The user looks at the module: models may have been copied into their folder meanwhile."""
         self._entered = True
         self._models.show()
+        self._hideOverlays()
         self._show(force=True)
 
     def exit(self) -> None:
@@ -68,6 +70,7 @@ class SegmentPanel(Panel):
             self._models.show()
         if what == "environment":
             self._showDevices()
+        self._hideOverlays()
         self._show(force=what in {"models", "environment", "result", "scene"})
 
     def cleanup(self) -> None:
@@ -96,6 +99,14 @@ class SegmentPanel(Panel):
             self._showResult()
             if self._entered:
                 self._estimateTimer.start(ESTIMATE_AFTER_MS)
+
+    def _hideOverlays(self) -> None:
+        """Offer no overlay of ours as a volume; hidden from editors, they could not be saved or found."""
+        overlays = overlayIds()
+        for selector in (self.ui.inputSelector, *self._channels):
+            model = selector.sortFilterProxyModel()
+            if list(model.hiddenNodeIDs) != overlays:
+                model.hiddenNodeIDs = overlays
 
     def _changed(self, _value: Any = None) -> None:
         self._show()

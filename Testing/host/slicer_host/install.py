@@ -22,6 +22,7 @@ from slicer_host.answers import Answers, answers
 from slicer_host.application import Application, DesktopServices, qSlicerMainWindow
 from slicer_host.ctk_classes import makeCtk
 from slicer_host.faults import Faults, faults, hearQt
+from slicer_host.mrml_widgets import qMRMLSortFilterProxyModel
 from slicer_host.packaging_module import Packages, packages
 from slicer_host.proxy import expose
 from slicer_host.qt_classes import makeQt
@@ -180,6 +181,7 @@ def _tidySlicer() -> None:
 def _exposeSlicerClasses() -> None:
     expose("slicer.app", Application)
     expose("slicer.qSlicerMainWindow", qSlicerMainWindow)
+    expose("slicer.qMRMLSortFilterProxyModel", qMRMLSortFilterProxyModel)
     found: dict[str, type] = {}
     for name in ("mrml_widgets", *OPTIONAL):
         try:

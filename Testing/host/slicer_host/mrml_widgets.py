@@ -3,7 +3,7 @@
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Property, Qt, Signal, Slot
+from PySide6.QtCore import Property, QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QWidget
 
 from slicer_host.ctk_numbers import ctkDoubleSpinBox, ctkRangeWidget, ctkSliderWidget
@@ -35,6 +35,20 @@ class qMRMLWidget(QWidget):
 
 class qSlicerWidget(qMRMLWidget):
     """The same under its older name."""
+
+
+class qMRMLSortFilterProxyModel(QObject):
+    """What a combo box leaves out; Slicer's source has the property, the surface file not the class."""
+
+    def __init__(self, combo: "qMRMLNodeComboBox") -> None:
+        super().__init__(combo)
+        self._combo, self._hidden = combo, []
+
+    def _setHidden(self, identifiers: list[str]) -> None:
+        self._hidden = list(identifiers)
+        self._combo._refresh()
+
+    hiddenNodeIDs = Property("QStringList", lambda self: self._hidden, _setHidden)
 
 
 class qMRMLNodeComboBox(QWidget):
@@ -73,9 +87,14 @@ class qMRMLNodeComboBox(QWidget):
         }
         self._children, self._noneText = True, "None"
         self._watch = Observers(self)
+        self._filter = qMRMLSortFilterProxyModel(self)
         self._combo.activated.connect(self._chosen)
 
     # ------------------------------------------------------------------ the list
+
+    def sortFilterProxyModel(self) -> QObject:
+        """What is left out."""
+        return self._filter
 
     @Slot(object)
     def setMRMLScene(self, scene: Any) -> None:
@@ -99,6 +118,8 @@ class qMRMLNodeComboBox(QWidget):
 
     def _fits(self, node: Any) -> bool:
         if node.GetHideFromEditors() and not self._flags["hidden"]:
+            return False
+        if node.GetID() in self._filter.hiddenNodeIDs:
             return False
         if any(node.IsA(one) for one in self._hiddenTypes):
             return False
