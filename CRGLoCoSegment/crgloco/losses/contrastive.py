@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch.nn import functional
@@ -66,6 +68,14 @@ def gather_classes(
     return Contrasted(means, chosen.reshape(number, classes, anchors, width), present)
 
 
+def joined(parts: Sequence[Contrasted]) -> Contrasted:
+    """Return the patches of all maps as those of one, in the order given."""
+    means, anchors, present = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("means", "anchors", "present")
+    )
+    return Contrasted(means, anchors, present)
+
+
 def intra_contrast(parts: Contrasted, temperature: float) -> torch.Tensor:
     """Return the contrast of every patch with its own class means, averaged over patches.
 
@@ -111,9 +121,9 @@ def balanced_contrast(features: torch.Tensor, labels: torch.Tensor, temperature:
         labels: (N,) class numbers.
         temperature: Sharpness.
     """
-    codes = functional.normalize(features.float(), dim=1, eps=EPSILON)
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    similarity = (codes @ codes.T / temperature).masked_fill(itself, torch.finfo(torch.float32).min)
+    similarity = _cosine(features.float(), features.float()) / temperature
+    similarity = similarity.masked_fill(itself, torch.finfo(torch.float32).min)
     same = labels[:, None] == labels[None]
     members = same.sum(1)  # of the class of each feature, itself included
     counts = (members[None] - same.long()).clamp_min(1)
@@ -151,10 +161,41 @@ def draw_members(
     return torch.cat([order[first], order[~first]])[: max(count, int(first.sum()))]
 
 
+def draw_pairs(labelled: int, total: int) -> tuple[tuple[int, int], ...]:
+    """Return pairs of windows that mix labelled and unlabelled ones: L-U, U-U and L-L.
+
+    Two labelled and two unlabelled windows give (L0, U0), (L1, U1), (U0, U1), (L0, L1).
+
+    Args:
+        labelled: The first so many windows are labelled.
+        total: Number of windows.
+    """
+    unlabelled = range(labelled, total)
+    mixed = tuple(zip(range(labelled), unlabelled, strict=False))
+    return (*mixed, *pairwise(unlabelled), *pairwise(range(labelled)))
+
+
+def at_cells(labels: torch.Tensor, shape: torch.Size, step: int | None = None) -> torch.Tensor:
+    """Return the label at the voxel nearest to the centre of each cell of a coarser map.
+
+    Args:
+        labels: (B, K, J, I).
+        shape: Cells along k, j, i.
+        step: Voxels of a cell; the cells of a map of padded windows may reach beyond the labels.
+    """
+    for axis, cells in enumerate(shape):
+        length = labels.shape[1 + axis]
+        voxels = length / cells if step is None else step
+        centres = ((torch.arange(cells, device=labels.device) + 0.5) * voxels - 0.5).floor().long()
+        labels = labels.index_select(1 + axis, centres.clamp_max(length - 1))
+    return labels
+
+
 def _cosine(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
-    """Return the cosine of (..., A, F) with (..., Q, F): (..., A, Q)."""
+    """Return the cosine of (..., A, F) with (..., Q, F): (..., A, Q), in float32 whatever surrounds it."""
     ours, theirs = (functional.normalize(each, dim=-1, eps=EPSILON) for each in (features, means))
-    return ours @ theirs.transpose(-1, -2)
+    with torch.autocast(features.device.type, enabled=False):
+        return ours @ theirs.transpose(-1, -2)
 
 
 def _log_share(similarity: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

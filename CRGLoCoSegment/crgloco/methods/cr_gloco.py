@@ -27,11 +27,12 @@ import numpy as np
 import torch
 
 from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box, Triple, draw_released_pair, overlap, triple
+from crgloco.data.boxes import Box, draw_released_pair, overlap, triple
 from crgloco.data.mixing import Scene, draw_mix, mix_scenes
 from crgloco.data.patches import IGNORE, TrainingCase, resize
 from crgloco.data.released_views import ReleasedView, draw_released_view, released_inputs
 from crgloco.data.views import DualCrop, DualView, draw_dual_view, strong_inputs, weak_inputs
+from crgloco.losses.contrastive import at_cells, draw_pairs, gather_classes, inter_contrast, joined
 from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
 from crgloco.losses.segmentation import (
     batch_cross_entropy,
@@ -42,6 +43,7 @@ from crgloco.losses.segmentation import (
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
 from crgloco.networks.dual_resolution import sample_context
 from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.projection import projection_head
 from crgloco.options import option
 
 TITLE = "CR-GLoCo (global-local context consistency)"
@@ -60,6 +62,7 @@ CONFIGURATIONS = {
 }
 RAMP_START, RAMP_LENGTH, RAMP_STEPS = 0.20, 1.5, 200
 CLIP_NORM = 12.0
+ANCHORS, TEMPERATURE = 32, 0.1
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,14 @@ class Config(DualResolutionOptions):
         maximum=1.0,
         advanced=True,
     )
+    contrast_weight: float = option(
+        0.0,
+        label="Weight of the contrast",
+        help="Draw features of a class together in both branches ('default' only); 0 does without.",
+        minimum=0.0,
+        maximum=10.0,
+        advanced=True,
+    )
 
 
 class CRGLoCo(Method):
@@ -141,10 +152,16 @@ class CRGLoCo(Method):
         self.threshold = AdaptiveThreshold(task.classes, share=config.threshold)
         windows = windows_of(config, task)
         self.large, self.small = windows.global_, windows.local
+        self.projections: torch.nn.ModuleDict | None = None
+        if config.contrast_weight > 0 and not self.released:  # made last: the weights above stay the same
+            bodies = (self.networks.local_body, self.networks.global_body)
+            heads = [projection_head(body.channels) for body in bodies]
+            self.projections = torch.nn.ModuleDict(dict(zip(("local", "global"), heads, strict=True)))
 
     @property
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""
+        contrasts = self.projections is not None
         shared = (
             "The project's preparation and spacing in mm replace the code's fixed clip and z-score.",
             "bf16 on CUDA instead of fp16 with one scaler per network.",
@@ -162,14 +179,16 @@ class CRGLoCo(Method):
                 "resolutions, entropy-fused and class-adaptive pseudo-labels with CE and Dice, weight "
                 "up to 1, global context with dropout in the local branch, fused inference."
             ),
+            *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
         )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return one group per network, each clipped at norm 12."""
+        """Return one group per network, each clipped at norm 12, and one of what only the contrast needs."""
         groups: dict[bool, list[torch.nn.Parameter]] = {False: [], True: []}
         for name, parameter in self.networks.named_parameters():
             groups[name.startswith("global")].append(parameter)
-        return [{"params": group, "clip_norm": CLIP_NORM} for group in groups.values()]
+        heads = [] if self.projections is None else [list(self.projections.parameters())]
+        return [{"params": group, "clip_norm": CLIP_NORM} for group in (*groups.values(), *heads)]
 
     def views(self, case: TrainingCase, rng: np.random.Generator) -> DualView | ReleasedView:
         """Return one scene with both fields of view."""
@@ -248,10 +267,13 @@ class CRGLoCo(Method):
         ]
         mixes = draw_mix(labelled, len(views), self.small, self.config.mixing, batch.rng)
         rngs = [np.random.default_rng(view.seed) for view in views]
-        parts = self._student_losses(mix_scenes(scenes, mixes), rngs, draw_lattice(self.networks, batch.rng))
-        weight = self.config.unlabelled_weight * sigmoid_ramp(progress, self.config.ramp)
+        parts = self._student_losses(mix_scenes(scenes, mixes), rngs, batch)
+        ramp = sigmoid_ramp(progress, self.config.ramp)
+        told = _with_total(parts, self.config.unlabelled_weight * ramp)
+        if "contrast" in parts:
+            told["total"] = told["total"] + self.config.contrast_weight * ramp * parts["contrast"]
         thresholds = {f"threshold_{c}": t for c, t in enumerate(self.threshold.thresholds)}
-        return {**_with_total(parts, weight), "kept": kept, **thresholds}
+        return {**told, "kept": kept, **thresholds}
 
     @torch.no_grad()
     def _label_by_teachers(
@@ -283,12 +305,17 @@ class CRGLoCo(Method):
         return labelled, torch.stack(kept).mean() if kept else local.new_zeros(())
 
     def _student_losses(
-        self, scenes: list[Scene], rngs: list[np.random.Generator], lattice: tuple[Triple, Triple]
+        self, scenes: list[Scene], rngs: list[np.random.Generator], batch: Batch
     ) -> dict[str, torch.Tensor]:
+        lattice = draw_lattice(self.networks, batch.rng)
         small, large = strong_inputs([s.crop for s in scenes], rngs, self.networks.local.tensor_size)
-        low, features = self.networks.low_resolution(large)
-        context = None if features is None else self._context(features, scenes, rngs)
-        local = self.networks.full_resolution(small, context)
+        large_map = self.networks.global_body(large)
+        low = self.networks.global_head(large_map)
+        sees_context = self.networks.context_stride is not None
+        small_map = self.networks.local_map(
+            small, self._context(large_map, scenes, rngs) if sees_context else None
+        )
+        local = resize(self.networks.local_head(small_map), self.small)
         points = Box((0, 0, 0), self.large).lattice(*lattice)
         glob = resize(low, self.large, part=points)
         target = torch.stack([scene.crop.small_label for scene in scenes])
@@ -298,7 +325,7 @@ class CRGLoCo(Method):
         shared = [overlap(Box((0, 0, 0), self.large), Box(s.offset, self.small)) for s in scenes]
         voxels = [1 if box is None else box.volume for box in shared]
         shared_points = [1 if box is None else _count(box.lattice(*lattice)) for box in shared]
-        return {
+        parts = {
             "supervised_local": segmentation_loss(local, target.masked_fill(true == 0, IGNORE)),
             "supervised_global": segmentation_loss(glob, target_large.masked_fill(true_large == 0, IGNORE)),
             "cross_local": _overlap_loss(local, target.masked_fill(true != 0, IGNORE), voxels),
@@ -306,6 +333,36 @@ class CRGLoCo(Method):
                 glob, target_large.masked_fill(true_large != 0, IGNORE), shared_points
             ),
         }
+        if self.projections is not None:
+            parts["contrast"] = self._contrast(scenes, (small_map, large_map), batch)
+        return parts
+
+    def _contrast(
+        self, scenes: list[Scene], maps: tuple[torch.Tensor, torch.Tensor], batch: Batch
+    ) -> torch.Tensor:
+        """Return the contrast of voxels with class means, of both branches and of different scans.
+
+        The classes are those that teach: the truth, and on the overlap of unlabelled scans the filtered
+        labels of the teachers.
+        """
+        assert self.projections is not None
+        generator = torch.Generator(batch.device).manual_seed(int(batch.rng.integers(2**31)))
+        labels = ([scene.crop.small_label for scene in scenes], [scene.crop.large_label for scene in scenes])
+        parts = [
+            gather_classes(
+                project(features),
+                at_cells(torch.stack(label), features.shape[2:]),
+                self.task.classes,
+                anchors=ANCHORS,
+                first_class=0 if self.task.classes == 2 else 1,
+                generator=generator,
+            )
+            for project, features, label in zip(self.projections.values(), maps, labels, strict=True)
+        ]
+        number = len(scenes)
+        both_branches = tuple((index, number + index) for index in range(number))
+        pairs = (*both_branches, *draw_pairs(len(batch.labelled), number))
+        return inter_contrast(joined(parts), pairs, TEMPERATURE)
 
     def _context(
         self, features: torch.Tensor, scenes: list[Scene], rngs: list[np.random.Generator]

@@ -24,27 +24,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import nn
 
 from crgloco.data.augment import SpatialRanges, apply_intensity, draw_intensity
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.window_views import UNCHANGED, WindowView, draw_window_view
-from crgloco.losses.contrastive import gather_classes, inter_contrast, intra_contrast
+from crgloco.losses.contrastive import draw_pairs, gather_classes, inter_contrast, intra_contrast
 from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods.base import Batch, Labels, Method, PseudoLabel, Task, averaged_copy, build_local_network
 from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.projection import projection_head
 from crgloco.options import option
 
 TITLE = "Local contrastive (adapted to 3-D)"
 REFERENCE = "Chaitanya et al., Medical Image Analysis 87:102792 (2023), arXiv 2112.09645"
 CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
-PROJECTED = 16
 
 
 @dataclass(frozen=True)
@@ -136,13 +134,7 @@ class LocalContrastive(Method):
         self.networks = build_local_network(config, task)
         self.averaged = averaged_copy(self.networks)
         self.window = self.networks.local.window
-        width = self.networks.local_body.channels
-        self.projection = nn.Sequential(
-            nn.Conv3d(width, PROJECTED, 1),
-            nn.GroupNorm(4, PROJECTED),
-            nn.ReLU(),
-            nn.Conv3d(PROJECTED, PROJECTED, 1, bias=False),
-        )
+        self.projection = projection_head(self.networks.local_body.channels)
         background = config.include_background
         self.first_class = 0 if background == "yes" or (background == "auto" and task.classes == 2) else 1
         self._pseudo: dict[str, TrainingCase | None] = {}
@@ -225,20 +217,6 @@ class LocalContrastive(Method):
         if self.config.matching == "intra":
             return intra_contrast(parts, self.config.temperature)
         return inter_contrast(parts, draw_pairs(labelled, len(views)), self.config.temperature)
-
-
-def draw_pairs(labelled: int, total: int) -> tuple[tuple[int, int], ...]:
-    """Return pairs of windows that mix labelled and unlabelled ones: L-U, U-U and L-L.
-
-    Two labelled and two unlabelled windows give (L0, U0), (L1, U1), (U0, U1), (L0, L1).
-
-    Args:
-        labelled: The first so many windows are labelled.
-        total: Number of windows.
-    """
-    unlabelled = range(labelled, total)
-    mixed = tuple(zip(range(labelled), unlabelled, strict=False))
-    return (*mixed, *pairwise(unlabelled), *pairwise(range(labelled)))
 
 
 def jittered(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

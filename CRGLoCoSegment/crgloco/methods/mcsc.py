@@ -29,7 +29,7 @@ from torch import nn
 from crgloco.data.augment import SpatialRanges, apply_intensity, draw_intensity
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.window_views import WindowView, draw_window_view
-from crgloco.losses.contrastive import balanced_contrast, draw_members
+from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
 from crgloco.losses.pseudo_labels import sigmoid_ramp
 from crgloco.losses.segmentation import dice_loss, segmentation_loss
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_local_network
@@ -272,22 +272,6 @@ def cross_labels(truth: torch.Tensor, hard: tuple[torch.Tensor, ...]) -> tuple[t
     cnn, transformer = hard
     known = len(truth)
     return torch.cat([truth, transformer[known:]]), torch.cat([truth, cnn[known:]])
-
-
-def at_cells(labels: torch.Tensor, shape: torch.Size, step: int | None = None) -> torch.Tensor:
-    """Return the label at the voxel nearest to the centre of each cell of a coarser map.
-
-    Args:
-        labels: (B, K, J, I).
-        shape: Cells along k, j, i.
-        step: Voxels of a cell; the cells of a map of padded windows may reach beyond the labels.
-    """
-    for axis, cells in enumerate(shape):
-        length = labels.shape[1 + axis]
-        voxels = length / cells if step is None else step
-        centres = ((torch.arange(cells, device=labels.device) + 0.5) * voxels - 0.5).floor().long()
-        labels = labels.index_select(1 + axis, centres.clamp_max(length - 1))
-    return labels
 
 
 def _level(

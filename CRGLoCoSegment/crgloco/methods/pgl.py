@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +215,14 @@ class PGL(Method):
             body, projector = siamese.target  # type: ignore[misc]
             update_average(body, self._body(name), decay)
             update_average(projector, siamese.projector, decay)  # type: ignore[arg-type]
+
+    def start_from(self, weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+        """Take over the weights of a start model; its targets start where the encoders start."""
+        taken = super().start_from(weights)
+        for name in BRANCHES:
+            siamese: Any = self.heads[name]
+            siamese.target[0].load_state_dict(self._body(name).state_dict())
+        return taken
 
     def branches(self, task: str | None = None) -> tuple[BranchShape, ...]:
         """Return none: there is nothing to predict."""

@@ -50,7 +50,7 @@ class Config(DualResolutionOptions):
     """Options of VerSemi."""
 
     labelled_batch: int = option(
-        4, label="Labelled per update", help="Labelled windows in each update.", minimum=1, maximum=64
+        4, label="Labelled per update", help="Labelled windows in each update.", minimum=2, maximum=64
     )
     unlabelled_batch: int = option(
         2, label="Unlabelled per update", help="Unlabelled windows in each update.", minimum=0, maximum=64
@@ -145,7 +145,7 @@ class VerSemi(Method):
         parts = {"supervised": binary_loss(own, taught.labels == _class_of(tasks))}
         parts |= self._mixed_losses(taught, tasks, batch.rng, second=second)
         zero = own.sum() * 0
-        agrees = second and len(batch.unlabelled) > 1 and self.config.unlabelled_weight > 0
+        agrees = second and len(batch.unlabelled) > 0 and self.config.unlabelled_weight > 0
         parts["consistency"] = self._consistency(batch) if agrees else zero
         total = sum(part for name, part in parts.items() if name.startswith("supervised"))
         total = total + self.config.unlabelled_weight * parts["consistency"]
@@ -184,7 +184,10 @@ class VerSemi(Method):
         return parts
 
     def _consistency(self, batch: Batch) -> torch.Tensor:
-        """Return how far the maximum over all tasks is from the synthetic answer, on mixed windows."""
+        """Return how far the maximum over all tasks is from the synthetic answer, on mixed windows.
+
+        A single window is mixed with itself: where processes share two, each must still learn from its own.
+        """
         images = self._windows(batch, batch.unlabelled).images
         mask = draw_cubes(len(images), self.window, batch.rng, second=True).to(images.device)
         mixed = torch.where(mask[:, None], images, images.roll(1, 0))

@@ -152,11 +152,15 @@ class DualResolution(nn.Module):
         Returns:
             Logits (B, C, K, J, I), float32.
         """
-        features = self.local_body(tensor)
+        k, j, i = tensor.shape[2:]
+        return resize(self.local_head(self.local_map(tensor, context)), (k, j, i))
+
+    def local_map(self, tensor: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the last map of the local branch, (B, F, k, j, i); arguments as of ``full_resolution``."""
+        features: torch.Tensor = self.local_body(tensor)
         if context is not None:
             features = self.context_gate(features, context.to(features.dtype))
-        k, j, i = tensor.shape[2:]
-        return resize(self.local_head(features), (k, j, i))
+        return features
 
 
 def sample_context(features: torch.Tensor, field: Triple, window: Box, size: Triple) -> torch.Tensor:

@@ -52,6 +52,41 @@ def test_aligned_maps_of_coordinates_agree_and_without_the_flips_they_do_not(see
         assert (misaligned - ours).abs()[:, shared].mean() > 4 * (aligned - ours).abs()[:, shared].mean()
 
 
+@pytest.mark.parametrize("stride", [(1, 1, 1), (2, 4, 4)])
+def test_the_error_of_alignment_is_that_of_the_specification(stride):
+    """Below 0.005 of half the volume at strides 1 to 4; ten times that without flips or place."""
+    shape, size = (80, 160, 160), (32, 96, 96)
+    errors: dict[str, list[float]] = {"right": [], "unflipped": [], "unmoved": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        views = draw_aligned_pair(coordinate_case(shape), size, size, rng, scale=(1.0, 1.4), at_least=0.3)
+        first, second = views
+        half = torch.tensor(shape)[:, None, None, None] / 2
+        ours, theirs = (functional.avg_pool3d(view.image[None], stride)[0] / half for view in views)
+        aligned, valid = align(theirs, first.affine, second.affine, size)
+        padded = [((each * half > 5) & (each * half < 2 * half - 6)).all(0) for each in (ours, aligned)]
+        counted = valid & padded[0] & padded[1]
+        diagonal = np.diag(second.affine)[:3]
+        corner = second.affine[:3, 3] + np.minimum(diagonal, 0) * (np.asarray(size) - 1)
+        assert (diagonal < 0).any()
+        for wrong, places in (
+            ("right", second.affine),
+            ("unflipped", _affine(np.abs(diagonal), corner)),
+            ("unmoved", _affine(diagonal, first.affine[:3, 3])),
+        ):
+            found, _ = align(theirs, first.affine, places, size)
+            errors[wrong].append(float((found - ours).abs()[:, counted].mean()))
+    means = {wrong: np.mean(found) for wrong, found in errors.items()}
+    assert means["right"] < 0.005
+    assert min(means["unflipped"], means["unmoved"]) > 10 * means["right"]
+
+
+def _affine(diagonal: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    affine = np.diag([*diagonal, 1.0])
+    affine[:3, 3] = corner
+    return affine
+
+
 def test_alignment_is_exact_away_from_the_border_whatever_was_flipped():
     """Coordinates are linear, so linear interpolation must find them to rounding."""
     box, other = Box((4, 5, 6), SIZE), Box((8, 5, 10), SIZE)

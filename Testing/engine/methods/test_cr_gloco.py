@@ -523,3 +523,92 @@ def test_losses_are_the_same_for_the_same_batch_and_leave_the_networks_alone():
     assert differing(before, dict(method.networks.state_dict())) == []
     second = twin.losses(make_batch(twin), 0.6)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+# ---------------------------------------------------------------------------------- default, contrast
+
+
+def same_batch(method):
+    return make_batch(method, 2, 2, seed=3)
+
+
+def test_the_contrast_is_off_by_default_and_where_it_is_on_networks_and_other_losses_stay_bitwise():
+    plain, contrasting = make_method(), make_method(contrast_weight=0.1)
+    assert not [name for name in plain.state_dict() if "projection" in name]
+    extra = [name for name in contrasting.state_dict() if name.startswith("projections.")]
+    assert len(contrasting.state_dict()) == len(plain.state_dict()) + len(extra) > len(plain.state_dict())
+    kept = {name: contrasting.state_dict()[name] for name in plain.state_dict()}
+    assert differing(dict(plain.state_dict()), kept) == []
+    without, with_contrast = (method.losses(same_batch(method), 0.6) for method in (plain, contrasting))
+    assert set(with_contrast) - set(without) == {"contrast"}
+    assert all(torch.equal(without[name], with_contrast[name]) for name in set(without) - {"total"})
+
+
+def test_the_contrast_enters_the_total_with_its_weight_and_the_ramp():
+    method = make_method(contrast_weight=0.5, unlabelled_weight=0.0)
+    for progress in (0.0, 0.1, 1.0):
+        parts = method.losses(same_batch(method), progress)
+        assert parts["contrast"] > 0
+        added = parts["total"] - parts["supervised_local"] - parts["supervised_global"]
+        expected = 0.5 * sigmoid_ramp(progress, method.config.ramp) * parts["contrast"]
+        assert added.item() == pytest.approx(expected.item(), rel=1e-2, abs=1e-5)
+
+
+def test_the_contrast_teaches_both_bodies_and_its_heads_but_neither_classifier(monkeypatch):
+    monkeypatch.setattr(cr_gloco, "_with_total", lambda parts, _: {"total": parts["supervised_local"] * 0})
+    method = make_method(contrast_weight=1.0, context_dropout=1.0)
+    method.losses(same_batch(method), 1.0)["total"].backward()
+    networks = method.networks
+    assert touched(networks.local_body)
+    assert touched(networks.global_body)
+    assert all(touched(head) for head in method.projections.values())
+    assert not touched(networks.local_head)
+    assert not touched(networks.global_head)
+
+
+def test_what_is_contrasted_is_the_truth_and_the_teachers_labels_on_the_overlap_alone(monkeypatch):
+    method = confident(make_method(contrast_weight=1.0, mixing=0.0))
+    seen = []
+    original = cr_gloco.at_cells
+    monkeypatch.setattr(
+        cr_gloco, "at_cells", lambda label, shape: (seen.append((label, shape)), original(label, shape))[1]
+    )
+    batch = same_batch(method)
+    method.losses(batch, 1.0)
+    (small, small_cells), (large, large_cells) = seen
+    crops = [view.cut() for view in batch.labelled]
+    for index, crop in enumerate(crops):
+        assert torch.equal(small[index], crop.small_label)
+        assert torch.equal(large[index], crop.large_label)
+    for index, view in enumerate(batch.unlabelled, start=2):
+        shared = overlap(view.large, view.small)
+        outside = torch.ones_like(large[index], dtype=torch.bool)
+        outside[shared.moved_to_frame_of(view.large).slices()] = False
+        assert (large[index][outside] == IGNORE).all()
+        assert (large[index][~outside] != IGNORE).any()
+    assert small_cells == method.networks.local_body(torch.zeros(1, 1, *method.small)).shape[2:]
+    assert large_cells == small_cells
+
+
+def test_the_contrast_compares_both_branches_of_a_scan_and_the_local_ones_of_different_scans(monkeypatch):
+    told = []
+    original = cr_gloco.inter_contrast
+    monkeypatch.setattr(
+        cr_gloco, "inter_contrast", lambda p, pairs, t: (told.append((p, pairs)), original(p, pairs, t))[1]
+    )
+    method = make_method(contrast_weight=1.0)
+    method.losses(same_batch(method), 1.0)
+    ((parts, pairs),) = told
+    assert len(parts.means) == 8
+    assert set(pairs) == {(0, 4), (1, 5), (2, 6), (3, 7), (0, 2), (1, 3), (2, 3), (0, 1)}
+    assert not parts.present[:, 0].any()  # two structures: background is not contrasted
+
+
+def test_the_heads_of_the_contrast_are_trained_and_not_deployed():
+    method = make_method(contrast_weight=1.0)
+    trained = {id(p) for group in method.parameter_groups() for p in group["params"]}
+    assert {id(p) for p in method.projections.parameters()} <= trained
+    assert not any("projection" in name for name in method.weights_to_keep())
+    assert any("Contrast of voxels" in sentence for sentence in method.deviations)
+    assert not any("Contrast of voxels" in sentence for sentence in make_method().deviations)
+    assert make_method("cr_gloco", "released", contrast_weight=1.0).projections is None

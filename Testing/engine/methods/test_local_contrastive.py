@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from crgloco.losses.contrastive import draw_pairs
 from crgloco.methods.base import Batch, Task
-from crgloco.methods.local_contrastive import draw_pairs, jittered, largest_components
+from crgloco.methods.local_contrastive import jittered, largest_components
 from crgloco.options import from_mapping
 from tiny_training import TinyRounds, make_batch, make_method, make_trainer, phantom_case
 

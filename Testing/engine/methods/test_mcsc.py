@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from crgloco.losses.contrastive import balanced_contrast, draw_members
+from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
+from crgloco.methods import mcsc
 from crgloco.methods.base import Task
-from crgloco.methods.mcsc import MCSC, Projector, at_cells, cross_labels
+from crgloco.methods.mcsc import MCSC, Projector, cross_labels
 from crgloco.networks.transformer import WindowedTransformer, padded_size
 from crgloco.options import from_mapping
 from tiny_training import TINY, make_batch, make_method
@@ -68,15 +69,16 @@ def test_with_equal_counts_balancing_cannot_be_seen_and_with_unequal_ones_it_can
     def gradients(counts):
         generator = torch.Generator().manual_seed(1)
         labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
-        features = torch.randn(len(labels), 8, generator=generator).requires_grad_()
+        features = torch.randn(len(labels), 32, generator=generator).requires_grad_()
         found = []
         for loss in (balanced_contrast, plain_contrast):
             (gradient,) = torch.autograd.grad(loss(features, labels, 0.1), features)
             found.append(gradient.flatten())
         return torch.nn.functional.cosine_similarity(*found, dim=0).item()
 
-    assert gradients([16, 16, 16, 16]) > 0.999
-    assert gradients([50, 10, 3, 2]) < 0.95
+    # The numbers of the specification: 0.99999 and 0.71.
+    assert gradients([128, 128, 128, 128]) > 0.99999
+    assert gradients([400, 80, 24, 8]) == pytest.approx(0.71, abs=0.02)
 
 
 def plain_contrast(features: torch.Tensor, labels: torch.Tensor, tau: float) -> torch.Tensor:
@@ -135,25 +137,38 @@ def test_projecting_after_drawing_equals_drawing_after_projecting():
     torch.testing.assert_close(projector(features[chosen], 1), projector(features, 1)[chosen])
 
 
-def test_neither_network_teaches_itself():
-    method = make_method("mcsc", contrast_weight=0.0, cross_weight=1.0)
-    batch = make_batch(method, 1, 2)
-    recorded = {}
+def test_each_network_is_taught_the_others_hard_answer_and_gets_no_gradient_through_it(monkeypatch):
+    method = make_method("mcsc", contrast_weight=0.0)
+    taught = []
 
-    def keep(logits, target, **_):
-        recorded[len(recorded)] = target
-        return logits.sum() * 0 + logits.square().mean()
+    def keep(logits, target, **how):
+        taught.append((logits, target, how))
+        return logits.square().mean()
 
-    import crgloco.methods.mcsc as module
+    monkeypatch.setattr(mcsc, "dice_loss", keep)
+    method.losses(make_batch(method, 1, 2), 1.0)
+    (cnn, for_cnn, how), (transformer, for_transformer, _) = taught
+    assert how == {"over_batch": True}
+    assert len(cnn) == 2
+    assert torch.equal(for_cnn, transformer.argmax(1).to(torch.uint8))
+    assert torch.equal(for_transformer, cnn.argmax(1).to(torch.uint8))
+    assert not torch.equal(for_cnn, for_transformer)
+    cnn.square().mean().backward()
+    assert not any(p.grad is not None for p in method.transformer.parameters())
 
-    original, module.dice_loss = module.dice_loss, keep
-    try:
-        parts = method.losses(batch, 1.0)
-    finally:
-        module.dice_loss = original
-    parts["total"].backward()
-    assert not torch.equal(recorded[0], recorded[1])
-    assert not recorded[0].requires_grad
+
+def test_the_other_network_teaches_with_the_published_weight_and_the_contrast_counts_twice():
+    """The table of the specification, at 0, 15,000, 20,000 and 30,000 of 40,000 updates."""
+    method = make_method("mcsc")
+    names = ("supervised_cnn", "supervised_transformer", "cross_cnn", "cross_transformer")
+    parts = {name: torch.tensor(0.0) for name in (*names, "contrast_full", "contrast_eighth")}
+    for update, weight in ((0, 0.0007), (15000, 0.0287), (20000, 0.057), (30000, 0.1), (40000, 0.1)):
+        one = {**parts, "cross_cnn": torch.tensor(1.0)}
+        total = method._with_total(one, update / 40000)["total"].item()
+        assert total == pytest.approx(weight, abs=0.0005)
+    for scale in ("contrast_full", "contrast_eighth"):
+        total = method._with_total({**parts, scale: torch.tensor(1.0)}, 0.0)["total"].item()
+        assert total == pytest.approx(0.002)
 
 
 def test_at_first_only_labelled_scans_are_contrasted():

@@ -134,3 +134,16 @@ def test_a_short_training_makes_aligned_places_more_alike_than_others():
 
 def test_it_predicts_nothing_and_says_so():
     assert tiny().branches() == ()
+
+
+def test_a_start_model_gives_its_encoders_to_the_targets_too():
+    kept = make_method("pgl", seed=5, **WIDTHS).weights_to_keep()
+    method = make_method("pgl", seed=6, **WIDTHS)
+    method.start_from(kept)
+    for name, siamese in method.heads.items():
+        body, projector = siamese.target
+        for key, value in body.state_dict().items():
+            if key.startswith(("encoder.", "bottleneck.")):
+                assert torch.equal(value, kept[f"{name}_body.{key}"])
+        for key, value in projector.state_dict().items():
+            assert torch.equal(value, siamese.projector.state_dict()[key])

@@ -130,3 +130,16 @@ def test_after_some_updates_the_prompts_answer_with_different_shapes():
     own = [soft_dice(first, windows.labels == 1), soft_dice(second, windows.labels == 2)]
     foreign = [soft_dice(first, windows.labels == 2), soft_dice(second, windows.labels == 1)]
     assert sum(own) < sum(foreign) - 0.1
+
+
+def test_a_single_unlabelled_window_is_asked_unmixed_instead_of_not_at_all():
+    """As where two processes share two of them."""
+    method = make_method("versemi")
+    batch = make_batch(method, 4, 1)
+    assert method.losses(batch, 1.0)["consistency"].item() > 0
+    assert method.losses(make_batch(method, 4, 0), 1.0)["consistency"].item() == 0
+
+
+def test_one_labelled_window_has_no_other_to_be_mixed_with_and_is_refused():
+    with pytest.raises(OptionError, match="labelled_batch"):
+        make_method("versemi", labelled_batch=1)
