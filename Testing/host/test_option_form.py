@@ -1,6 +1,7 @@
 """The form of a method's options: any method, exact values, words for what is wrong."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from crgloco.errors import OptionError
 from crgloco.options import describe, from_mapping, option
 from CRGLoCoSegmentLib.option_fields import LARGEST_INT, DecimalField, NumberTextField, WholeField
 from CRGLoCoSegmentLib.option_form import OptionForm
+from sixth_method import NAME, engine_with_sixth_method, run_engine
 
 METHODS = {name: methods.card(name).to_json() for name in methods.available()}
 
@@ -176,3 +178,11 @@ def test_the_reset_button_is_there_when_something_was_changed_and_takes_it_back(
     form.resetButton.click()
     assert form.changed() == {}
     assert not form.resetButton.enabled
+
+
+def test_a_method_that_is_one_new_file_has_its_form(tmp_path: Path):
+    engine = engine_with_sixth_method(tmp_path)
+    (card,) = run_engine(engine, "methods", NAME)
+    form = OptionForm(card["options"])
+    assert form.values() == defaults(card["options"])
+    assert "certainty" in form.values()
