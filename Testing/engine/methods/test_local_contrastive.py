@@ -140,3 +140,14 @@ def test_phantom_rounds_give_labels_on_the_grid_of_the_case():
     case = phantom_case(1, labelled=False)
     labelled = TinyRounds(method).labeller(1)(case, lambda label: label)
     assert labelled.label.shape == case.shape
+
+
+def test_a_method_can_compare_with_the_means_of_the_same_scan_or_of_two():
+    parts = {}
+    for matching in ("inter", "intra"):
+        method = make_method("local_contrastive", matching=matching, include_background="yes")
+        loss = method.losses(make_batch(method), 1.0)
+        loss["total"].backward()
+        assert all(torch.isfinite(p.grad).all() for p in method.projection.parameters())
+        parts[matching] = loss["contrast"].item()
+    assert 0 < parts["intra"] < parts["inter"]  # inter sums over two means of each class

@@ -184,6 +184,33 @@ def test_at_first_only_labelled_scans_are_contrasted():
     assert contrast(batch, 0.1) != pytest.approx(contrast(swapped, 0.1), rel=1e-5)
 
 
+def test_a_contrast_set_is_drawn_from_both_networks_and_all_windows(monkeypatch):
+    method = make_method("mcsc")
+    sets = []
+    monkeypatch.setattr(
+        mcsc,
+        "draw_members",
+        lambda labels, *rest: (sets.append((labels, draw_members(labels, *rest))), sets[-1][1])[1],
+    )
+    method.losses(make_batch(method, 2, 2), 1.0)
+    labels, chosen = sets[0]
+    assert len(labels) == 2 * 4 * 12 * 16 * 16
+    assert set((chosen // (12 * 16 * 16)).tolist()) == set(range(8))
+    counts = torch.bincount(labels[chosen].long())
+    assert len(set(counts[counts > 0].tolist())) > 1  # unequal counts: else balancing could not be seen
+
+
+def test_each_network_enters_the_contrast_by_a_layer_of_its_own_and_both_by_the_same_last_one():
+    projector = Projector((5, 7), normalised=True)
+    for network, width in enumerate((5, 7)):
+        projector.zero_grad()
+        projector(torch.randn(3, width), network).sum().backward()
+        assert projector.shared.weight.grad.abs().sum() > 0
+        assert projector.entries[network].weight.grad.abs().sum() > 0
+        other = projector.entries[1 - network].weight.grad
+        assert other is None or other.abs().sum() == 0
+
+
 def test_the_transformer_learns_slower_and_warms_up():
     groups = make_method("mcsc").parameter_groups()
     assert [group.get("rate", 1.0) for group in groups] == [1.0, 0.2, 1.0]

@@ -51,6 +51,17 @@ def test_too_few_common_cells_count_nothing_and_gradients_stay_finite(cells):
     assert aim.grad is None
 
 
+def test_the_heads_pool_nothing_and_answer_every_cell():
+    method = tiny()
+    siamese, body = method.heads["local"], method.networks.local_body
+    images = torch.randn(2, 1, 12, 16, 16)
+    cells = body.encode(images)[siamese.level].shape[2:]
+    assert siamese.online(body, images).shape == siamese.aim(images).shape == (2, 8, *cells)
+    for head in (siamese.projector, siamese.predictor):
+        assert all(m.kernel_size == (1, 1, 1) for m in head if isinstance(m, torch.nn.Conv3d))
+    assert math.prod(cells) >= 8
+
+
 def test_swapping_the_views_swaps_the_two_halves_of_the_loss():
     method = tiny()
     batch = make_batch(method, 0, 2)
