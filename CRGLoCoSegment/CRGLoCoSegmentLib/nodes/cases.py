@@ -21,7 +21,7 @@ from CRGLoCoSegmentLib.nodes.results import (
     setCorrected,
     volumeOf,
 )
-from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release, segmentationFromLabels
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import storable, volumeNodeFromVolume, windowOf
 
@@ -220,7 +220,8 @@ def _labelNode(name: str, volumeNode: Any, answer: Mapping[str, Any], arrays: Ma
         return None
     table, geometry = LabelTable.from_json(answer["labels"]), geometryFromJson(answer["geometry"])
     title = f"{name} corrected"
-    node = segmentationFromLabels(arrays["label"], geometry, table, title, volumeNode, copy=False)
+    labels = checkedLabels(arrays["label"], geometry, table, title, volumeNode)
+    node = newSegmentation(labels, table, title, volumeNode, copy=False)
     setCorrected(volumeNode, node)
     return node
 
