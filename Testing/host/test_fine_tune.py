@@ -1,5 +1,7 @@
 """The fine-tune section: choices, check, start, stop, resume, curve, old against new model."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import qt
 import slicer
 
 from crgloco import methods
+from crgloco.errors import JobError, ModelError
 from crgloco.jobs import JobFolder, read_job
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.logic.training import Training
@@ -16,7 +19,7 @@ from CRGLoCoSegmentLib.panels.fine_tune import FineTunePanel
 from CRGLoCoSegmentLib.panels.learning_curve import niceCeiling, smoothed, thinned
 from phantoms import write_cases_folder
 from stand_in_run import StandInRun
-from stand_ins import StandInWorker
+from stand_ins import StandInWorker, addVolume
 from tiny_models import save_tiny_model
 
 RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"
@@ -129,7 +132,8 @@ def begun(bench: Bench) -> FineTunePanel:
 def test_methods_start_models_and_a_free_name_are_on_offer(bench: Bench, cases: Path):
     ui = bench.open().ui
     titles = [method["title"] for method in bench.logic.training.methods()]
-    assert entries(ui.methodCombo) == titles
+    assert entries(ui.methodCombo)[:-1] == titles[:-1]
+    assert entries(ui.methodCombo)[-1] == "PGL pre-training: pre-train on my unlabelled folder"
     assert methods.card(methods.DEFAULT).reference in ui.methodCombo.toolTip
     assert ui.methodCombo.itemData(1, qt.Qt.ToolTipRole) == bench.logic.training.methods()[1]["reference"]
     assert entries(ui.startModelCombo)[-1] == "None: train from scratch"
@@ -309,6 +313,55 @@ def test_after_a_good_check_the_training_runs_as_it_was_asked_for(bench: Bench, 
     assert "being trained" in ui.startButton.toolTip
     assert ui.statusLabel.text == "Starting"
     assert ui.titleEdit.text.endswith("(2)")
+
+
+def preTrained(bench: Bench, name: str = "start") -> Path:
+    """A model without branches, as pre-training makes it."""
+    folder = bench.logic.models.folder / name
+    shutil.copytree(bench.logic.models.current, folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"name": name, "title": "My start", "branches": []}))
+    return folder
+
+
+def test_a_pre_trained_model_is_a_start_and_nothing_that_segments(bench: Bench):
+    segmenting = bench.logic.models.current
+    start = preTrained(bench)
+    bench.logic.models.changed()
+    assert start not in [path for path, _card in bench.logic.models.segmenting()]
+    bench.logic.models.current = start
+    assert bench.logic.models.current != start
+    bench.logic.models.current = segmenting
+    with pytest.raises(ModelError, match="cannot segment by itself"):
+        bench.logic.segment(addVolume(), start)
+    ui = bench.open().ui
+    assert "My start (pre-trained)" in entries(ui.startModelCombo)
+    ui.startModelCombo.setCurrentIndex(ui.startModelCombo.findData(str(start)))
+    ui.startButton.click()
+    bench.answer(labels=[{"value": 1, "name": "liver"}])
+    assert read_job(next(iter(bench.runs))).start == start
+
+
+def test_pretraining_starts_on_scans_alone_and_ends_without_a_comparison(bench: Bench, tmp_path: Path):
+    panel = bench.open()
+    ui = panel.ui
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("pgl"))
+    assert " pre-trained 20" in ui.titleEdit.text
+    ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1)
+    assert ui.titleEdit.text.startswith("Pre-trained 20")
+    ui.casesFolderEdit.currentPath = str(tmp_path)
+    ui.startButton.click()
+    assert bench.files.of("check")[-1].fields["labels"] is False
+    bench.answer(labelled=0, validation=0, labels=None)
+    (path,) = bench.runs
+    job = read_job(path)
+    assert (job.method, job.cases, job.start) == ("pgl", tmp_path, None)
+    shutil.copytree(bench.logic.models.current, job.out)
+    bench.tell({"event": "model", "path": str(job.out), "title": job.title}, state="finished")
+    assert "cannot segment by itself" in ui.comparisonLabel.text
+    assert not ui.useNewButton.enabled
+    with pytest.raises(JobError, match="start model of a fine-tuning"):
+        bench.logic.training.useNew(panel.monitor.job)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -88,10 +89,10 @@ def request_(cases: Path, startModel: Path) -> TrainingRequest:
 # ------------------------------------------------------------------------------------- before the start
 
 
-def test_methods_come_as_data_and_only_those_that_segment(session: Session):
+def test_methods_come_as_data_the_default_first_and_pretraining_last(session: Session):
     names = [method["name"] for method in session.training.methods()]
-    segmenting = [name for name in methods.available() if methods.card(name).kind == "segmentation"]
-    assert names == segmenting
+    assert set(names) == set(methods.available())
+    assert [method["kind"] for method in session.training.methods()][-2:] == ["segmentation", "pretraining"]
     assert names[0] == methods.DEFAULT
     assert all(
         method["title"] and method["reference"] and method["options"] for method in session.training.methods()
@@ -223,6 +224,19 @@ def test_a_pretrained_model_knows_no_labels_and_suits_all(startModel: Path):
     card = dataclasses.replace(read_card(startModel), branches=())
     other = ANSWER | {"problems": [], "labels": [{"value": 1, "name": "liver"}]}
     assert casesCheck(other, card).findings == ()
+
+
+def test_pretraining_asks_for_scans_alone(session: Session, cases: Path):
+    request = TrainingRequest("a", cases, method="pgl")
+    assert request.isPretraining
+    heard: list[Any] = []
+    session.training.check(cases, pretraining=True, onFinished=heard.append)
+    assert session.files.asked == [("check", {"folder": str(cases), "unlabelled": [], "labels": False})]
+    bare = {"problems": [], "labelled": 0, "validation": 0, "unlabelled": 7, "channel_names": ["MR"]}
+    session.files.callbacks["onResult"](bare)
+    assert heard[0].summary() == "7 scans to learn from, without labels. All is well."
+    none = casesCheck(bare | {"unlabelled": 0}, pretraining=True)
+    assert [finding.severity for finding in none.findings] == ["error"]
 
 
 def test_a_folder_that_cannot_be_read_is_not_called_empty_as_well(startModel: Path):
@@ -522,6 +536,39 @@ def test_a_training_whose_process_is_killed_says_so_and_can_be_resumed(
     waitUntil(lambda: job.state != "running", 20)
     assert (job.state, job.canResume) == ("failed", True)
     assert "was killed" in job.reason
+
+
+@pytest.mark.slow
+def test_a_start_is_pre_trained_on_a_plain_folder_of_scans_and_a_fine_tuning_begins_from_it(
+    sessions: Callable[[], Session], cases: Path, tmp_path: Path
+):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for path in (cases / "imagesUl").glob("*.nii.gz"):
+        shutil.copy(path, scans / path.name.replace("_0000", ""))
+    session = sessions()
+    tiny = {
+        "network": "fast",
+        "local_window": "16,16,16",
+        "global_window": "16,16,16",
+        "width": 4,
+        "levels": 3,
+    }
+    options = {**tiny, "hidden": 8, "projected": 8, "unlabelled_batch": 1}
+    request = TrainingRequest(
+        "My start", scans, method="pgl", options=options, iterations=2, device="cpu"
+    )  # fmt: skip
+    job = session.training.wait(session.training.start(request), 60)
+    assert (job.state, job.reason) == ("finished", "")
+    assert (job.isPretraining, job.rows()) == (True, [])
+    assert job.job is not None
+    start = job.job.out
+    assert start in [path for path, _card in session.models.list()]
+    assert start not in [path for path, _card in session.models.segmenting()]
+    fine = TrainingRequest("Tuned", cases, startModel=start, method="supervised", iterations=1, device="cpu")
+    tuned = session.training.wait(session.training.start(fine), 60)
+    assert (tuned.state, tuned.reason) == ("finished", "")
+    session.training.useNew(tuned)
 
 
 def test_a_training_that_cannot_begin_says_why_in_the_users_words(

@@ -37,12 +37,14 @@ class CasesCheck:
         validation: Labelled cases that only measure.
         unlabelled: Unlabelled scans.
         findings: Errors first.
+        pretraining: Whether labels are not needed.
     """
 
     labelled: int
     validation: int
     unlabelled: int
     findings: tuple[Finding, ...] = ()
+    pretraining: bool = False
 
     @property
     def hasErrors(self) -> bool:
@@ -54,6 +56,8 @@ class CasesCheck:
         counts = _(
             "{labelled} labelled cases to learn from, {validation} for validation, {unlabelled} unlabelled."
         ).format(labelled=self.labelled, validation=self.validation, unlabelled=self.unlabelled)
+        if self.pretraining:
+            counts = _("{count} scans to learn from, without labels.").format(count=self.unlabelled)
         errors = sum(finding.severity == ERROR for finding in self.findings)
         warnings = len(self.findings) - errors
         if errors:
@@ -64,7 +68,11 @@ class CasesCheck:
 
 
 def casesCheck(
-    answer: Mapping[str, Any], start: ModelCard | None = None, *, usesUnlabelled: bool = False
+    answer: Mapping[str, Any],
+    start: ModelCard | None = None,
+    *,
+    usesUnlabelled: bool = False,
+    pretraining: bool = False,
 ) -> CasesCheck:
     """Return what the worker's command ``check`` answered, with what our own knowledge adds.
 
@@ -72,6 +80,7 @@ def casesCheck(
         answer: ``problems``, ``labelled``, ``validation``, ``unlabelled``, ``channel_names``, ``labels``.
         start: The start model; ``None`` for none.
         usesUnlabelled: Whether the method learns from unlabelled scans.
+        pretraining: Whether labels are not needed.
     """
     counts = {name: int(answer.get(name) or 0) for name in ("labelled", "validation", "unlabelled")}
     findings = [
@@ -80,10 +89,18 @@ def casesCheck(
     ]
     readable = not any(finding.severity == ERROR and not finding.case for finding in findings)
     if readable:
-        findings += _ofCounts(**counts, usesUnlabelled=usesUnlabelled)
+        findings += _ofScans(counts["unlabelled"]) if pretraining else []
+        findings += _ofCounts(**counts, usesUnlabelled=usesUnlabelled) if not pretraining else []
         findings += _ofStart(answer, start) if start is not None else []
     ordered = sorted(findings, key=lambda finding: finding.severity != ERROR)
-    return CasesCheck(**counts, findings=tuple(ordered))
+    return CasesCheck(**counts, findings=tuple(ordered), pretraining=pretraining)
+
+
+def _ofScans(count: int) -> list[Finding]:
+    if count:
+        return []
+    text = _("There is no scan to learn from. Choose a folder of scans, with or without labels.")
+    return [Finding(ERROR, "", text)]
 
 
 def _ofCounts(*, labelled: int, validation: int, unlabelled: int, usesUnlabelled: bool) -> list[Finding]:

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import ModelError
 from crgloco.model_card import ModelCard
-from crgloco.model_store import CARD, WEIGHTS, looks_like_model, read_card
+from crgloco.model_store import CARD, WEIGHTS, is_pretraining, looks_like_model, read_card
 from CRGLoCoSegmentLib.logic.task import Task
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Models:
         inside = [folder for parent in self.folders for folder in _modelFolders(parent)]
         return [(folder, self._cardOrError(folder)) for folder in inside]
 
+    def segmenting(self) -> "list[tuple[Path, ModelCard | ModelError]]":
+        """Return ``list`` without the pre-trained starts, which only fine-tuning can use."""
+        return [(folder, card) for folder, card in self.list() if not _isStart(card)]
+
     def card(self, model: Path | None = None) -> ModelCard:
         """Return the card of a model, the current one's by default.
 
@@ -76,9 +80,9 @@ class Models:
     def current(self) -> Path | None:
         """The chosen model, else the first sound one."""
         chosen = self._settings.folder("currentModel")
-        if chosen is not None and (chosen / CARD).is_file():
+        if chosen is not None and (chosen / CARD).is_file() and not _isStart(self._cardOrError(chosen)):
             return chosen
-        sound = [folder for folder, card in self.list() if isinstance(card, ModelCard)]
+        sound = [folder for folder, card in self.segmenting() if isinstance(card, ModelCard)]
         return sound[0] if sound else None
 
     @current.setter
@@ -95,12 +99,16 @@ class Models:
     def importZip(
         self, zipPath: Path, *, onFinished: Callable[[Path], None] | None = None, onFailed: Any = None
     ) -> Task:
-        """Install a model from a zip file into ``folder`` and make it current; the value is its folder."""
+        """Install a model from a zip file into ``folder``; the value is its folder.
+
+        It becomes the current one, unless it is a pre-trained start.
+        """
         task = Task(zipPath.name, onFinished=onFinished, onFailed=onFailed)
 
         def take(answer: dict[str, Any]) -> None:
             self._known.clear()
-            self._settings.set("currentModel", answer["path"])
+            if not _isStart(self._cardOrError(Path(answer["path"]))):
+                self._settings.set("currentModel", answer["path"])
             self._listeners.tell("models")
             task.finish(Path(answer["path"]))
 
@@ -141,6 +149,10 @@ class Models:
         if known is None or known[0] != mark:
             known = self._known[folder] = (mark, _read(folder))
         return known[1]
+
+
+def _isStart(card: "ModelCard | ModelError") -> bool:
+    return isinstance(card, ModelCard) and is_pretraining(card)
 
 
 def _defaultFolder() -> Path:

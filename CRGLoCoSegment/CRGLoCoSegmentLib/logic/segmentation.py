@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError, InputError, ModelError
 from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.model_store import assert_segments
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
@@ -133,7 +134,9 @@ class Segmentation:
         if self.taskOf(nodes[0]) is not None and not evenIfRunning:
             msg = _("{name} is being segmented already. Wait for it, or cancel it first.")
             raise InputError(msg.format(name=nodes[0].GetName()))
-        _assertChannels(nodes, self._models.card(model))
+        card = self._models.card(model)
+        assert_segments(card, model)
+        _assertChannels(nodes, card)
         scans = [volumeFromNode(node) for node in nodes]
         for node, scan in zip(nodes[1:], scans[1:], strict=True):
             what = _("{first} and {second}").format(first=nodes[0].GetName(), second=node.GetName())

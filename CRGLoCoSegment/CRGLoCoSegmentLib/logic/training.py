@@ -15,7 +15,13 @@ from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.logic.cases_check import casesCheck
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
-from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, TrainingRequest, folderName, proposedTitle
+from CRGLoCoSegmentLib.logic.training_request import (
+    JOB_ENDING,
+    PRETRAINING,
+    TrainingRequest,
+    folderName,
+    proposedTitle,
+)
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.background.worker import Worker
@@ -71,10 +77,10 @@ class Training:
     # ----------------------------------------------------------------------------- before the training
 
     def methods(self) -> list[dict[str, Any]]:
-        """Return all methods as ``crgloco methods --json`` does, the default one first."""
+        """Return all methods as ``crgloco methods --json`` does: the default one first, pre-training last."""
         if not self._methods:
-            cards = [methods.card(name) for name in methods.available()]
-            self._methods = [card.to_json() for card in cards if card.kind == "segmentation"]
+            cards = sorted(map(methods.card, methods.available()), key=lambda card: card.kind == PRETRAINING)
+            self._methods = [card.to_json() for card in cards]
         return self._methods
 
     def check(
@@ -84,6 +90,7 @@ class Training:
         startModel: Path | None = None,
         *,
         usesUnlabelled: bool = False,
+        pretraining: bool = False,
         onProgress: OnProgress | None = None,
         onFinished: OnFinished | None = None,
         onFailed: OnFailed | None = None,
@@ -95,6 +102,7 @@ class Training:
             unlabelledFolders: Further unlabelled scans.
             startModel: Must know the same labels and channels.
             usesUnlabelled: Whether the method learns from unlabelled scans.
+            pretraining: Whether labels are not needed; the folder may be any folder of scans then.
             onProgress: Hears ``(text, done, total, secondsLeft)``.
             onFinished: Hears the ``CasesCheck``.
             onFailed: Hears a message in words and details.
@@ -106,8 +114,14 @@ class Training:
         task = Task(casesFolder.name, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         request = self._files.ask(
             "check",
-            {"folder": str(casesFolder), "unlabelled": [str(folder) for folder in unlabelledFolders]},
-            onResult=lambda answer: task.finish(casesCheck(answer, start, usesUnlabelled=usesUnlabelled)),
+            {
+                "folder": str(casesFolder),
+                "unlabelled": [str(folder) for folder in unlabelledFolders],
+                **({"labels": False} if pretraining else {}),
+            },
+            onResult=lambda answer: task.finish(
+                casesCheck(answer, start, usesUnlabelled=usesUnlabelled, pretraining=pretraining)
+            ),
             onError=lambda error: task.fail(error, error.details),
             onProgress=lambda event: _tell(task, event),
             onCancelled=task.cancel,
@@ -115,10 +129,13 @@ class Training:
         task.onCancel(request.cancel)
         return task
 
-    def proposedTitle(self, startModel: Path | None = None, today: date | None = None) -> str:
+    def proposedTitle(
+        self, startModel: Path | None = None, today: date | None = None, *, pretraining: bool = False
+    ) -> str:
         """Return a name for a new model that is not in use."""
         title = "" if startModel is None else self._models.card(startModel).title
-        return proposedTitle(title, self._takenNames(), today or date.today())  # noqa: DTZ011  (the user's day)
+        day = today or date.today()  # noqa: DTZ011  (the user's day)
+        return proposedTitle(title, self._takenNames(), day, pretraining=pretraining)
 
     # ------------------------------------------------------------------------------------ the trainings
 
@@ -190,8 +207,11 @@ class Training:
         """Make the new model the current one.
 
         Raises:
-            JobError: There is no new model.
+            JobError: There is no new model, or it is a pre-trained start, which cannot segment.
         """
+        if job.isPretraining:
+            msg = _("{title} cannot segment: choose it as the start model of a fine-tuning.")
+            raise JobError(msg.format(title=job.title))
         if not job.hasModel or job.job is None:
             msg = _("{title} has not made a model yet.")
             raise JobError(msg.format(title=job.title))

@@ -6,10 +6,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco import methods
 from crgloco.errors import JobError
 from crgloco.jobs import Job, JobFolder, read_job
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
-from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING
+from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING
 
 TAIL = 2**15  # bytes
 
@@ -74,6 +75,13 @@ class TrainingJob:
     def hasModel(self) -> bool:
         """Whether the new model is there."""
         return self.job is not None and self.state == "finished" and self.job.out.is_dir()
+
+    @property
+    def isPretraining(self) -> bool:
+        """Whether its model is a start for other trainings, and cannot segment."""
+        if self.job is None or self.job.method not in methods.available():
+            return False
+        return methods.card(self.job.method).kind == PRETRAINING
 
     @property
     def canResume(self) -> bool:

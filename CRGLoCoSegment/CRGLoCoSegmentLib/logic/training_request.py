@@ -16,6 +16,7 @@ from crgloco.options import from_mapping
 
 LONGEST_NAME = 80  # characters of a folder's name
 JOB_ENDING = ".job"
+PRETRAINING = "pretraining"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainingRequest:
 
     Attributes:
         title: Name of the new model; its folder is named after it.
-        casesFolder: Labelled cases, and unlabelled ones among them.
+        casesFolder: Labelled cases, and unlabelled ones among them; for pre-training any folder of scans.
         unlabelledFolders: Further unlabelled scans.
         startModel: Folder of the model to start from; ``None`` trains from scratch.
         method: Name of the method; the default one if empty.
@@ -49,6 +50,11 @@ class TrainingRequest:
     device: str = "auto"
     seed: int = 0
     keepRunning: bool = False
+
+    @property
+    def isPretraining(self) -> bool:
+        """Whether scans without labels teach a start for other trainings."""
+        return methods.card(self.method or methods.DEFAULT).kind == PRETRAINING
 
     @property
     def usesUnlabelled(self) -> bool:
@@ -95,19 +101,21 @@ def folderName(title: str) -> str:
     return plain.strip("._-")[:LONGEST_NAME].rstrip("._-")
 
 
-def proposedTitle(startTitle: str, taken: Collection[str], today: date) -> str:
+def proposedTitle(startTitle: str, taken: Collection[str], today: date, *, pretraining: bool = False) -> str:
     """Return a name for the new model that says where it comes from and is not in use.
 
     Args:
         startTitle: Name of the start model; empty for none.
         taken: Folder names in use.
         today: Stands in the name.
+        pretraining: Whether it will be a start for other trainings.
     """
-    template = _("{title} fine-tuned {date}")
+    template = _("{title} pre-trained {date}") if pretraining else _("{title} fine-tuned {date}")
     if startTitle:
         title = template.format(title=_withoutEarlier(startTitle, template), date=today.isoformat())
     else:
-        title = _("New model {date}").format(date=today.isoformat())
+        new = _("Pre-trained {date}") if pretraining else _("New model {date}")
+        title = new.format(date=today.isoformat())
     known = {name.casefold() for name in taken}
     number, unique = 1, title
     while folderName(unique).casefold() in known:

@@ -92,6 +92,7 @@ class FineTunePanel(Panel):
                 request.unlabelledFolders,
                 request.startModel,
                 usesUnlabelled=request.usesUnlabelled,
+                pretraining=request.isPretraining,
                 onProgress=self._checkProgress,
                 onFinished=lambda check: self._checkEnded(request, check),
                 onFailed=self._checkFailed,
@@ -213,6 +214,7 @@ def _inputs(request: TrainingRequest) -> tuple[Any, ...]:
     """What a check has looked at: with other inputs its answer is worth nothing."""
     return (
         request.casesFolder, request.unlabelledFolders, request.startModel, request.usesUnlabelled,
+        request.isPretraining,
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ class ModelChooser:
 
     def show(self) -> None:
         """Read the list again; the same model stays chosen."""
-        found = self._logic.models.list()
+        found = self._logic.models.segmenting()
         self._cards = {str(path): card for path, card in found}
         current = str(self._logic.models.current or "")
         selector = self._ui.modelSelector

@@ -127,12 +127,13 @@ class TrainingMonitor:
         usesNew = self._logic.training.usesNew(job)
         hasOld = job.job is not None and job.job.start is not None
         self._ui.comparisonBox.visible = job.state == "finished"
-        self._ui.comparisonLabel.text = comparisonText(
-            rows, job.madeFromStart() if rows else [], usesNew=usesNew
+        favoured = job.madeFromStart() if rows else []
+        self._ui.comparisonLabel.text = (
+            pretrainedText(job) if job.isPretraining else comparisonText(rows, favoured, usesNew=usesNew)
         )
         self._ui.comparisonTable.visible = bool(rows)
         _fill(self._ui.comparisonTable, [_comparisonRow(row) for row in rows])
-        self._ui.useNewButton.enabled = job.hasModel and not usesNew
+        self._ui.useNewButton.enabled = job.hasModel and not usesNew and not job.isPretraining
         self._ui.keepOldButton.enabled = job.hasModel and hasOld and usesNew
 
     def _useNew(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
@@ -184,6 +185,14 @@ def statusText(job: TrainingJob) -> str:
         stage=stages.get(record.stage, record.stage), done=record.done, total=record.total,
         left=secondsText(record.secondsLeft or 0),
     )  # fmt: skip
+
+
+def pretrainedText(job: TrainingJob) -> str:
+    """Say what a model that was pre-trained is good for."""
+    text = _(
+        "{title} cannot segment by itself. Choose it as the start model of a fine-tuning on labelled cases."
+    )
+    return text.format(title=job.title)
 
 
 def comparisonText(rows: Sequence[ComparisonRow], favoured: Sequence[str] = (), *, usesNew: bool) -> str:

@@ -8,8 +8,9 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError, OptionError
 from crgloco.model_card import ModelCard
+from crgloco.model_store import is_pretraining
 from crgloco.networks.options import NETWORK_OPTIONS
-from CRGLoCoSegmentLib.logic.training_request import TrainingRequest
+from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
 
 # Asked for by widgets of their own.
@@ -69,7 +70,7 @@ class TrainingSetup:
         """
         if self.casesFolder is None:
             msg = _("Choose the folder of the labelled cases.")
-            raise OptionError(msg)
+            raise OptionError(_("Choose the folder of your scans.") if self._isPretraining() else msg)
         if not str(self._ui.titleEdit.text).strip():
             msg = _("Give the new model a name.")
             raise OptionError(msg)
@@ -107,7 +108,8 @@ class TrainingSetup:
         self._filling = True
         combo.clear()
         for number, (path, card) in enumerate(found):
-            combo.addItem(card.title, str(path))
+            title = _("{title} (pre-trained)") if is_pretraining(card) else "{title}"
+            combo.addItem(title.format(title=card.title), str(path))
             combo.setItemData(number, str(path), qt.Qt.ToolTipRole)
         combo.addItem(_("None: train from scratch"), "")
         combo.setCurrentIndex(max(combo.findData(wanted), 0))
@@ -130,7 +132,9 @@ class TrainingSetup:
         """Put a free name in, unless the user has typed one."""
         if self._titleIsOurs:
             try:
-                self._ui.titleEdit.text = self._logic.training.proposedTitle(self.startModel)
+                self._ui.titleEdit.text = self._logic.training.proposedTitle(
+                    self.startModel, pretraining=self._isPretraining()
+                )
                 self._ui.titleEdit.cursorPosition = 0  # of a long name the beginning is seen
             except CRGLoCoError:  # a start model that cannot be read is told at the start
                 self._ui.titleEdit.text = ""
@@ -165,7 +169,7 @@ class TrainingSetup:
         combo = self._ui.methodCombo
         self._methods = {method["name"]: method for method in self._logic.training.methods()}
         for number, method in enumerate(self._methods.values()):
-            combo.addItem(method["title"], method["name"])
+            combo.addItem(_methodTitle(method), method["name"])
             combo.setItemData(number, method["reference"], qt.Qt.ToolTipRole)
 
     def _restore(self) -> None:
@@ -182,6 +186,9 @@ class TrainingSetup:
     def _method(self) -> dict[str, Any]:
         return self._methods[str(self._ui.methodCombo.currentData)]
 
+    def _isPretraining(self) -> bool:
+        return bool(self._method()["kind"] == PRETRAINING)
+
     def _configuration(self) -> str:
         return str(self._ui.configurationCombo.currentText)
 
@@ -196,6 +203,7 @@ class TrainingSetup:
         ui.configurationCombo.enabled = len(method["configurations"]) > 1
         self._filling = False
         self._configurationChosen()
+        self.proposeTitle()
 
     def _replaceForm(self, form: OptionForm) -> None:
         layout = self._ui.optionsBox.layout()
@@ -266,3 +274,11 @@ class TrainingSetup:
 
     def _titleEdited(self, text: str) -> None:
         self._titleIsOurs = not text.strip()
+
+
+def _methodTitle(method: dict[str, Any]) -> str:
+    """Return what the list calls a method; of pre-training it says what for."""
+    if method["kind"] != PRETRAINING:
+        return str(method["title"])
+    name = str(method["title"]).partition(" (")[0]
+    return _("{name}: pre-train on my unlabelled folder").format(name=name)

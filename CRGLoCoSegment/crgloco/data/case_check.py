@@ -56,12 +56,15 @@ class _Findings:
         self.problems.append(Problem(case, "warning", str(text)))
 
 
-def check(folder: CasesFolder | Path, report: Reporter | None = None) -> tuple[Problem, ...]:
+def check(
+    folder: CasesFolder | Path, report: Reporter | None = None, *, labels: bool = True
+) -> tuple[Problem, ...]:
     """Read every image and every label and say what is wrong.
 
     Args:
         folder: A cases folder or a plain folder of scans, opened or not.
         report: Hears the progress; may stop.
+        labels: Whether labels are needed; pre-training needs none.
 
     Returns:
         The problems of the folder first, then case by case; empty if all is well.
@@ -73,7 +76,9 @@ def check(folder: CasesFolder | Path, report: Reporter | None = None) -> tuple[P
         except (CasesError, InputError) as error:
             return (Problem("", "error", str(error)),)
     findings = _Findings()
-    _check_roles(folder, findings)
+    if labels:
+        _check_roles(folder, findings)
+    _check_names([case.name for case in (*folder.labelled, *folder.unlabelled)], folder.root, findings)
     if folder.table is not None:
         dataset = read_dataset(folder.root)
         files = list_case_files(folder.root, dataset.file_ending, len(folder.channel_names))
@@ -128,7 +133,6 @@ def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
         else:
             text = f"Validation case {name} of crgloco.json does not exist in {root}. Put it back."
             findings.error("", text)
-    _check_names([case.name for case in (*folder.labelled, *folder.unlabelled)], root, findings)
 
 
 def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:

@@ -80,10 +80,15 @@ def open_case(fields: Fields, report: Reporter) -> Answer:
 
 
 def check(fields: Fields, report: Reporter) -> Answer:
-    """Answer ``check``: read every image and label, and say what is wrong before a training starts."""
-    root = read.path(fields, "folder")
+    """Answer ``check``: read every image and label, and say what is wrong before a training starts.
+
+    With ``labels`` false, as for pre-training, any folder of scans will do, and labels are not looked at.
+    """
+    root, labels = read.path(fields, "folder"), bool(fields.get("labels", True))
     try:
-        folder = draw_split(open_cases(root), store=False)
+        folder = open_cases(root)
+        if labels or folder.labelled:
+            folder = draw_split(folder, store=False)
         others = [
             case
             for path in read.texts(fields, "unlabelled")
@@ -95,14 +100,24 @@ def check(fields: Fields, report: Reporter) -> Answer:
         return {"problems": [problem], **counts, "channel_names": [], "labels": None}
     # Together, so that one image in two places is found: what is measured must not have taught.
     whole = dataclasses.replace(folder, unlabelled=_apart(folder, others))
+    whole = whole if labels else _bare(whole)
+    problems = check_folder(whole, report, labels=labels)
     return {
-        "problems": [dataclasses.asdict(problem) for problem in check_folder(whole, report)],
+        "problems": [dataclasses.asdict(problem) for problem in problems],
         "labelled": len(whole.training),
         "validation": len(whole.validating),
         "unlabelled": len(whole.unlabelled),
         "channel_names": list(folder.channel_names),
-        "labels": _table(folder),
+        "labels": _table(whole),
     }
+
+
+def _bare(folder: CasesFolder) -> CasesFolder:
+    """Return the scans that pre-training learns from: all but those for validation, and no label."""
+    teaching = tuple(dataclasses.replace(case, label=None) for case in folder.training)
+    return dataclasses.replace(
+        folder, table=None, labelled=(), unlabelled=(*teaching, *folder.unlabelled), validation=()
+    )
 
 
 def _row(case: Case, role: str, revision: int, predicted: Predictions) -> Answer:

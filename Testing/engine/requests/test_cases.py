@@ -233,6 +233,23 @@ def test_a_check_of_what_is_no_folder_of_cases_is_an_answer(tmp_path, folder):
     assert answer["labels"] is None
 
 
+def test_pretraining_needs_no_label_and_takes_any_folder_of_scans(cases, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for source in sorted((cases / "imagesUl").glob("*.nii.gz")):
+        (scans / source.name.replace("_0000", "")).write_bytes(source.read_bytes())
+    answer = check({"folder": str(scans), "labels": False}, Silent())
+    assert (answer["problems"], answer["labels"]) == ([], None)
+    assert (answer["labelled"], answer["validation"], answer["unlabelled"]) == (0, 0, 2)
+
+
+def test_pretraining_learns_from_all_scans_of_a_cases_folder_but_those_for_validation(cases):
+    (cases / "labelsTr" / "phantom_000.nii.gz").write_bytes(b"no label at all")
+    answer = check({"folder": str(cases), "labels": False}, Silent())
+    assert not [problem for problem in answer["problems"] if problem["severity"] == "error"]
+    assert (answer["labelled"], answer["validation"], answer["unlabelled"]) == (0, 0, 3)
+
+
 class Stopping(Silent):
     """Wants an end at the second question."""
 
