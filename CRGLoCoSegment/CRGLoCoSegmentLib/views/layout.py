@@ -87,12 +87,17 @@ def isOurs(layoutNode: Any) -> bool:
 
 
 def showLayout(layoutManager: Any, layout: int) -> None:
-    """Change to one of our arrangements, and remember which other one was shown before."""
+    """Change to one of our arrangements, and remember which other one was shown before.
+
+    While ours is shown, a saved scene says nothing of the arrangement: a computer without this extension does
+    not know ours, and would open the scene with an empty view area.
+    """
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()
     registerLayouts(layoutNode)
     if not isOurs(layoutNode):
         # On the node: so it outlives a reload of this module.
         layoutNode.SetAttribute(FORMER, str(layoutNode.GetViewArrangement()))
+    layoutNode.SaveWithSceneOff()
     layoutManager.setLayout(layout)
     # A scene that was saved with this arrangement may have been opened before Slicer knew it.
     layoutNode.SetViewArrangement(layout)
@@ -101,6 +106,7 @@ def showLayout(layoutManager: Any, layout: int) -> None:
 def restoreLayout(layoutManager: Any) -> None:
     """Change back to the former arrangement, unless the user has chosen another one meanwhile."""
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+    layoutNode.SaveWithSceneOn()
     if not isOurs(layoutNode):
         return
     former = layoutNode.GetAttribute(FORMER)

@@ -1,5 +1,7 @@
 """The comparison on real slice views: who is seen where, what is coloured, what moves, what comes back."""
 
+import re
+
 import numpy as np
 import pytest
 import slicer
@@ -506,6 +508,23 @@ def test_a_scene_saved_while_comparing_is_taken_up_again(view, layouts, scene, r
     again.hide()
     assert looks(result) == before
     assert layouts.layout == FOUR_UP
+
+
+def test_a_scene_saved_while_comparing_names_no_arrangement_that_others_do_not_know(
+    view, layouts, scene, result, tmp_path
+):
+    def savedArrangement():
+        assert scene.Commit(str(tmp_path / "scene.mrml"))
+        return re.findall(r'currentViewArrangement="(\d+)"', (tmp_path / "scene.mrml").read_text())
+
+    assert savedArrangement() == [str(FOUR_UP)]
+    view.show(result)
+    assert savedArrangement() == []
+    view.hide()
+    assert savedArrangement() == [str(FOUR_UP)]
+    view.show(result)
+    layouts.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)  # the user leaves it so
+    assert savedArrangement() == [str(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)]
 
 
 def test_each_bar_explains_its_letter(view, layouts, result):
