@@ -24,11 +24,13 @@ class AlignedView:
     Attributes:
         image: (C, *size) float32 as the network sees it, grey values unchanged.
         affine: 4 x 4, from (k, j, i, 1) of the view to (k, j, i, 1) of the volume, voxel centres.
+        shape: Voxels of the volume.
         seed: For the change of grey values.
     """
 
     image: torch.Tensor
     affine: Affine
+    shape: Triple
     seed: int
 
     def to(self, device: torch.device) -> AlignedView:
@@ -80,7 +82,7 @@ def box_affine(box: Box, size: Triple, flips: tuple[bool, bool, bool]) -> Affine
 
 
 def align(
-    features: torch.Tensor, first: Affine, second: Affine, size: Triple
+    features: torch.Tensor, first: Affine, second: Affine, size: Triple, *, shape: Triple | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sample a feature map of the second view at the cells of the first one (specification 5).
 
@@ -89,23 +91,31 @@ def align(
         first: Affine of the first view.
         second: Affine of the second view.
         size: Voxels of both views along K, J, I.
+        shape: Voxels of the volume: cells beside it, which show nothing of the body, do not count.
 
     Returns:
         (F, k, j, i) features at the cells of the first view, and (k, j, i) whether a cell lies in both.
     """
-    shape = features.shape[1:]
-    strides = [n / cells for n, cells in zip(size, shape, strict=True)]
-    centres = [(np.arange(cells) + 0.5) * r - 0.5 for cells, r in zip(shape, strides, strict=True)]
+    map_size = features.shape[1:]
+    strides = [n / cells for n, cells in zip(size, map_size, strict=True)]
+    centres = [(np.arange(cells) + 0.5) * r - 0.5 for cells, r in zip(map_size, strides, strict=True)]
     grid = np.stack(np.meshgrid(*centres, indexing="ij"), -1)
     there = np.linalg.inv(second) @ first
     places = grid @ there[:3, :3].T + there[:3, 3]
-    inside = ((places >= -0.5) & (places <= np.asarray(size) - 0.5)).all(-1)
+    inside = _within(places, size)
+    if shape is not None:
+        inside &= _within(grid @ first[:3, :3].T + first[:3, 3], shape)
     shares = 2 * (places + 0.5) / np.asarray(size) - 1
     points = torch.from_numpy(shares[..., ::-1].astype(np.float32)).to(features.device)
     sampled = functional.grid_sample(
         features.float()[None], points[None], padding_mode="border", align_corners=False
     )
     return sampled[0], torch.from_numpy(inside).to(features.device)
+
+
+def _within(places: npt.NDArray[np.float64], size: Triple) -> npt.NDArray[np.bool_]:
+    """Return which places (..., 3) lie inside an array of that size, up to the faces of its voxels."""
+    return np.asarray(((places >= -0.5) & (places <= np.asarray(size) - 0.5)).all(-1))
 
 
 def _start(shape: Triple, size: Triple, rng: np.random.Generator) -> Triple:
@@ -119,4 +129,4 @@ def _view(case: TrainingCase, box: Box, size: Triple, rng: np.random.Generator) 
     k, j, i = (bool(flip) for flip in rng.random(3) < 0.5)
     axes = [1 + axis for axis, flip in enumerate((k, j, i)) if flip]
     image = resize(case.read_image(box).flip(axes)[None], size, antialias=True)[0]
-    return AlignedView(image, box_affine(box, size, (k, j, i)), int(rng.integers(2**31)))
+    return AlignedView(image, box_affine(box, size, (k, j, i)), case.shape, int(rng.integers(2**31)))

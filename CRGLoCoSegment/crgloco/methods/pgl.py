@@ -261,7 +261,7 @@ class PGL(Method):
         for index, (first, second) in enumerate(pairs):
             for direction, (ours, theirs) in enumerate(((first, second), (second, first))):
                 mine, other = 2 * index + direction, 2 * index + 1 - direction
-                aligned, valid = align(aim[other], ours.affine, theirs.affine, self.size)
+                aligned, valid = align(aim[other], ours.affine, theirs.affine, self.size, shape=ours.shape)
                 losses[direction].append(regression(online[mine], aligned, valid))
                 gains.append(alignment_gain(online[mine], aligned, aim[other], valid))
                 counts.append(valid.sum().float())

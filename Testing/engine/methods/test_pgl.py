@@ -3,11 +3,13 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from crgloco.methods import pgl
 from crgloco.methods.pgl import PGL, deepest_level, regression, target_decay
-from tiny_training import make_batch, make_method, make_trainer
+from tiny_training import SHAPE, make_batch, make_method, make_trainer
 
 WIDTHS = {"hidden": 16, "projected": 8}
 
@@ -60,6 +62,26 @@ def test_the_heads_pool_nothing_and_answer_every_cell():
     for head in (siamese.projector, siamese.predictor):
         assert all(m.kernel_size == (1, 1, 1) for m in head if isinstance(m, torch.nn.Conv3d))
     assert math.prod(cells) >= 8
+
+
+def test_cells_beside_the_scan_do_not_count(monkeypatch):
+    """Windows may be larger than the scan: air that was added would be half of what is compared."""
+    masks = []
+    monkeypatch.setattr(
+        pgl, "regression", lambda online, aim, valid: (masks.append(valid), regression(online, aim, valid))[1]
+    )
+    method = tiny()
+    batch = make_batch(method, 0, 3)
+    method.losses(batch, 0.0)
+    views = [view for name in pgl.BRANCHES for sample in batch.unlabelled for view in sample.pairs[name]]
+    beside = 0
+    for view, valid in zip(views, masks, strict=True):
+        strides = np.divide(method.size, valid.shape)
+        cells = valid.nonzero().numpy()
+        places = ((cells + 0.5) * strides - 0.5) @ view.affine[:3, :3].T + view.affine[:3, 3]
+        assert ((places >= -0.5) & (places <= np.asarray(SHAPE) - 0.5)).all()
+        beside += int((~valid).sum())
+    assert beside > 0
 
 
 def test_swapping_the_views_swaps_the_two_halves_of_the_loss():
