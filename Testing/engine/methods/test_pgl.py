@@ -141,7 +141,7 @@ def test_the_compared_map_is_the_deepest_with_a_stride_of_at_most_eight():
 def test_encoders_arrive_bitwise_in_any_other_method_and_everything_else_stays():
     donor = make_method("pgl", seed=5, **WIDTHS)
     kept = donor.weights_to_keep()
-    for name in ("cr_gloco", "supervised", "mean_teacher", "local_contrastive"):
+    for name in ("cr_gloco", "supervised", "mean_teacher", "local_contrastive", "mcsc", "versemi"):
         method = make_method(name, seed=6)
         before = copy.deepcopy(method.networks.state_dict())
         taken = method.start_from(kept)
