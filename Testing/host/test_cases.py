@@ -20,7 +20,7 @@ from crgloco.io.files import read_volume
 from crgloco.io.volume import Geometry
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.background.program import engineCommand
-from CRGLoCoSegmentLib.background.worker import Worker
+from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
 from CRGLoCoSegmentLib.nodes.export import labelsFromSegmentation
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
@@ -409,6 +409,22 @@ def test_a_case_whose_image_vanished_fails_in_words_and_leaves_the_former_case(c
     with pytest.raises(Exception, match=r"new_2"):
         task.wait()
     assert cases.loaded == first
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_worker_that_is_killed_while_it_reads_a_case_is_told_and_the_next_one_reads_it(
+    cases: Any, files: Worker, waitUntil: Any
+):
+    former = cases.load("mild").wait()
+    os.kill(files.pid, signal.SIGSTOP)
+    task = cases.load("wrong")
+    waitUntil(files.isBusy)
+    os.kill(files.pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match="killed"):
+        task.wait()
+    assert slicer.mrmlScene.IsNodePresent(former.volume)
+    assert cases.loaded.name == "mild"
+    assert cases.load("wrong").wait().name == "wrong"
 
 
 def test_without_a_folder_loading_says_so(logic: SegmentLogic):
@@ -856,6 +872,18 @@ def test_nothing_of_a_case_stays_in_the_temporary_folder(cases: Any, waitUntil: 
     cases.accept().wait()
     left = lambda: [item.name for item in sessionFolder().iterdir() if item.is_dir()]  # noqa: E731
     waitUntil(lambda: not left())
+
+
+def test_a_batch_goes_on_though_the_scene_is_closed(
+    cases: Any, logic: SegmentLogic, compute: StandInWorker, scene: Any
+):
+    task = cases.predictAll(names=("new_1", "new_2"))
+    slicer.mrmlScene.Clear()
+    logic.sceneClosed()
+    for number in range(2):
+        request = compute.of("predict")[number]
+        request.answer(cases=[{"case": request.fields["case"], "kept": False}], failed=0)
+    assert task.state == "done"
 
 
 @pytest.mark.slow

@@ -116,6 +116,16 @@ def test_without_a_folder_the_panel_says_what_to_do(panel: CasesPanel):
     assert not ui.messageLabel.visible
 
 
+def test_a_label_that_was_kept_when_slicer_closed_is_told_once(logic: SegmentLogic):
+    logic.settings.set("keptLabel", "It is kept as /home/me/case.seg.nrrd.")
+    shown = []
+    for _ in range(2):
+        panel = CasesPanel(logic, RESOURCES)
+        shown.append(panel.ui.messageLabel.text)
+        panel.cleanup()
+    assert shown == ["It is kept as /home/me/case.seg.nrrd.", ""]
+
+
 def test_the_cases_are_listed_with_state_confidence_and_expected_correction(opened: CasesPanel):
     assert shown(opened) == [
         ["done", "Corrected", "", "", "1"],

@@ -1,6 +1,9 @@
 """Labels to files: values by the table, Slicer's own formats, and what is refused; nothing is lost."""
 
+import os
+import signal
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,10 @@ import pytest
 import SimpleITK as sitk
 import slicer
 
-from crgloco.errors import InputError, ResourceError
+from crgloco.errors import CasesError, InputError, ResourceError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
-from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from stand_ins import TABLE, StandInWorker, addVolume
@@ -125,14 +128,77 @@ def test_a_segmentation_of_others_needs_a_table(logic: SegmentLogic, volume: Any
         logic.exportLabel(other, volume, "label.nii.gz")
 
 
-def test_closing_the_scene_ends_an_export_that_has_only_begun(
-    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, processEvents: Any
-):
-    task = logic.exportLabel(segmentation, volume, "label.nii.gz")
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where labels go that could not be written; not into the home of whoever runs the tests."""
+    monkeypatch.setattr(label_rescue, "rescueFolders", lambda: (tmp_path / "kept",))
+    return tmp_path / "kept"
+
+
+def closeScene(logic: SegmentLogic) -> None:
+    slicer.mrmlScene.Clear()
     logic.sceneClosed()
-    processEvents()
-    assert task.state == "cancelled"
-    assert files.requests == []
+
+
+def test_an_export_goes_on_though_its_scene_is_closed(
+    logic: SegmentLogic, segmentation: Any, volume: Any, labels: np.ndarray, realFiles: Any, tmp_path: Path
+):
+    logic.__dict__["files"] = realFiles
+    task = logic.exportLabel(segmentation, volume, tmp_path / "label.nii.gz")
+    closeScene(logic)
+    assert task.wait() == tmp_path / "label.nii.gz"
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(task.value))), labels)
+
+
+def test_an_export_that_fails_after_its_scene_was_closed_keeps_the_label_in_a_file(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, kept: Path, waitUntil: Any
+):
+    task = logic.exportLabel(segmentation, volume, "/data/label.nii.gz")
+    waitUntil(lambda: files.of("write_label"), 5)
+    closeScene(logic)
+    files.of("write_label")[0].fail("The disk of /data is full.", "ResourceError")
+    with pytest.raises(CasesError, match=r"not lost: it is kept as .*The disk of /data is full") as failure:
+        task.wait()
+    (path,) = kept.iterdir()
+    assert str(path) in str(failure.value)
+    assert path.name.startswith("label ")
+    assert b"Segment1_ID:=label_7" in path.read_bytes()[:4000]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_worker_that_is_killed_while_it_exports_is_told_and_leaves_no_half_file(
+    logic: SegmentLogic, segmentation: Any, volume: Any, realFiles: Any, tmp_path: Path, waitUntil: Any
+):
+    logic.__dict__["files"] = realFiles
+    logic.exportLabel(segmentation, volume, tmp_path / "first.nii.gz", waitForCompletion=True)
+    os.kill(realFiles.pid, signal.SIGSTOP)
+    task = logic.exportLabel(segmentation, volume, tmp_path / "label.nii.gz")
+    waitUntil(realFiles.isBusy, 5)
+    os.kill(realFiles.pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match="killed"):
+        task.wait()
+    assert [path.name for path in tmp_path.glob("*.nii.gz*")] == ["first.nii.gz"]
+    assert slicer.mrmlScene.IsNodePresent(segmentation)
+    logic.exportLabel(segmentation, volume, tmp_path / "label.nii.gz", waitForCompletion=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_export_that_does_not_end_before_slicer_closes_keeps_the_label_in_a_file(
+    scene: Any, segmentation: Any, volume: Any, kept: Path, tmp_path: Path, waitUntil: Any
+):
+    logic = SegmentLogic(compute=StandInWorker(), files=Worker("files"))
+    logic.exportLabel(segmentation, volume, tmp_path / "first.nii.gz", waitForCompletion=True)
+    pid = logic.files.pid
+    os.kill(pid, signal.SIGSTOP)  # a network disk that does not answer looks like this
+    task = logic.exportLabel(segmentation, volume, tmp_path / "label.nii.gz")
+    began = time.monotonic()
+    logic.shutDown()
+    assert time.monotonic() - began < 5
+    assert not task.isRunning()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    (path,) = kept.iterdir()
+    assert str(path) in logic.settings.get(label_rescue.KEPT)
 
 
 class Exporter:

@@ -124,7 +124,7 @@ class SegmentLogic:
         """Writes labels to files."""
         from CRGLoCoSegmentLib.logic.label_export import LabelExport
 
-        return LabelExport(files=self.files)
+        return LabelExport(files=self.files, settings=self.settings)
 
     @cached_property
     def view(self) -> "CompareView":

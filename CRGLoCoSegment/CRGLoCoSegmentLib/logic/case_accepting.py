@@ -13,7 +13,7 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.arrays import saveArray
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.case_loading import temporaryFolder
-from CRGLoCoSegmentLib.logic.label_rescue import keepLabel, keptText
+from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
@@ -181,11 +181,7 @@ def writeLabel(
         if isSafe():
             task.fail(notAccepted(label.case, error), details)
             return
-        runInThread(
-            lambda: keepLabel(label.now, label.case),
-            lambda path: task.fail(CasesError(f"{keptText(label.case, path)} {error}"), details),
-            lambda fault: task.fail(CasesError(f"{error} {fault}"), details),
-        )
+        keepOrFail(task, label.now, label.case, error)
 
     task.progress(_("Checking the label of {case}").format(case=label.case), 0, 2)
     job = runInThread(lambda: _prepare(label, out, task.notes), prepared, failed)

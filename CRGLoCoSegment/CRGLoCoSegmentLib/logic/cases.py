@@ -1,7 +1,6 @@
 """The cases folder: what is in it, which case comes next, into the scene and back as accepted labels."""
 
 import functools
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -25,16 +24,13 @@ from CRGLoCoSegmentLib.logic.case_rows import (
     toPredict,
     withPrediction,
 )
-from CRGLoCoSegmentLib.logic.label_rescue import Keeping, keptText
+from CRGLoCoSegmentLib.logic.label_rescue import KEPT, Keeping
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
 from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, resultOf, volumeOf
 
-log = logging.getLogger("CRGLoCoSegment")
-
-ARRIVAL_S = 2.5  # that a label on its way is waited for when Slicer closes
-KEPT = "keptLabel"  # the setting: what the user has to be told at the next start
+ARRIVAL_S = 2.0  # that a label on its way is waited for when Slicer closes
 
 
 class CasesLogic(CaseList):
@@ -365,15 +361,5 @@ class CasesLogic(CaseList):
         self._scene.cancel()
         self.batch.cancel()
         waitUntil(lambda: not self.isAccepting, timeout=ARRIVAL_S)
-        if keeping is None or task is None:
-            return
-        if task.state == "done":
-            keeping.drop(until)
-            return
-        path = keeping.path(until + 0.5)
-        if path is None:
-            log.error("the label of %s could be written nowhere", keeping.case)
-            return
-        text = keptText(keeping.case, path)
-        self._settings.set(KEPT, text)
-        log.warning("%s", text)
+        if keeping is not None and task is not None:
+            keeping.end(self._settings, until + 0.5, arrived=task.state == "done")

@@ -1,6 +1,8 @@
 """Labels to files: plain label volumes by the files worker, Slicer's own formats by Slicer."""
 
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +14,22 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.arrays import saveArray
 from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.threads import runInThread
+from CRGLoCoSegmentLib.background.ticker import waitUntil
+from CRGLoCoSegmentLib.logic.label_rescue import Keeping, keepOrFail
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, Task
+from CRGLoCoSegmentLib.nodes.cases import isInScene
 from CRGLoCoSegmentLib.nodes.export import labelsOf
 from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import resultOf
 from CRGLoCoSegmentLib.nodes.slicer_files import writeDicomSeg, writeSegNrrd
-from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.background.worker import Worker
+    from CRGLoCoSegmentLib.settings import Settings
 
+ARRIVAL_S = 1.0  # that a label on its way is waited for when Slicer closes
 SEG_NRRD, DICOM = ".seg.nrrd", ".dcm"
 PLAIN = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -32,11 +39,14 @@ class LabelExport:
 
     Args:
         files: Worker that writes plain label volumes.
+        settings: Where word is left of a label that was on its way when Slicer closed.
     """
 
-    def __init__(self, *, files: "Worker") -> None:
-        self._files = files
-        self._tasks: list[Task] = []
+    def __init__(self, *, files: "Worker", settings: "Settings") -> None:
+        self._files, self._settings = files, settings
+        self._onTheirWay: dict[Task, tuple[Snapshot, str]] = {}  # what is written without its node
+        self._ofNodes: list[Task] = []
+        self._isClosing = False
 
     def write(
         self,
@@ -49,6 +59,9 @@ class LabelExport:
         onFailed: OnFailed | None = None,
     ) -> Task:
         """Write a label; the ending says how. The task's value is the path, its notes say what was mended.
+
+        A plain label volume is written to its end though the scene is closed meanwhile; if that fails, the
+        label is kept in a file of its own, and the message says where.
 
         Args:
             segmentationNode: What to write.
@@ -70,8 +83,13 @@ class LabelExport:
             _end(task, path, lambda: writeSegNrrd(segmentationNode, path))
             return task
         snapshot = snapshotOf(segmentationNode, volumeNode)
-        self._tasks.append(task)
-        task.onEnd(lambda: self._tasks.remove(task))
+        self._register(task, snapshot, path, needsNode=ending == DICOM)
+
+        def failed(error: Exception) -> None:
+            if task not in self._onTheirWay or self._isClosing or isInScene(segmentationNode):
+                task.fail(error, getattr(error, "details", ""))
+            else:
+                keepOrFail(task, snapshot, _plainName(path), error)
 
         def write(labels: Volume) -> None:
             if ending == DICOM:
@@ -79,20 +97,39 @@ class LabelExport:
                 title = _title(volumeNode)
                 _end(task, path, lambda: writeDicomSeg(segmentationNode, drawn, path, title))
             else:
-                self._writePlain(task, labels, table, path)
+                self._writePlain(task, labels, table, path, failed)
 
-        job = runInThread(lambda: labelsOf(snapshot, table, onNote=task.notes.append), write, task.fail)
+        job = runInThread(lambda: labelsOf(snapshot, table, onNote=task.notes.append), write, failed)
         task.onCancel(job.cancel)
         return task
 
     def sceneClosed(self) -> None:
-        """End what only has begun; a label that is in the worker's hands is written to its end."""
-        for task in tuple(self._tasks):
+        """End what needs the nodes; plain labels are written to their end."""
+        for task in tuple(self._ofNodes):
             task.cancel()
 
-    shutDown = sceneClosed
+    def shutDown(self) -> None:
+        """End all work; a label on its way gets a moment to arrive, else it is kept in a file."""
+        until = time.monotonic() + ARRIVAL_S
+        self._isClosing = True
+        self.sceneClosed()
+        kept = [(task, Keeping(*what)) for task, what in self._onTheirWay.items()]
+        waitUntil(lambda: not self._onTheirWay, timeout=ARRIVAL_S)
+        for task, keeping in kept:
+            keeping.end(self._settings, until + 0.5, arrived=task.state == "done")
+            task.cancel()
 
-    def _writePlain(self, task: Task, labels: Volume, table: LabelTable, path: Path) -> None:
+    def _register(self, task: Task, snapshot: Snapshot, path: Path, *, needsNode: bool) -> None:
+        if needsNode:
+            self._ofNodes.append(task)
+            task.onEnd(lambda: self._ofNodes.remove(task))
+        else:
+            self._onTheirWay[task] = (snapshot, _plainName(path))
+            task.onEnd(lambda: self._onTheirWay.pop(task))
+
+    def _writePlain(
+        self, task: Task, labels: Volume, table: LabelTable, path: Path, failed: Callable[[Exception], None]
+    ) -> None:
         file = sessionFolder() / f"label-{uuid.uuid4().hex[:12]}.npy"
 
         def ask(_file: Path) -> None:
@@ -104,11 +141,11 @@ class LabelExport:
                 "write_label",
                 {"label": label, "table": table.to_json(), "path": str(path)},
                 onResult=lambda answer: (file.unlink(missing_ok=True), task.finish(Path(answer["path"]))),
-                onError=lambda error: (file.unlink(missing_ok=True), task.fail(error, error.details)),
+                onError=lambda error: (file.unlink(missing_ok=True), failed(error)),
                 onCancelled=task.cancel,
             )
 
-        runInThread(lambda: saveArray(labels.array, file), ask, task.fail)
+        runInThread(lambda: saveArray(labels.array, file), ask, failed)
 
 
 def _end(task: Task, path: Path, write: Any) -> None:
@@ -118,6 +155,10 @@ def _end(task: Task, path: Path, write: Any) -> None:
         task.fail(error)
     else:
         task.finish(path)
+
+
+def _plainName(path: Path) -> str:
+    return path.name.partition(".")[0] or path.name
 
 
 def _ending(path: Path) -> str:

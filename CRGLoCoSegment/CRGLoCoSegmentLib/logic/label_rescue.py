@@ -1,16 +1,24 @@
 """Where a label goes that could be written nowhere else, its scene being closed: to a file that stays."""
 
+import logging
 import tempfile
 import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from slicer.i18n import tr as _
 
-from crgloco.errors import ResourceError
+from crgloco.errors import CasesError, ResourceError
+from CRGLoCoSegmentLib.background.threads import runInThread
+from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.snapshot_files import ENDING, writeSnapshot
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot
+
+log = logging.getLogger("CRGLoCoSegment")
+
+KEPT = "keptLabel"  # the setting: what the user has to be told at the next start
 
 
 def rescueFolders() -> tuple[Path, ...]:
@@ -40,14 +48,31 @@ def keepLabel(snapshot: Snapshot, case: str) -> Path:
 def keptText(case: str, path: Path) -> str:
     """Say where a label is that could not be accepted."""
     text = _(
-        "The label of {case} could not be written into its cases folder, and its scene is closed. It is not "
-        "lost: it is kept as {path}. Load that file beside the case, and accept it again."
+        "The label of {case} could not be written where it should go, and its scene is closed. It is not "
+        "lost: it is kept as {path}. Load that file beside the image, and accept or export it again."
     )
     return text.format(case=case, path=path)
 
 
+def keepOrFail(task: Task, snapshot: Snapshot, case: str, error: Exception) -> None:
+    """Let a task fail, after keeping its label in a file.
+
+    Args:
+        task: Ends with words that say where the label is.
+        snapshot: The label.
+        case: Name of its case, or of the file that it should have become.
+        error: Why it could not be written.
+    """
+    details = getattr(error, "details", "")
+    runInThread(
+        lambda: keepLabel(snapshot, case),
+        lambda path: task.fail(CasesError(f"{keptText(case, path)} {error}"), details),
+        lambda fault: task.fail(CasesError(f"{error} {fault}"), details),
+    )
+
+
 class Keeping:
-    """Keeps a label in a thread while its way into the cases folder is still open.
+    """Keeps a label in a thread while its way to where it should go is still open, and Slicer closes.
 
     Args:
         snapshot: The label.
@@ -66,11 +91,23 @@ class Keeping:
         self._thread.join(max(0.0, until - time.monotonic()))
         return self._path
 
-    def drop(self, until: float) -> None:
-        """The label has arrived: remove the file."""
+    def end(self, settings: Any, until: float, *, arrived: bool) -> None:
+        """Remove the file of a label that has arrived; else leave word for the next start.
+
+        Args:
+            settings: Where the word is left.
+            until: ``time.monotonic()`` of the last moment to wait for.
+            arrived: Whether the label is where it should go.
+        """
         path = self.path(until)
-        if path is not None:
+        if path is None:
+            log.log(logging.INFO if arrived else logging.ERROR, "the label of %s was not kept", self.case)
+        elif arrived:
             path.unlink(missing_ok=True)
+        else:
+            text = keptText(self.case, path)
+            settings.set(KEPT, "\n".join(filter(None, [settings.get(KEPT, ""), text])))
+            log.warning("%s", text)
 
     def _keep(self) -> None:
         try:
