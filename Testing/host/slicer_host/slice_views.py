@@ -140,6 +140,7 @@ class SliceView(Stand):
         self._prepareCorner()
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         self._managers = factory.InstantiateDisplayableManagers(self._renderer)
+        self._managers.UnRegister(None)  # it was made for us; else no view would ever free its window
         self._shown = ""
 
     def _prepareImage(self) -> None:
