@@ -153,8 +153,10 @@ def test_every_file_of_the_module_folder_is_packaged():
 
 
 def test_nothing_of_the_tests_is_packaged(repository):
-    named = [repository / "CMakeLists.txt", MODULE_FOLDER / "CMakeLists.txt"]
-    assert not [file for file in named if "Testing" in file.read_text(encoding="utf-8")]
+    assert "Testing" not in (MODULE_FOLDER / "CMakeLists.txt").read_text(encoding="utf-8")
+    whole = (repository / "CMakeLists.txt").read_text(encoding="utf-8")
+    for_tests = whole[whole.index("if(BUILD_TESTING)") : whole.index("endif()")]
+    assert whole.count("Testing/") == for_tests.count("Testing/")
     assert not list(MODULE_FOLDER.rglob("test_*.py"))
     assert not list(MODULE_FOLDER.rglob("Testing"))
 
