@@ -18,11 +18,15 @@ class ComparisonRow:
         label: Name of the structure; empty for the mean of all.
         old: Dice of the start model, 0..1; ``None`` if there is none.
         new: Dice of the new model, 0..1; ``None`` if it cannot be told.
+        oldHd95: HD95 of the start model in mm, on the cases where both found the structure.
+        newHd95: The same of the new model.
     """
 
     label: str
     old: float | None
     new: float | None
+    oldHd95: float | None = None
+    newHd95: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -133,5 +137,10 @@ def comparisonRows(comparison: Mapping[str, Any]) -> list[ComparisonRow]:
         return []
     names = list(new.get("per_label") or {})
     newDice, oldDice = new.get("per_label") or {}, old.get("per_label") or {}
-    rows = [ComparisonRow(name, oldDice.get(name), newDice.get(name)) for name in names]
-    return [ComparisonRow("", old.get("dice"), new.get("dice")), *rows]
+    newMm, oldMm = new.get("hd95_mm_per_label") or {}, old.get("hd95_mm_per_label") or {}
+    mean = ComparisonRow("", old.get("dice"), new.get("dice"), old.get("hd95_mm"), new.get("hd95_mm"))
+    rows = [
+        ComparisonRow(name, oldDice.get(name), newDice.get(name), oldMm.get(name), newMm.get(name))
+        for name in names
+    ]
+    return [mean, *rows]

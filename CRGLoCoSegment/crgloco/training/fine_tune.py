@@ -26,6 +26,7 @@ from crgloco.inference.predictor import Predictor
 from crgloco.jobs import Job, JobFolder
 from crgloco.labels import LabelTable
 from crgloco.methods.base import Method, Task
+from crgloco.metrics import where_both_found
 from crgloco.model_card import BranchCard, ModelCard
 from crgloco.networks.dual_resolution import DualResolution
 from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions
@@ -36,7 +37,7 @@ from crgloco.training.distributed import Team, join_team, leave_team
 from crgloco.training.rounds import Rounds
 from crgloco.training.selection import Selection, select_cases, select_scans
 from crgloco.training.trainer import Schedule, Trainer
-from crgloco.training.validation import score, score_and_calibrate
+from crgloco.training.validation import in_short, score, score_and_calibrate, score_cases
 
 RESIDENT_SHARE = 0.4
 LICENCE = "As the training data; not to be passed on unless their licence allows it."
@@ -296,11 +297,14 @@ def _finish(
     scores: dict[str, Any] = {}
     if selection.validation and method.kind == "segmentation":
         new = _predictor(started, method.averaged)
-        scores["new"], calibration = score_and_calibrate(new, selection.validation, report)
+        cases, calibration = score_and_calibrate(new, selection.validation, report)
+        scores["new"] = in_short(cases, selection.table)
         if job.start is not None and started.parent is not None and started.parent.card.branches:
             loaded = model_store.load(job.start, started.device)
             start = _predictor(started, loaded.network)
-            scores["start"] = score(start, selection.validation, report)
+            # Distances are comparable only where both found a structure; overlaps stay.
+            both = where_both_found(cases, score_cases(start, selection.validation, report))
+            scores["new"], scores["start"] = (in_short(part, selection.table) for part in both)
             scores["made_from_start"] = _made_from_start(started)
         report.event("comparison", **scores)
     card = _card(started, method, calibration, {**training, "metrics": scores})

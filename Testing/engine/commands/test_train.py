@@ -230,4 +230,6 @@ def test_validation_labels_that_began_as_the_start_models_answers_are_named(
     training = json.loads((out / "model.json").read_text())["training"]
     assert len(training["validation"]) == 1
     expected = list(training["validation"]) if maker == "start" else []
-    assert training["metrics"]["made_from_start"] == expected
+    metrics = training["metrics"]
+    assert metrics["made_from_start"] == expected
+    assert ("hd95_mm" in metrics["new"]) == ("hd95_mm" in metrics["start"])
