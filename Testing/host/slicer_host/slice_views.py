@@ -18,6 +18,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from slicer_host.surface import classSurface
+from slicer_host.system_libraries import installLine
 
 # Those of Slicer's slice views that draw something without a user's mouse.
 DISPLAYABLE_MANAGERS = (
@@ -38,7 +39,6 @@ FONT_PIXELS = 14
 
 
 OFFSCREEN = {"libEGL.so.1": "vtkEGLRenderWindow", "libOSMesa.so.8": "vtkOSOpenGLRenderWindow"}
-INSTALL = "apt-get install --no-install-recommends libegl1 libgl1-mesa-dri"
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +56,7 @@ def whyNoPictures() -> str:
             continue
         os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", window)
         return ""
-    return f"no display, and neither {' nor '.join(OFFSCREEN)}; install them by: {INSTALL}"
+    return f"no display, and neither {' nor '.join(OFFSCREEN)}; as root: {installLine()}"
 
 
 class Stand:
