@@ -175,6 +175,16 @@ def test_a_typed_folder_that_does_not_exist_is_said_and_not_kept(
     assert logic.cases.folder is None
 
 
+def test_an_emptied_path_closes_the_folder(
+    panel: CasesPanel, logic: SegmentLogic, folder: Path, waitUntil: Any
+):
+    panel.ui.folderPath.currentPath = str(folder)
+    waitUntil(lambda: len(logic.cases.rows) == 6)
+    panel.ui.folderPath.currentPath = ""
+    waitUntil(lambda: logic.cases.folder is None)
+    assert panel.ui.casesTable.rowCount == 0
+
+
 def test_an_empty_folder_says_how_to_make_it_a_cases_folder(
     panel: CasesPanel, logic: SegmentLogic, tmp_path: Path, waitUntil: Any
 ):

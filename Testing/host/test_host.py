@@ -256,6 +256,16 @@ def test_a_path_edit_tells_its_path_and_asks_for_a_folder(answers: Any, tmp_path
     assert heard == [edit.currentPath] == [str(tmp_path)]
 
 
+def test_an_emptied_path_edit_says_that_it_holds_no_path_and_does_not_tell_one():
+    edit, paths, valid = ctk.ctkPathLineEdit(), [], []
+    edit.connect("currentPathChanged(QString)", paths.append)
+    edit.connect("validInputChanged(bool)", valid.append)
+    edit.currentPath = "/no/such/folder"
+    edit.currentPath = ""
+    assert paths == ["/no/such/folder"]
+    assert valid == [True, False]
+
+
 def test_a_slider_cuts_to_its_range():
     slider, heard = ctk.ctkSliderWidget(), []
     slider.connect("valueChanged(double)", heard.append)

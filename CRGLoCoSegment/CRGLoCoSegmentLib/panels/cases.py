@@ -48,7 +48,8 @@ class CasesPanel(Panel):
     def _connect(self) -> None:
         ui = self.ui
         self._typing.connect("timeout()", self._openTyped)
-        ui.folderPath.connect("currentPathChanged(QString)", lambda _path: self._typing.start())
+        for signal in ("currentPathChanged(QString)", "validInputChanged(bool)"):  # the second when emptied
+            ui.folderPath.connect(signal, lambda _value: self._typing.start())
         ui.stateFilter.connect("currentIndexChanged(int)", lambda _index: self._showTable())
         ui.caseNameEdit.connect("textChanged(QString)", lambda _text: self._showAccept())
         ui.annotatorEdit.connect("editingFinished()", self._storeRole)

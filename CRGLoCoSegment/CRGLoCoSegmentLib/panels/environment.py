@@ -31,6 +31,7 @@ class EnvironmentPanel(Panel):
         self.ui.checkButton.connect("clicked(bool)", self._onCheck)
         self.ui.detailsGroupBox.connect("toggled(bool)", self._onDetails)
         self.ui.wheelFolderPathLineEdit.connect("currentPathChanged(QString)", self._onWheelFolder)
+        self.ui.wheelFolderPathLineEdit.connect("validInputChanged(bool)", self._onWheelFolderIsPath)
 
     def enter(self) -> None:
         """Look at the slow things too, once; later visits look at the quick ones."""
@@ -95,6 +96,10 @@ class EnvironmentPanel(Panel):
     def _onWheelFolder(self, path: str) -> None:
         self._environment.installation.wheelFolder = Path(path) if path.strip() else None
         self._environment.checkQuickly()
+
+    def _onWheelFolderIsPath(self, isPath: bool) -> None:  # noqa: FBT001  (a Qt signal)
+        if not isPath:  # an emptied edit does not tell its path
+            self._onWheelFolder("")
 
     def _onLine(self, line: str) -> None:
         """Follow the end of the log, unless the user has scrolled up to read."""

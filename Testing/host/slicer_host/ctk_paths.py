@@ -1,6 +1,5 @@
 """CTK's widgets for files and folders."""
 
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Property, QDir, QSettings, Signal, Slot
@@ -53,8 +52,10 @@ class ctkPathLineEdit(QWidget):
         self._button.clicked.connect(self.browse)
 
     def _changed(self, text: str) -> None:
-        self.currentPathChanged.emit(text)
-        valid = bool(text) and Path(text).exists()
+        """As CTK does: what is no path at all, such as an emptied edit, is not told as one."""
+        valid = bool(text)
+        if valid:
+            self.currentPathChanged.emit(text)
         if valid != self._valid:
             self._valid = valid
             self.validInputChanged.emit(valid)
