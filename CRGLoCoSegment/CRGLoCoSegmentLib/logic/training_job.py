@@ -1,6 +1,7 @@
 """One training as a user sees it: its name, how far it is, how it ended, and old against new model."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from crgloco import methods
 from crgloco.errors import JobError
 from crgloco.jobs import Job, JobFolder, read_job
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
-from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING
+from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING, methodCard
 
 TAIL = 2**15  # bytes
 
@@ -76,12 +77,12 @@ class TrainingJob:
         """Whether the new model is there."""
         return self.job is not None and self.state == "finished" and self.job.out.is_dir()
 
-    @property
+    @cached_property
     def isPretraining(self) -> bool:
         """Whether its model is a start for other trainings, and cannot segment."""
         if self.job is None or self.job.method not in methods.available():
             return False
-        return methods.card(self.job.method).kind == PRETRAINING
+        return methodCard(self.job.method).kind == PRETRAINING
 
     @property
     def canResume(self) -> bool:
