@@ -27,6 +27,7 @@ from crgloco.data.folder_lock import locked
 from crgloco.data.manifest import (
     DATASET,
     MANIFEST,
+    Manifest,
     Split,
     agreed_table,
     read_dataset,
@@ -196,8 +197,9 @@ def draw_split(
 ) -> CasesFolder:
     """Part the labelled cases into those that teach and those that measure: once, and kept.
 
-    A stored split stays as it is; labelled cases that came later teach. With one labelled case there
-    is no validation, and it will never be drawn for validation later, because it has taught.
+    A stored split stays as it is; labelled cases that came later teach. Labels that were drawn by hand
+    are taken for measuring first: a corrected answer favours the model that gave it. With one labelled
+    case there is no validation, and it will never be drawn for validation later, because it has taught.
 
     Args:
         folder: An opened cases folder.
@@ -246,15 +248,24 @@ def _drawn(folder: CasesFolder, fraction: float, seed: int) -> Split:
     """Return the folder's split, or a new one among the cases that have not taught yet."""
     validation = folder.validation
     if not validation and folder.table is not None:
-        stored = read_manifest(folder.root).split
-        taught = stored.training if stored is not None else ()
+        manifest = read_manifest(folder.root)
+        taught = manifest.split.training if manifest.split is not None else ()
         candidates = sorted(case.name for case in folder.labelled if case.name not in taught)
         total = len(folder.labelled)
         wanted = max(1, round(fraction * total)) if fraction and total > 1 else 0
         number = min(wanted, len(candidates), max(total - 1, 0))
-        validation = tuple(sorted(random.Random(seed).sample(candidates, number)))
+        shuffled = random.Random(seed).sample(candidates, len(candidates))
+        # A label that began as a model's answer favours that model when models are compared.
+        shuffled.sort(key=lambda name: _began_as_an_answer(manifest, name))
+        validation = tuple(sorted(shuffled[:number]))
     training = tuple(case.name for case in folder.labelled if case.name not in validation)
     return Split(validation, training, fraction, seed)
+
+
+def _began_as_an_answer(manifest: Manifest, name: str) -> bool:
+    """Whether the valid label of a case was made by correcting what a model answered."""
+    history = manifest.provenance.get(name, ())
+    return bool(history) and history[-1].model is not None
 
 
 def _case(name: str, files: CaseFiles, count: int, label: Path | None = None) -> Case:

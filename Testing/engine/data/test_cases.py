@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from crgloco.data.cases import Case, draw_split, first_labelled, open_cases, open_unlabelled
-from crgloco.data.manifest import read_manifest
+from crgloco.data.manifest import read_manifest, write_manifest
+from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
 from crgloco.io.files import write_volume
 from crgloco.io.volume import Geometry, Volume
@@ -224,6 +226,20 @@ def test_one_labelled_case_teaches_and_never_measures_later(tmp_path: Path) -> N
     shutil.move(root / "imagesUl/phantom_001_0000.nii.gz", root / "imagesTr")
     shutil.copy(root / "labelsTr/phantom_000.nii.gz", root / "labelsTr/phantom_001.nii.gz")
     assert draw_split(open_cases(root)).validation == ("phantom_001",)
+
+
+def test_labels_drawn_by_hand_measure_before_corrected_answers_of_a_model(root: Path) -> None:
+    corrected = {"phantom_000", "phantom_001", "phantom_003"}
+    history = {name: (Provenance(model="a" * 64, revision=1),) for name in corrected}
+    history["phantom_002"] = (Provenance(model="a" * 64, revision=1), Provenance(revision=2))
+    write_manifest(root, replace(read_manifest(root), provenance=history))
+    by_hand = set(names(open_cases(root).labelled)) - corrected
+    for seed in range(12):
+        drawn = draw_split(open_cases(root), fraction=0.4, seed=seed, store=False).validation
+        assert len(drawn) == 2
+        assert set(drawn) <= by_hand
+    most = draw_split(open_cases(root), fraction=0.8, store=False).validation
+    assert by_hand < set(most)
 
 
 def test_a_plain_folder_has_no_split(tmp_path: Path) -> None:
