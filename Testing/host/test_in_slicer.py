@@ -37,7 +37,8 @@ def written() -> list[Any]:
 def sameModules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Reloading the module drops our packages from ``sys.modules``; other tests go on with them."""
     monkeypatch.syspath_prepend(FOLDER)
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in OURS}
+    # Away, not only kept: what a test imports into a package of before would stay its attribute.
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in OURS}
     yield
     for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
         del sys.modules[name]
