@@ -47,6 +47,14 @@ class DualResolutionOptions:
         minimum=1e-7,
         maximum=1.0,
     )
+    start_rate: float = option(
+        0.3,
+        label="Rate with a start model",
+        help="Share of the learning rate when training goes on from a model that segments already.",
+        minimum=0.001,
+        maximum=1.0,
+        advanced=True,
+    )
     network: str = option(
         "fast",
         label="Network",

@@ -248,7 +248,7 @@ def _trainer(
     threads = 1 if started.device.type == "cpu" else 4
     stream = SampleStream(sides[0], sides[1], method.views, slots, job.seed, threads=threads)
     schedule = Schedule(
-        config.iterations, config.learning_rate, job.seed, job.minutes, _validation_steps(started)
+        config.iterations, learning_rate(started), job.seed, job.minutes, _validation_steps(started)
     )
     identity = {
         "method": job.method,
@@ -273,6 +273,12 @@ def _trainer(
     )
     wanted = validate if started.selection.validation and method.kind == "segmentation" else None
     return Trainer(method, schedule, stream, report, checkpoint, wanted, team, rounds)
+
+
+def learning_rate(started: Run) -> float:
+    """Return the rate at the start of a run; at the full one, a model soon forgets what it knew."""
+    goes_on = started.parent is not None and not model_store.is_pretraining(started.parent.card)
+    return started.config.learning_rate * (started.config.start_rate if goes_on else 1.0)
 
 
 def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:

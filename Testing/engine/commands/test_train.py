@@ -233,3 +233,20 @@ def test_validation_labels_that_began_as_the_start_models_answers_are_named(
     metrics = training["metrics"]
     assert metrics["made_from_start"] == expected
     assert ("hd95_mm" in metrics["new"]) == ("hd95_mm" in metrics["start"])
+
+
+@pytest.mark.parametrize(("start", "share"), [(True, 0.25), (False, 1.0)])
+def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate(
+    cases_folder, tiny_model, tmp_path, monkeypatch, start, share
+):
+    seen = []
+
+    def fit(trainer):
+        seen.append(trainer.schedule.learning_rate)
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    words = words_of(cases_folder, tmp_path / "model")
+    words += ["--start", str(tiny_model)] if start else []
+    assert main([*words, "--set", "learning_rate=0.004", "start_rate=0.25"]) == 130
+    assert seen == [pytest.approx(0.004 * share)]
