@@ -44,6 +44,7 @@ class Loop:
         self._environmentIsReady()
         for name in ("cases", "segment", "compare", "correct", "fineTune"):
             self.panel(name)
+        host.processEvents()
         self.step("open")
 
     def panel(self, name: str) -> Any:
