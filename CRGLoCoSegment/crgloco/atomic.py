@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crgloco.errors import ResourceError
@@ -47,8 +47,11 @@ def saving(path: Path) -> Iterator[None]:
         raise ResourceError(msg) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file; on failure the file that was there stays, and nothing is left beside it.
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Give the place beside a file to write to; at the end it takes the file's name.
+
+    On failure the file that was there stays, and nothing is left beside it.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
@@ -56,11 +59,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + PART)
     with saving(path):
         try:
-            write_through(part, content)
+            yield part
             part.replace(path)
         except BaseException:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file; on failure the file that was there stays, and nothing is left beside it.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    with appearing(path) as part:
+        write_through(part, content)
 
 
 def write_through(path: Path, content: bytes) -> None:

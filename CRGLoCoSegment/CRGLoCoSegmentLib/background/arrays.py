@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crgloco.atomic import PART, saving
+from crgloco.atomic import appearing
 from crgloco.errors import InputError
 from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
 from CRGLoCoSegmentLib.background.ticker import Ticker
@@ -60,17 +60,10 @@ def saveArray(array: np.ndarray, path: Path) -> Path:
     Raises:
         ResourceError: The disk is full, or the folder cannot be written; nothing is left.
     """
-    part = path.with_name(path.name + PART)
-    with saving(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-            part.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
+    with appearing(path) as part:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from crgloco.data.augment import (
     Matrix,
     SpatialRanges,
+    apply_intensity,
     apply_matrix,
+    draw_intensity,
     draw_spatial,
     source_box,
 )
@@ -51,6 +54,29 @@ class WindowView:
     def cut(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return image (C, *window) float32 and label (*window) uint8, turned and zoomed."""
         return apply_matrix(self.image, self.label, self.source, self.window, self.matrix)
+
+
+@dataclass(frozen=True)
+class WindowCrops:
+    """Windows of several samples, turned and zoomed, grey values changed.
+
+    Attributes:
+        images: (B, C, K, J, I) float32.
+        labels: (B, K, J, I) uint8 class numbers, 255 where unknown.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def strong_windows(views: Sequence[WindowView]) -> WindowCrops:
+    """Return what a network sees of these samples in training; their windows have one size."""
+    crops = [view.cut() for view in views]
+    images = [
+        apply_intensity(image, draw_intensity(np.random.default_rng(view.seed)))
+        for view, (image, _) in zip(views, crops, strict=True)
+    ]
+    return WindowCrops(torch.stack(images), torch.stack([label for _, label in crops]))
 
 
 def draw_window_view(

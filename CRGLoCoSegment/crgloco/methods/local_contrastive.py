@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from crgloco.data.augment import SpatialRanges, apply_intensity, draw_intensity
+from crgloco.data.augment import SpatialRanges
 from crgloco.data.patches import TrainingCase, resize
-from crgloco.data.window_views import UNCHANGED, WindowView, draw_window_view
+from crgloco.data.window_views import UNCHANGED, WindowView, draw_window_view, strong_windows
 from crgloco.losses.contrastive import draw_pairs, gather_classes, inter_contrast, intra_contrast
 from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods.base import Batch, Labels, Method, PseudoLabel, Task, averaged_copy, build_local_network
@@ -181,15 +181,8 @@ class LocalContrastive(Method):
         """Return ``total``, ``supervised`` and ``contrast``; the latter is 0 during the warm start."""
         views: list[ContrastView] = [view.to(batch.device) for view in (*batch.labelled, *batch.unlabelled)]
         taught = [view.supervised for view in views if view.supervised is not None]
-        crops = [view.cut() for view in taught]
-        draws = [np.random.default_rng(view.seed) for view in taught]
-        images = [
-            apply_intensity(crop[0], draw_intensity(rng)) for crop, rng in zip(crops, draws, strict=True)
-        ]
-        body = self.networks.local_body
-        features = body(torch.stack(images))
-        logits = resize(self.networks.local_head(features), self.window)
-        supervised = segmentation_loss(logits, torch.stack([crop[1] for crop in crops]))
+        crops = strong_windows(taught)
+        supervised = segmentation_loss(self.networks.full_resolution(crops.images), crops.labels)
         contrast = supervised.new_zeros(())
         if progress >= self.config.warm_up and self.config.contrast_weight > 0:
             contrast = self._contrast([view.contrasted for view in views], len(batch.labelled), batch)

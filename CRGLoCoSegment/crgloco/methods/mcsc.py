@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from crgloco.data.augment import SpatialRanges, apply_intensity, draw_intensity
+from crgloco.data.augment import SpatialRanges
 from crgloco.data.patches import TrainingCase, resize
-from crgloco.data.window_views import WindowView, draw_window_view
+from crgloco.data.window_views import WindowView, draw_window_view, strong_windows
 from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
 from crgloco.losses.pseudo_labels import sigmoid_ramp
 from crgloco.losses.segmentation import dice_loss, segmentation_loss
@@ -185,12 +185,8 @@ class MCSC(Method):
         """Return ``total``, the supervised, cross and contrast parts, and how far the networks agree."""
         views: list[WindowView] = [view.to(batch.device) for view in (*batch.labelled, *batch.unlabelled)]
         count = len(batch.labelled)
-        crops = [view.cut() for view in views]
-        rngs = [np.random.default_rng(view.seed) for view in views]
-        images = torch.stack(
-            [apply_intensity(crop[0], draw_intensity(rng)) for crop, rng in zip(crops, rngs, strict=True)]
-        )
-        truth = torch.stack([crop[1] for crop in crops[:count]])
+        crops = strong_windows(views)
+        images, truth = crops.images, crops.labels[:count]
         body = self.networks.local_body
         decoded = body.decode_all(body.encode(images))
         first = resize(self.networks.local_head(decoded[-1]), self.window)

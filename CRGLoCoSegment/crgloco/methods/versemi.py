@@ -20,16 +20,17 @@ structure. On unlabelled scans the maximum over all tasks must agree with that a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from crgloco.data.augment import SpatialRanges, apply_intensity, draw_intensity
+from crgloco.data.augment import SpatialRanges
 from crgloco.data.boxes import Box, Triple, triple
 from crgloco.data.patches import IGNORE, TrainingCase
-from crgloco.data.window_views import WindowView, draw_window_view
+from crgloco.data.window_views import WindowCrops, WindowView, draw_window_view, strong_windows
 from crgloco.errors import OptionError
 from crgloco.losses.segmentation import batch_cross_entropy
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_local_network, windows_of
@@ -81,19 +82,6 @@ class Config(DualResolutionOptions):
         help="The maximum over all tasks is a target only, as a teacher's answer is.",
         advanced=True,
     )
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Windows of one side of a batch, turned and changed.
-
-    Attributes:
-        images: (B, C, K, J, I).
-        labels: (B, K, J, I) class numbers, 255 where unknown.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
 
 
 class VerSemi(Method):
@@ -151,17 +139,11 @@ class VerSemi(Method):
         total = total + self.config.unlabelled_weight * parts["consistency"]
         return {"total": total, **{name: part.detach() for name, part in parts.items()}}
 
-    def _windows(self, batch: Batch, views: Any) -> Crops:
-        moved: list[WindowView] = [view.to(batch.device) for view in views]
-        crops = [view.cut() for view in moved]
-        images = [
-            apply_intensity(image, draw_intensity(np.random.default_rng(view.seed)))
-            for view, (image, _) in zip(moved, crops, strict=True)
-        ]
-        return Crops(torch.stack(images), torch.stack([label for _, label in crops]))
+    def _windows(self, batch: Batch, views: Sequence[WindowView]) -> WindowCrops:
+        return strong_windows([view.to(batch.device) for view in views])
 
     def _mixed_losses(
-        self, windows: Crops, tasks: torch.Tensor, rng: np.random.Generator, *, second: bool
+        self, windows: WindowCrops, tasks: torch.Tensor, rng: np.random.Generator, *, second: bool
     ) -> dict[str, torch.Tensor]:
         """Return the synthetic task on mixed labelled windows, and single tasks asked of the same mix."""
         half = len(tasks) // 2

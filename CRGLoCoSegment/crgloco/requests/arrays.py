@@ -6,14 +6,13 @@ neither side waits for a compressor, and appear whole or not at all.
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.atomic import PART, saving
+from crgloco.atomic import appearing, saving
 from crgloco.errors import GeometryError, InputError, LabelError, OptionError
 from crgloco.io.volume import Volume
 from crgloco.requests import fields as read
@@ -101,17 +100,9 @@ class ArrayFolder:
             ResourceError: The disk is full, or the folder cannot be written; nothing is left of it.
         """
         path = self._folder / f"{kind}{SUFFIX}"
-        part = path.with_name(path.name + PART)
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        with saving(path):
-            try:
-                with part.open("wb") as file:
-                    np.save(file, native, allow_pickle=False)
-                part.replace(path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
-                raise
+        with appearing(path) as part, part.open("wb") as file:
+            np.save(file, native, allow_pickle=False)
         self.names[kind] = path.name
 
 

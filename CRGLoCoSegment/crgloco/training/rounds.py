@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from crgloco.atomic import saving
+from crgloco.atomic import appearing, saving
 from crgloco.data.cache import PreparedCase, sample_locations
 from crgloco.data.patches import TrainingCase
 from crgloco.inference.predictor import Predictor
@@ -107,10 +106,5 @@ class _Labeller:
         return float(np.mean(shares)) if shares else 1.0
 
     def _store(self, path: Path, label: Labels) -> None:
-        part = path.with_name(f"{path.stem}.{os.getpid()}.part.npy")
-        with saving(path):
-            try:
-                np.save(part, label, allow_pickle=False)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        with appearing(path) as part, part.open("wb") as file:
+            np.save(file, label, allow_pickle=False)

@@ -110,8 +110,8 @@ def test_a_stop_between_cases_keeps_those_that_are_done(tmp_path, case):
 
 
 def test_a_full_disk_is_told_in_words_and_leaves_no_half_label(tmp_path, case, monkeypatch):
-    def fill(path, label, **_):
-        Path(path).write_bytes(b"half")
+    def fill(file, label, **_):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     labeller = rounds_of(tmp_path, case, FakePredictor()).labeller(1)
