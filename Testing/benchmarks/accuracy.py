@@ -3,7 +3,9 @@
     python Testing/benchmarks/accuracy.py --suite la2018 --methods supervised,cr_gloco:released,cr_gloco \
         --seeds 0,1,2 --out Testing/benchmarks/results/la2018_cpu.jsonl
 
-A method is ``name``, ``name:configuration`` or ``name@all``: with all training labels, the upper bound.
+A method is ``name``, ``name:configuration``, ``name@16`` with another number of labelled cases, ``name@all``
+with all training labels, the upper bound, or ``pgl+name``: pre-trained on all training scans first, for as
+many updates.
 A run is the product's own path: ``fine_tune.run`` on a cases folder that links to the data, then the
 predictor with all windows, overlap 0.5, no mirrors, no post-processing. Nothing is selected: the last
 averaged weights are evaluated, on cases that the cases folder does not hold, on their original grid.
@@ -40,6 +42,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CRGLOCO_DATA", REPOSITORY.parent / "shared" / "data"))
 BRANCHES = ("fused", "local", "global")
 ALL = "all"
+KEY = ("suite", "scale", "method", "configuration", "labelled", "fold", "seed", "options")
 
 
 def make_cases(suite: Suite, split: Split, folder: Path) -> list[str]:
@@ -63,29 +66,47 @@ def run(suite: Suite, key: dict[str, Any], work: Path) -> dict[str, Any]:
     """Train once, predict the held-out cases, evaluate all branches."""
     split = suite.splits[key["fold"]]
     held_out = make_cases(suite, split, work / "cases")
-    known = {option["name"] for option in methods.card(key["method"]).to_json()["options"]}
-    options = {name: value for name, value in suite.options[key["scale"]].items() if name in known}
-    if key["method"] == "supervised":
-        options.pop("unlabelled_batch", None)
-    job = Job(
-        cases=work / "cases",
-        method=key["method"],
-        out=work / "model",
-        config_name=key["configuration"],
-        config=options | key["options"],
-        labelled=key["labelled"],
-        seed=key["seed"],
-    )
-    began = time.monotonic()
-    with (work / "events").open("w") as events:
-        model = fine_tune.run(job, write_job(work / "job", job), EventLines(events))
-    seconds = time.monotonic() - began
+    start, before = None, {}
+    if key.get("start"):
+        start, seconds = train(suite, {**key, "method": key["start"], "configuration": "default"}, work)
+        before = {"pretraining_seconds": round(seconds, 1)}
+    model, seconds = train(suite, key, work, start)
     return {
+        **before,
         "training_seconds": round(seconds, 1),
         "updates": model_store.read_card(model).training["updates"],
         "peak_memory_mb": round(_peak_memory_mb()),
         **evaluate(suite, model, held_out, work),
     }
+
+
+def train(suite: Suite, key: dict[str, Any], work: Path, start: Path | None = None) -> tuple[Path, float]:
+    """Train a method on the cases; return its model and the seconds it took."""
+    method = key["method"]
+    card = methods.card(method).to_json()
+    known = {option["name"] for option in card["options"]}
+    options = {name: value for name, value in suite.options[key["scale"]].items() if name in known}
+    asked = {
+        name: value
+        for name, value in key["options"].items()
+        if name in known or card["kind"] != "pretraining"
+    }
+    if method == "supervised":
+        options.pop("unlabelled_batch", None)
+    job = Job(
+        cases=work / "cases",
+        method=method,
+        out=work / f"model_{method}",
+        config_name=key["configuration"],
+        config=options | asked,
+        labelled=key["labelled"],
+        seed=key["seed"],
+        start=start,
+    )
+    began = time.monotonic()
+    with (work / f"events_{method}").open("w") as events:
+        model = fine_tune.run(job, write_job(work / f"job_{method}", job), EventLines(events))
+    return model, time.monotonic() - began
 
 
 def evaluate(suite: Suite, model: Path, names: list[str], work: Path) -> dict[str, Any]:
@@ -130,6 +151,7 @@ def keys_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for seed in map(int, arguments.seeds.split(",")):
         for word in chosen:
             name, _, amount = word.partition("@")
+            start, _, name = name.rpartition("+")
             method, _, configuration = name.partition(":")
             for fold, split in enumerate(suite.splits):
                 labelled = len(split.training) if amount == ALL else int(amount or suite.labelled)
@@ -143,8 +165,15 @@ def keys_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                     "seed": seed,
                     "options": options,
                 }
+                if start:
+                    key["start"] = start
                 keys.append(key)
     return keys
+
+
+def _key(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what identified the run of a line."""
+    return {name: entry[name] for name in (*KEY, "start") if name in entry}
 
 
 def _peak_memory_mb() -> float:
@@ -168,7 +197,7 @@ def main() -> int:
     text = arguments.out.read_text() if arguments.out.exists() else ""
     done = [json.loads(line) for line in text.splitlines()]
     for key in keys_of(arguments):
-        if any(all(entry[name] == value for name, value in key.items()) for entry in done):
+        if any(_key(entry) == key for entry in done):
             continue
         with tempfile.TemporaryDirectory() as work:
             entry = key | run(SUITES[arguments.suite], key, Path(work))
