@@ -86,11 +86,9 @@ def train(suite: Suite, key: dict[str, Any], work: Path, start: Path | None = No
     card = methods.card(method).to_json()
     known = {option["name"] for option in card["options"]}
     options = {name: value for name, value in suite.options[key["scale"]].items() if name in known}
-    asked = {
-        name: value
-        for name, value in key["options"].items()
-        if name in known or card["kind"] != "pretraining"
-    }
+    asked = dict(key["options"])
+    if card["kind"] == "pretraining":  # the options are those of the method that follows
+        asked = {name: value for name, value in asked.items() if name in known}
     if method == "supervised":
         options.pop("unlabelled_batch", None)
     job = Job(
