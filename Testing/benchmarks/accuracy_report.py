@@ -37,6 +37,14 @@ distances leave out. Splits are those of `Testing/benchmarks/suites.py`, "labell
 `train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
 """
 
+AGAINST = """
+## Against the supervised control
+
+Dice points above `supervised` with the same labelled cases, updates and options; mean and standard
+deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation.
+The last column is the mean over the suites that a method was run on, beside their number.
+"""
+
 Entry = dict[str, Any]
 Group = tuple[str, str, str, int, str]
 
@@ -47,7 +55,8 @@ def grouped(entries: list[Entry]) -> dict[Group, dict[int, list[Entry]]]:
     for entry in entries:
         options = ", ".join(f"{name} {value}" for name, value in sorted(entry["options"].items()))
         scale = f"{entry['suite']} ({entry['scale']})"
-        key = (scale, entry["method"], entry["configuration"], entry["labelled"], options)
+        method = f"{entry['start']}+{entry['method']}" if entry.get("start") else entry["method"]
+        key = (scale, method, entry["configuration"], entry["labelled"], options)
         groups[key][entry["seed"]].append(entry)
     return groups
 
@@ -74,9 +83,9 @@ def spread(values: list[float], factor: float = 1.0, digits: int = 2) -> str:
 
 def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
     """Return one line of the table."""
-    _, method, configuration, labelled, options = key
+    _, _, _, labelled, options = key
     entries = [entry for folds in seeds.values() for entry in folds]
-    name = method if configuration == "default" else f"{method}, {configuration}"
+    name = named(key)
     dice = [spread(of_seeds(seeds, branch, "dice"), 100) for branch in ("fused", "local", "global")]
     distances = [spread(of_seeds(seeds, "fused", metric)) for metric in ("hd95_mm", "asd_mm")]
     missed = sum(entry["fused"]["missed"] for entry in entries)
@@ -96,6 +105,64 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def named(key: Group) -> str:
+    """Return a group's method with its configuration, if it is not the default one."""
+    return key[1] if key[2] == "default" else f"{key[1]}, {key[2]}"
+
+
+def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], list[float]]:
+    """Return (method, suite) -> points above the control, a number per seed.
+
+    Only runs of few labels, and of each suite's own number of updates, are compared.
+    """
+    found = {}
+    fewest = {suite: min(key[3] for key in groups if key[0] == suite) for suite in {key[0] for key in groups}}
+    for key, seeds in groups.items():
+        control = groups.get((key[0], "supervised", "default", key[3], key[4]), {})
+        shared = sorted(
+            seed
+            for seed in set(seeds) & set(control)
+            if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
+        )
+        if key[1] == "supervised" or key[4] or key[3] != fewest[key[0]] or not shared:
+            continue
+        found[named(key), key[0]] = [
+            100
+            * (
+                of_seeds({0: seeds[seed]}, "fused", "dice")[0]
+                - of_seeds({0: control[seed]}, "fused", "dice")[0]
+            )
+            for seed in shared
+        ]
+    return found
+
+
+def against(groups: dict[Group, dict[int, list[Entry]]]) -> list[str]:
+    """Return the lines of the table of gains over the control."""
+    points = gains(groups)
+    suites = sorted({suite for _, suite in points})
+    means = {
+        method: [statistics.mean(points[method, suite]) for suite in suites if (method, suite) in points]
+        for method in {method for method, _ in points}
+    }
+    lines = [AGAINST, f"| method | {' | '.join(suites)} | mean |", "|---" * (len(suites) + 2) + "|"]
+    for method in sorted(means, key=lambda name: -statistics.mean(means[name])):
+        cells = [_gain(points.get((method, suite), [])) for suite in suites]
+        mean = f"{statistics.mean(means[method]):+.2f} ({len(means[method])})"
+        lines.append(f"| {method} | {' | '.join(cells)} | {mean} |")
+    return lines
+
+
+def _gain(values: list[float]) -> str:
+    if not values:
+        return "-"
+    mean = statistics.mean(values)
+    if len(values) == 1:
+        return f"{mean:+.2f} (1 seed)"
+    text = f"{mean:+.2f} ± {statistics.stdev(values):.2f}"
+    return f"**{text}**" if abs(mean) > 2 * statistics.stdev(values) else text
+
+
 def page(entries: list[Entry], files: list[Path]) -> str:
     """Return the whole page as Markdown."""
     groups = grouped(entries)
@@ -106,7 +173,7 @@ def page(entries: list[Entry], files: list[Path]) -> str:
             key=lambda item: (item[0][4], item[0][3], -statistics.mean(of_seeds(item[1], "fused", "dice"))),
         )
         text += [f"\n## {suite}\n", *HEADER, *(row(key, seeds) for key, seeds in rows)]
-    return "\n".join([*text, "\n![Dice against the number of labels](benchmarks.png)\n"])
+    return "\n".join([*text, *against(groups), "\n![Dice against the number of labels](benchmarks.png)\n"])
 
 
 def draw(entries: list[Entry], path: Path) -> None:
@@ -119,9 +186,7 @@ def draw(entries: list[Entry], path: Path) -> None:
             if key[0] != suite:
                 continue
             values = [100 * value for value in of_seeds(seeds, "fused", "dice")]
-            name = (
-                key[1] + ("" if key[2] == "default" else f", {key[2]}") + (f" ({key[4]})" if key[4] else "")
-            )
+            name = named(key) + (f" ({key[4]})" if key[4] else "")
             panel.plot([key[3]] * len(values), values, "o", label=name, alpha=0.7)
         panel.set(title=suite, xlabel="labelled cases", ylabel="Dice, %", xscale="log")
         panel.legend(fontsize=6)
