@@ -71,8 +71,9 @@ def make_method(name: str = "cr_gloco", recipe: str = "default", *, seed: int = 
 class QuickTransformer(torch.nn.Module):
     """Stands in for the transformer of MCSC, which takes seconds a window: convolutions, the same maps."""
 
-    def __init__(self, channels: int, classes: int, width: int) -> None:
+    def __init__(self, channels: int, classes: int, width: int, window: Triple) -> None:
         super().__init__()
+        del window
         self.coarse = torch.nn.Conv3d(channels, 4 * width, 5, 8, 2)
         layers = [torch.nn.Conv3d(channels, width, 5, padding=2), torch.nn.InstanceNorm3d(width)]
         self.fine = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Conv3d(width, width, 3, padding=1))

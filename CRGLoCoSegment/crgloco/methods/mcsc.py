@@ -9,6 +9,7 @@ the truth or the *other* network's prediction.
 |---|---|---|---|
 | unit | slice | 3-D window | volumes are segmented |
 | transformer | Swin-UNet with ImageNet weights | SwinUNETR from scratch | no 3-D ImageNet |
+| attention | 7 tokens per axis | 4 to 7, what suits the window | less padding |
 | scales | full and 1/8 | full and the coarsest decoder map | networks are planned per scan |
 | contrast sets | permuted blocks | random sampling with a floor per class | covers the whole window |
 | loss of labels | Dice over the batch | Dice per window, as all methods here | rare structures |
@@ -27,6 +28,7 @@ import torch
 from torch import nn
 
 from crgloco.data.augment import SpatialRanges
+from crgloco.data.boxes import Triple
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.window_views import WindowView, draw_window_view, strong_windows
 from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
@@ -156,7 +158,7 @@ class MCSC(Method):
         self.averaged = averaged_copy(self.networks)
         self.window = self.networks.local.window
         width = config.transformer_width - config.transformer_width % 12
-        self.transformer = build_transformer(task.channels, task.classes, width)
+        self.transformer = build_transformer(task.channels, task.classes, width, self.window)
         body = self.networks.local_body
         coarse = body.widths[-2]
         self.projectors = nn.ModuleDict(
@@ -171,6 +173,7 @@ class MCSC(Method):
         """Return what differs from the publication."""
         return (
             "3-D windows instead of slices; the transformer has no ImageNet weights.",
+            "Attention looks at 4 to 7 tokens per axis, as suits the window, not at 7 throughout.",
             "Contrast sets are sampled over the whole window, with a floor per class, not cut into blocks.",
             "The coarse scale of the convolutional network is that of its coarsest decoder map.",
             "Labels teach by the project's Dice and cross-entropy; anchors without partner are left out.",
@@ -253,9 +256,9 @@ class MCSC(Method):
         return {"total": total, **{name: part.detach() for name, part in parts.items()}}
 
 
-def build_transformer(channels: int, classes: int, width: int) -> WindowedTransformer:
+def build_transformer(channels: int, classes: int, width: int, window: Triple) -> WindowedTransformer:
     """Build the second network."""
-    return WindowedTransformer(channels, classes, width)
+    return WindowedTransformer(channels, classes, width, window)
 
 
 def cross_labels(truth: torch.Tensor, hard: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from crgloco import methods
 from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
 from crgloco.methods import mcsc
-from crgloco.methods.base import Task
-from crgloco.methods.mcsc import MCSC, Projector, cross_labels
-from crgloco.networks.transformer import WindowedTransformer, padded_size
+from crgloco.methods.mcsc import Projector, cross_labels
+from crgloco.networks.transformer import WindowedTransformer
 from crgloco.options import from_mapping
-from tiny_training import TINY, make_batch, make_method
+from tiny_training import TINY, make_batch, make_method, make_task
 
 
 def slow(features: torch.Tensor, labels: torch.Tensor, tau: float) -> float:
@@ -222,26 +222,14 @@ def test_what_is_deployed_is_the_convolutional_network_alone():
     assert not any("transformer" in name for name in method.averaged.state_dict())
 
 
-@pytest.mark.parametrize(
-    ("size", "padded"),
-    [((12, 16, 16), (64, 32, 32)), ((80, 112, 112), (96, 128, 128)), ((64, 32, 32), (64, 32, 32))],
-)
-def test_windows_are_padded_to_what_the_transformer_can_take(size, padded):
-    assert padded_size(size) == padded
-
-
-@pytest.mark.slow
-def test_the_real_transformer_answers_a_window_of_any_size_and_learns():
-    torch.manual_seed(0)
-    answer = WindowedTransformer(1, 3, 12)(torch.randn(1, 1, 12, 20, 16))
-    assert answer.logits.shape == (1, 3, 12, 20, 16)
-    assert answer.fine.shape == (1, 12, 12, 20, 16)
-    assert answer.coarse.shape == (1, 48, 2, 3, 2)
-    config = from_mapping(
-        make_method("mcsc").Config, {**TINY, "transformer_width": 12, "features": 64, "floor": 8}
-    )
-    method = MCSC(config, Task(1, 3, (1.0, 1.0, 1.0), ((20, 24, 28),)))
+def test_the_real_transformer_is_the_second_network_and_learns_with_the_first():
+    kind, task = methods.get("mcsc"), make_task()
+    values = {**TINY, "transformer_width": 12, "features": 64, "floor": 8}
+    method = kind(from_mapping(kind.Config, values), task)
     assert isinstance(method.transformer, WindowedTransformer)
     parts = method.losses(make_batch(method, 1, 1), 0.5)
     parts["total"].backward()
-    assert all(torch.isfinite(p.grad).all() for p in method.transformer.parameters() if p.grad is not None)
+    for network in (method.networks, method.transformer):
+        gradients = [p.grad for p in network.parameters()]
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+        assert sum(gradient.abs().sum() for gradient in gradients) > 0
