@@ -305,6 +305,7 @@ def load(folder: Path, device: torch.device) -> LoadedModel:
         reason = str(error).splitlines()[0]
         msg = f"{folder}: the weights do not fit the method {card.method!r} of this version ({reason})."
         raise ModelError(msg) from error
+    network.weigh({branch.name: branch.weight for branch in card.branches})
     return LoadedModel(
         card,
         network.to(device).eval(),

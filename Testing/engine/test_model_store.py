@@ -19,6 +19,7 @@ from cards import make_card, make_tensors
 from crgloco import model_store
 from crgloco.errors import ModelError, ResourceError
 from crgloco.model_card import FORMAT, ModelCard
+from tiny_models import save_tiny_model
 
 
 @pytest.fixture
@@ -212,6 +213,18 @@ def test_a_copied_and_renamed_model_still_loads(a_model: Path) -> None:
     renamed = a_model.rename(a_model.with_name("my liver"))
     assert set(model_store.load_tensors(renamed)) == set(make_tensors())
     assert ["the folder's name counts" in problem for problem in model_store.check(renamed)] == [True]
+
+
+def test_branches_are_fused_as_the_card_says_not_as_the_option_would_be_today(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    card = json.loads((folder / "model.json").read_text())
+    assert {branch["name"]: branch["weight"] for branch in card["branches"]} == {"local": 1.0, "global": 0.25}
+    next(branch for branch in card["branches"] if branch["name"] == "global")["weight"] = 1.0
+    del card["config"]["global_weight"]  # as models were written before there was the option
+    (folder / "model.json").write_text(json.dumps(card))
+    loaded = model_store.load(folder, torch.device("cpu"))
+    assert loaded.network.local.weight == 1.0
+    assert loaded.network.global_.weight == 1.0
 
 
 def test_check_names_weights_that_are_not_finite_and_foreign_files(tmp_path: Path) -> None:

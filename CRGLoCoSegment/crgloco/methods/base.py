@@ -197,14 +197,15 @@ def build_networks(config: DualResolutionOptions, task: Task, **kwargs: Any) -> 
     Args:
         config: Network, widths and windows.
         task: What the scans are like.
-        kwargs: ``context`` and ``global_weight`` of ``DualResolution``.
+        kwargs: ``context`` of ``DualResolution``, and what shall differ from the options.
     """
     windows = windows_of(config, task)
     k, j, i = (mm / share for mm, share in zip(task.spacing, windows.scale, strict=True))
     local_body = _body(config, task, windows.local, task.spacing)
     global_body = _body(config, task, windows.local, (k, j, i))
     head = config.head if config.network == "fast" else "linear"
-    return DualResolution(local_body, global_body, windows, task.classes, head=head, **kwargs)
+    chosen = {"global_weight": config.global_weight} | kwargs
+    return DualResolution(local_body, global_body, windows, task.classes, head=head, **chosen)
 
 
 def build_local_network(config: DualResolutionOptions, task: Task) -> DualResolution:

@@ -10,7 +10,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak and strong, mixed |
 | pseudo-labels | other network, same pass, 0.99 / 0.95 | entropy-fused teachers, threshold per class |
 | loss on overlap | CE, weight up to 0.1 after 20 % | 0.5 (CE + Dice), weight 1 from a ramp |
-| inference | local branch only | mean of log-probabilities of both branches |
+| inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
 
 Not reproduced from the code, in both recipes: its preparation (the project's own is used), fp16
 with one scaler per network (bf16), cubic image interpolation (linear), selection of the checkpoint
@@ -145,7 +145,7 @@ class CRGLoCo(Method):
             config,
             task,
             context=context,
-            global_weight=0.0 if self.released else 1.0,
+            global_weight=0.0 if self.released else config.global_weight,
             antialias=not self.released,
         )
         self.averaged = averaged_copy(self.networks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -127,6 +127,11 @@ class DualResolution(nn.Module):
             if context:
                 self.context_stride = local_body.stride
                 self.context_gate = ContextGate(global_body.channels, local_body.channels)
+
+    def weigh(self, weights: dict[str, float]) -> None:
+        """Give the branches the weights in the fusion that a model was saved with, by name."""
+        if self.global_ is not None:
+            self.global_ = replace(self.global_, weight=weights.get("global", self.global_.weight))
 
     def low_resolution(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the global branch on windows already reduced to tensor size.

@@ -119,6 +119,14 @@ class DualResolutionOptions:
     global_window: str = option(
         "", label="Global window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
     )
+    global_weight: float = option(
+        0.25,
+        label="Weight of the global branch",
+        help="Say of the global network where both answer; the local one, which sees every voxel, has 1.",
+        minimum=0.0,
+        maximum=10.0,
+        advanced=True,
+    )
     foreground: float = option(
         0.67,
         label="Aimed crops",
