@@ -7,7 +7,7 @@ table maps between those class numbers and the label values of files, which may 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,6 +121,19 @@ class LabelTable:
         return tuple(
             number if other is None else index.get(other, number) for number, other in enumerate(swapped)
         )
+
+    def part(self, names: Iterable[str] | None) -> tuple[str, ...] | None:
+        """Return some of the structures in the table's order; ``None`` stands for all, and all for ``None``.
+
+        Raises:
+            LabelError: A name is not in the table.
+        """
+        wanted = set(self.names[1:] if names is None else names)
+        strange = sorted(wanted - set(self.names[1:]))
+        if strange:
+            msg = f"The label table has no {', '.join(strange)}; it has {', '.join(self.names[1:])}."
+            raise LabelError(msg)
+        return None if len(wanted) == len(self.labels) else tuple(n for n in self.names if n in wanted)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the table as plain values, ready for JSON."""

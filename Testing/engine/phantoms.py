@@ -43,6 +43,8 @@ def write_cases_folder(
     *,
     shape: Shape = (24, 32, 32),
     spacing: tuple[float, float, float] = (1.0, 1.0, 2.0),
+    seed: int = 0,
+    only: str = "",
 ) -> Path:
     """Write an nnU-Net raw data set of phantoms, with unlabelled cases beside it.
 
@@ -52,12 +54,16 @@ def write_cases_folder(
         unlabelled: Cases numbered on from there.
         shape: Voxels along K, J, I.
         spacing: Millimetres along I, J, K.
+        seed: Of the first case; the others count on from it.
+        only: The one structure, "large" or "small", that the label table has, as value 1.
 
     Returns:
         The folder.
     """
+    classes = {"large": 1, "small": 2}
     for number in range(labelled + unlabelled):
-        image, label = two_ellipsoids(shape, seed=number)
+        image, label = two_ellipsoids(shape, seed=seed + number)
+        label = (label == classes[only]).astype(np.uint8) if only else label
         case = f"phantom_{number:03d}"
         images = "imagesTr" if number < labelled else "imagesUl"
         _write(image, folder / images / f"{case}_0000.nii.gz", spacing)
@@ -65,7 +71,7 @@ def write_cases_folder(
             _write(label, folder / "labelsTr" / f"{case}.nii.gz", spacing)
     contents = {
         "channel_names": {"0": "MR"},
-        "labels": {"background": 0, "large": 1, "small": 2},
+        "labels": {"background": 0, **({only: 1} if only else classes)},
         "numTraining": labelled,
         "file_ending": ".nii.gz",
     }

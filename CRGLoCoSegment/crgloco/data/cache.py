@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crgloco.data.cases import Case, content_hash, source_hash
+from crgloco.data.partial_labels import assert_shown, known_classes
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ResourceError
 from crgloco.io.files import assert_usable_image, read_source
@@ -54,6 +55,8 @@ class PreparedCase:
         labelled: Whether there is a label.
         geometry: The prepared grid; its axes are canonical.
         original: The grid of the scan, in the order of its file.
+        known: Class numbers that the label shows; ``None`` for all. Not kept on disk: what a label shows may
+            be told anew while its voxels stay.
     """
 
     name: str
@@ -63,6 +66,7 @@ class PreparedCase:
     labelled: bool
     geometry: Geometry
     original: Geometry
+    known: tuple[int, ...] | None = None
 
     def image(self) -> np.memmap[Any, np.dtype[np.float16]]:
         """Return (C, K, J, I) float16, memory-mapped; what is written stays in memory."""
@@ -99,7 +103,7 @@ def prepare_case(
     Raises:
         InputError: A scan cannot be used.
         GeometryError: Label or channels lie on different grids.
-        LabelError: Label values outside the table.
+        LabelError: Label values outside the table, or beyond what the label is said to show.
         ResourceError: The cache cannot be written.
     """
     report = report or Silent()
@@ -110,7 +114,10 @@ def prepare_case(
     if prepared is None:
         prepared = _prepare(order, folder, report)
     _remove_old(prepared, order)
-    return prepared
+    if order.table is None or case.structures is None:
+        return prepared
+    assert_shown(case, prepared.locations(), order.table)
+    return replace(prepared, known=known_classes(case, order.table))
 
 
 def open_prepared(folder: Path) -> PreparedCase:

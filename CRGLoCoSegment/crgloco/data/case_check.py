@@ -16,6 +16,7 @@ import numpy.typing as npt
 from crgloco.data.case_files import CaseFiles, list_case_files, listed_first
 from crgloco.data.cases import Case, CasesFolder, open_cases
 from crgloco.data.manifest import DATASET, Dataset, read_dataset, read_manifest
+from crgloco.data.partial_labels import assert_shown, in_words, partial_cases
 from crgloco.data.provenance import content_hash
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
 from crgloco.io.files import Source, assert_usable_image, read_source
@@ -92,6 +93,7 @@ def check(
     report.event("progress", done=len(cases), total=len(cases), stage="check")
     _check_copies(folder, findings)
     _check_classes(folder, findings)
+    _check_completeness(folder, findings)
     order = {"": 0, **{case.name: number for number, case in enumerate(cases, 1)}}
     return tuple(sorted(findings.problems, key=lambda problem: order.get(problem.case, len(order))))
 
@@ -200,7 +202,7 @@ def _check_books(folder: CasesFolder, files: CaseFiles, dataset: Dataset, findin
         findings.warning("", text)
     for name, history in read_manifest(root).provenance.items():
         path = files.labels.get(name)
-        if path is not None and history and history[-1].content_hash != content_hash(path):
+        if path is not None and history and history[-1].content_hash not in {"", content_hash(path)}:
             text = f"{path} was changed after it was accepted as revision {history[-1].revision}."
             findings.warning(name, text)
 
@@ -252,6 +254,10 @@ def _check_label(
         return
     found = set(np.unique(label.array).tolist()) - {0}
     findings.classes |= found
+    try:
+        assert_shown(case, found, folder.table)
+    except InputError as error:
+        findings.error(case.name, error)
     if not found:
         text = f"The label {path} is empty: no structure is drawn. Leave it so only if none is visible."
         findings.warning(case.name, text)
@@ -289,6 +295,16 @@ def _check_classes(folder: CasesFolder, findings: _Findings) -> None:
         if number not in findings.classes:
             text = f"Label {label.value} {label.name} is drawn in no case: it cannot be learnt."
             findings.warning("", text)
+
+
+def _check_completeness(folder: CasesFolder, findings: _Findings) -> None:
+    partial = partial_cases(folder.labelled)
+    if folder.table is not None and partial:
+        text = (
+            f"{len(partial)} of {len(folder.labelled)} labels show some structures only "
+            f"({in_words(folder.labelled, folder.table)}). Not every method can learn from such labels."
+        )
+        findings.warning("", text)
 
 
 def _voxels(source: Source) -> str:

@@ -18,6 +18,7 @@ IMAGES = "imagesTr"
 LABELS = "labelsTr"
 UNLABELLED = "imagesUl"
 REVISIONS = "labelsTr_revisions"
+ORDER = "train.list"
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -114,7 +115,7 @@ def listed_first(root: Path) -> tuple[str, ...]:
     Raises:
         CasesError: The file cannot be read as text.
     """
-    path = root / "train.list"
+    path = root / ORDER
     if not path.is_file():
         return ()
     try:

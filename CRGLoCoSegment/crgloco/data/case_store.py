@@ -17,6 +17,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from crgloco.atomic import saving
 from crgloco.data.case_files import (
     IMAGES,
@@ -33,11 +35,13 @@ from crgloco.data.manifest import (
     MANIFEST,
     Dataset,
     Manifest,
+    new_dataset,
     read_dataset,
     read_manifest,
     write_dataset,
     write_manifest,
 )
+from crgloco.data.partial_labels import shown_structures
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, InputError, LabelError
 from crgloco.io.files import (
@@ -86,15 +90,7 @@ def create_cases(
         for folder in (IMAGES, LABELS, UNLABELLED):
             (root / folder).mkdir(parents=True, exist_ok=True)
     write_manifest(root, Manifest(table=table))
-    labels = {"background": 0, **{label.name: label.value for label in table.labels}}
-    document = {
-        "name": name or root.resolve().name,
-        "channel_names": {str(number): channel for number, channel in enumerate(channel_names)},
-        "labels": labels,
-        "numTraining": 0,
-        "file_ending": file_ending,
-    }
-    write_dataset(root, document)
+    write_dataset(root, new_dataset(name or root.resolve().name, table, channel_names, file_ending))
     return open_cases(root)
 
 
@@ -151,7 +147,9 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
         root: The cases folder.
         case: Name of a labelled or unlabelled case.
         label: Values of the label table, on the grid of the case's image.
-        provenance: Model, edits, role; time, hashes and revision are filled in.
+        provenance: Model, edits, role, and the structures that the label shows; untold, these are those of
+            the revision before (all, if it is the first) and what is drawn. Time, hashes and revision are
+            filled in.
 
     Returns:
         The label file.
@@ -185,6 +183,12 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
                 content_hash=content_hash(staged),
                 image_hashes=tuple(source_hash(source) for source in found.channels),
                 revision=revision,
+                structures=shown_structures(
+                    provenance.structures,
+                    manifest.structures(case),
+                    np.flatnonzero(np.isin(dataset.table.values, checked.array)).tolist(),
+                    dataset.table,
+                ),
             )
             with saving(path):
                 if path.exists():
@@ -293,7 +297,7 @@ def _settle(root: Path, dataset: Dataset, count: int) -> None:
             waiting = files.waiting[case]
             if len(files.images.get(case, {})) < count:
                 for number, source in sorted(waiting.items()):
-                    _bring(source, _image(root, case, number, ending), ending)
+                    bring_image(source, _image(root, case, number, ending), ending)
             for number, source in waiting.items():
                 target = _image(root, case, number, ending)
                 if source.series_uid is None and target.exists() and _same(source.path, target):
@@ -307,8 +311,8 @@ def _image(root: Path, case: str, number: int, ending: str) -> Path:
     return root / IMAGES / f"{case}_{number:04d}{ending}"
 
 
-def _bring(source: Source, target: Path, ending: str) -> None:
-    """Put an image into ``imagesTr``; one of another format is converted, and the original stays."""
+def bring_image(source: Source, target: Path, ending: str) -> None:
+    """Link or copy an image to its place; one of another format is converted, and the original stays."""
     if target.exists():
         return
     if source.series_uid is None and source.path.name.endswith(ending):
@@ -318,7 +322,7 @@ def _bring(source: Source, target: Path, ending: str) -> None:
 
 
 def _copy(path: Path, target: Path, *, link: bool = False) -> None:
-    """Make a file appear under a second name, whole; within the folder as a link, where the disk can."""
+    """Make a file appear under a second name, whole; if wanted as a link, where the disk can."""
     with saving(target):
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         part.unlink(missing_ok=True)

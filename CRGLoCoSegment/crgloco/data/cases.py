@@ -9,6 +9,7 @@ only, and writes nothing.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from crgloco.data.manifest import (
     write_manifest,
 )
 from crgloco.data.provenance import content_hash, source_hash
-from crgloco.errors import CasesError, OptionError, ResourceError
+from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
 from crgloco.io.files import Source, find_volumes
 from crgloco.labels import LabelTable
 
@@ -61,11 +62,13 @@ class Case:
         name: Unique in its folder.
         channels: One scan per channel, on one grid.
         label: File with the values of the label table; ``None`` if not (yet) labelled.
+        structures: Names of the structures that the label shows; ``None`` for all of the label table.
     """
 
     name: str
     channels: tuple[Source, ...]
     label: Path | None = None
+    structures: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def open_cases(root: Path) -> CasesFolder:
     Raises:
         CasesError: There is no such folder, nothing in it, or ``dataset.json`` or ``crgloco.json``
             cannot be used.
-        LabelError: The label table cannot be used, or the two files disagree about it.
+        LabelError: The label table cannot be used, the two files disagree about it, or a label is said to
+            show a structure that is not in it.
     """
     if not root.is_dir():
         msg = f"{root} is no folder. Give a cases folder or a folder of scans."
@@ -138,7 +142,15 @@ def open_cases(root: Path) -> CasesFolder:
         root,
         table,
         dataset.channel_names,
-        labelled=tuple(_case(name, files, count, files.labels[name]) for name in order if name in known),
+        labelled=tuple(
+            replace(
+                _case(name, files, count),
+                label=files.labels[name],
+                structures=_shown(name, manifest, table, root),
+            )
+            for name in order
+            if name in known
+        ),
         unlabelled=tuple(_case(name, files, count) for name in sorted(known) if name not in files.labels),
         validation=manifest.split.validation if manifest.split is not None else (),
     )
@@ -200,6 +212,7 @@ def draw_split(
     A stored split stays as it is; labelled cases that came later teach. Labels that were drawn by hand
     are taken for measuring first: a corrected answer favours the model that gave it. With one labelled
     case there is no validation, and it will never be drawn for validation later, because it has taught.
+    Nor is the last case whose label shows a structure: nobody else could teach it.
 
     Args:
         folder: An opened cases folder.
@@ -257,9 +270,23 @@ def _drawn(folder: CasesFolder, fraction: float, seed: int) -> Split:
         shuffled = random.Random(seed).sample(candidates, len(candidates))
         # A label that began as a model's answer favours that model when models are compared.
         shuffled.sort(key=lambda name: _began_as_an_answer(manifest, name))
-        validation = tuple(sorted(shuffled[:number]))
+        validation = tuple(sorted(_spared(shuffled, number, folder.labelled, folder.table)))
     training = tuple(case.name for case in folder.labelled if case.name not in validation)
     return Split(validation, training, fraction, seed)
+
+
+def _spared(candidates: Sequence[str], number: int, labelled: Sequence[Case], table: LabelTable) -> list[str]:
+    """Take the first so many without which every structure is still shown by the label of another case."""
+    teaching = {case.name: set(case.structures or table.names[1:]) for case in labelled}
+    taken: list[str] = []
+    for name in candidates:
+        if len(taken) == number:
+            break
+        others = [shown for case, shown in teaching.items() if case != name]
+        if teaching[name] <= set().union(*others):
+            taken.append(name)
+            del teaching[name]
+    return taken
 
 
 def _began_as_an_answer(manifest: Manifest, name: str) -> bool:
@@ -268,8 +295,16 @@ def _began_as_an_answer(manifest: Manifest, name: str) -> bool:
     return bool(history) and history[-1].model is not None
 
 
-def _case(name: str, files: CaseFiles, count: int, label: Path | None = None) -> Case:
-    return Case(name, _in_order(files.channels(name, count)), label)
+def _case(name: str, files: CaseFiles, count: int) -> Case:
+    return Case(name, _in_order(files.channels(name, count)))
+
+
+def _shown(name: str, manifest: Manifest, table: LabelTable, root: Path) -> tuple[str, ...] | None:
+    try:
+        return table.part(manifest.structures(name))
+    except LabelError as error:
+        msg = f"{root / MANIFEST}: the label of {name} is said to show what it cannot. {error}"
+        raise LabelError(msg) from error
 
 
 def _in_order(numbered: Channels) -> tuple[Source, ...]:

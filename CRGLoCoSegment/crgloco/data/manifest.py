@@ -9,7 +9,7 @@ labels they must agree. Entries that we do not know are kept as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -101,6 +101,11 @@ class Manifest:
     provenance: Mapping[str, tuple[Provenance, ...]] = field(default_factory=lambda: MappingProxyType({}))
     document: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+    def structures(self, case: str) -> tuple[str, ...] | None:
+        """Return the names of the structures that the valid label of a case shows; ``None`` for all."""
+        history = self.provenance.get(case, ())
+        return history[-1].structures if history else None
+
 
 def read_dataset(root: Path) -> Dataset:
     """Read ``dataset.json``.
@@ -191,6 +196,19 @@ def agreed_table(root: Path, dataset: Dataset, manifest: Manifest) -> LabelTable
             )
             raise LabelError(msg)
     return manifest.table
+
+
+def new_dataset(
+    name: str, table: LabelTable, channel_names: Sequence[str], file_ending: str, training: int = 0
+) -> dict[str, Any]:
+    """Return a ``dataset.json`` for so many training cases."""
+    return {
+        "name": name,
+        "channel_names": {str(number): channel for number, channel in enumerate(channel_names)},
+        "labels": {"background": 0, **{label.name: label.value for label in table.labels}},
+        "numTraining": training,
+        "file_ending": file_ending,
+    }
 
 
 def write_dataset(root: Path, document: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ class TrainingCase:
         label: (K, J, I) uint8 class numbers, or ``None`` if unlabelled.
         fill: (C,) float32 value of padding: the smallest value of the volume, as air is.
         locations: Class number -> (N, 3) voxels of that class.
+        known: Class numbers that the label shows; of others nothing is known here. ``None`` for all.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TrainingCase:
     label: torch.Tensor | None
     fill: torch.Tensor
     locations: dict[int, np.ndarray]
+    known: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> Triple:
@@ -57,7 +59,7 @@ class TrainingCase:
             image = image.to(device)
             label = None if label is None else label.to(device)
             fill = fill.to(device)
-        return cls(case.name, image, label, fill, case.locations())
+        return cls(case.name, image, label, fill, case.locations(), case.known)
 
     def read_image(self, box: Box) -> torch.Tensor:
         """Return (C, *box.size) float32; voxels outside the volume hold ``fill``."""

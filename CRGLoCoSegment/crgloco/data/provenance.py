@@ -33,6 +33,8 @@ class Provenance:
         content_hash: Hash of the label file; filled by ``accept_label``.
         image_hashes: Hash of every channel of the image it was drawn on; filled by ``accept_label``.
         revision: 1 for the first label of a case; filled by ``accept_label``.
+        structures: Names of the structures that the label shows: what is not drawn of these is not there,
+            of others nothing is known. ``None`` for all of the label table.
     """
 
     model: str | None = None
@@ -43,17 +45,20 @@ class Provenance:
     content_hash: str = ""
     image_hashes: tuple[str, ...] = ()
     revision: int = 0
+    structures: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {**asdict(self), "image_hashes": list(self.image_hashes)}
+        values = {**asdict(self), "image_hashes": list(self.image_hashes)}
+        structures = values.pop("structures")
+        return values if structures is None else {**values, "structures": list(structures)}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Provenance:
         """Read what ``to_json`` wrote.
 
         Raises:
-            CasesError: The entry has a key that we do not know.
+            CasesError: The entry has a key that we do not know, or names no structures.
         """
         unknown = sorted(set(entry) - {field.name for field in fields(cls)})
         if unknown:
@@ -61,6 +66,8 @@ class Provenance:
             raise CasesError(msg)
         values = dict(entry)
         values["image_hashes"] = tuple(values.get("image_hashes", ()))
+        if values.get("structures") is not None:
+            values["structures"] = _names(values["structures"])
         return cls(**values)
 
 
@@ -87,6 +94,13 @@ def source_hash(source: Source) -> str:
     if source.series_uid is None:
         return content_hash(source.path)
     return _joined(source_files(source))
+
+
+def _names(entry: Any) -> tuple[str, ...]:
+    if not isinstance(entry, list) or not entry or not all(isinstance(name, str) for name in entry):
+        msg = f"The 'structures' that a label shows must be a list of names; found {entry!r}."
+        raise CasesError(msg)
+    return tuple(entry)
 
 
 def _joined(paths: Iterable[Path]) -> str:

@@ -138,8 +138,11 @@ def _assert_same_image(case: Case, images: tuple[Volume, ...]) -> None:
 
 
 def _provenance(fields: Fields) -> Provenance:
-    """Read what is known about a label: roles and numbers, never names of persons or files."""
-    known = ("model", "edits_voxels", "edits_ml", "annotator")
+    """Read what is known about a label: roles and numbers, never names of persons or files.
+
+    ``structures`` names what the label shows, for whoever knows; see ``accept_label`` for what holds without.
+    """
+    known = ("model", "edits_voxels", "edits_ml", "annotator", "structures")
     unknown = sorted(set(fields) - set(known))
     if unknown:
         msg = f"The provenance has unknown entries: {', '.join(unknown)}. Known ones: {', '.join(known)}."
@@ -153,4 +156,5 @@ def _provenance(fields: Fields) -> Provenance:
         edits_voxels=None if voxels is None else round(voxels),
         edits_ml=read.number(fields, "edits_ml", None),
         annotator=role,
+        structures=tuple(read.texts(fields, "structures")) or None,
     )
