@@ -1,4 +1,4 @@
-"""``crgloco cases``: what a cases folder holds, and what is wrong with it."""
+"""``crgloco cases``: what a cases folder holds, what is wrong with it, and several made one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: Subparsers) -> None:
     """Add the command and its actions."""
-    help_text = "list and check the cases of a folder"
+    help_text = "list and check the cases of a folder, or merge folders"
     actions = commands.add_parser("cases", help=help_text, description=help_text).add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -24,6 +24,11 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder, or a flat folder of scans")
     parser = add_command(actions, "list", run_list, "list labelled, validation and unlabelled cases")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder")
+    parser = add_command(
+        actions, "merge", run_merge, "make one cases folder of several, each with labels of its own"
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="cases folders, at least two")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new cases folder")
 
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
@@ -51,14 +56,43 @@ def run_list(arguments: argparse.Namespace, console: Console) -> int:
     roles = {
         case.name: "validation" if case.name in folder.validation else "labelled" for case in folder.labelled
     } | {case.name: "unlabelled" for case in folder.unlabelled}
+    shown = {case.name: case.structures for case in folder.labelled}
     for name, role in roles.items():
-        console.say(f"{name}\t{role}")
+        only = shown.get(name)
+        console.say(f"{name}\t{role}" + (f"\t{', '.join(only)} only" if only else ""))
     labels = folder.table.to_json() if folder.table is not None else None
     console.result(
         {
             "channel_names": list(folder.channel_names),
             "labels": labels,
-            "cases": [{"name": name, "role": role} for name, role in roles.items()],
+            "cases": [
+                {"name": name, "role": role, "structures": shown.get(name)} for name, role in roles.items()
+            ],
+        }
+    )
+    return OK
+
+
+def run_merge(arguments: argparse.Namespace, console: Console) -> int:
+    """Write the new folder, and say what is in it."""
+    from crgloco.data.case_merging import merge_cases
+    from crgloco.data.partial_labels import in_words
+
+    with console.reporter() as report:
+        folder = merge_cases(arguments.folders, arguments.out, report)
+    assert folder.table is not None
+    counts = in_words(folder.labelled, folder.table)
+    console.say(
+        f"{folder.root} has {len(folder.labelled)} labelled cases ({counts}), {len(folder.validating)} of "
+        f"them for validation, and {len(folder.unlabelled)} unlabelled ones."
+    )
+    console.result(
+        {
+            "folder": str(folder.root),
+            "labels": folder.table.to_json(),
+            "labelled": len(folder.labelled),
+            "validation": len(folder.validating),
+            "unlabelled": len(folder.unlabelled),
         }
     )
     return OK
