@@ -35,6 +35,7 @@ class WindowView:
         window: The window in the same coordinates.
         matrix: Rotation and zoom, still to be applied.
         seed: For what is drawn later about this sample.
+        known: Class numbers that the label shows; ``None`` for all.
     """
 
     image: torch.Tensor
@@ -43,6 +44,7 @@ class WindowView:
     window: Box
     matrix: Matrix | None
     seed: int
+    known: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> WindowView:
         """Return the sample with its tensors on a device."""
@@ -63,10 +65,12 @@ class WindowCrops:
     Attributes:
         images: (B, C, K, J, I) float32.
         labels: (B, K, J, I) uint8 class numbers, 255 where unknown.
+        known: For each sample the class numbers that its label shows; ``None`` for all.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    known: tuple[tuple[int, ...] | None, ...]
 
 
 def strong_windows(views: Sequence[WindowView]) -> WindowCrops:
@@ -76,7 +80,8 @@ def strong_windows(views: Sequence[WindowView]) -> WindowCrops:
         apply_intensity(image, draw_intensity(np.random.default_rng(view.seed)))
         for view, (image, _) in zip(views, crops, strict=True)
     ]
-    return WindowCrops(torch.stack(images), torch.stack([label for _, label in crops]))
+    labels, known = torch.stack([label for _, label in crops]), tuple(view.known for view in views)
+    return WindowCrops(torch.stack(images), labels, known)
 
 
 def draw_window_view(
@@ -105,4 +110,5 @@ def draw_window_view(
     _, window = draw_pair(case.shape, size, size, aim, rng)
     source = source_box(window, spatial.matrix)
     image, label = read_mirrored(case, source, spatial.flips)
-    return WindowView(image, label, source, window, spatial.matrix, int(rng.integers(2**31)))
+    seed = int(rng.integers(2**31))
+    return WindowView(image, label, source, window, spatial.matrix, seed, case.known)

@@ -16,6 +16,7 @@ from crgloco.errors import OptionError
 from crgloco.options import describe
 
 if TYPE_CHECKING:
+    from crgloco.data.cases import CasesFolder
     from crgloco.methods.base import Method
 
 DEFAULT = "cr_gloco"
@@ -32,6 +33,7 @@ class MethodCard:
         kind: ``"segmentation"`` or ``"pretraining"``.
         config: The dataclass of its options.
         configurations: Named configurations: name -> options that differ from the defaults.
+        partial_labels: Whether it learns from labels that show some structures of the table only.
     """
 
     name: str
@@ -40,6 +42,7 @@ class MethodCard:
     kind: str
     config: type
     configurations: dict[str, dict[str, Any]]
+    partial_labels: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -48,6 +51,7 @@ class MethodCard:
             "title": self.title,
             "reference": self.reference,
             "kind": self.kind,
+            "partial_labels": self.partial_labels,
             "default": self.name == DEFAULT,
             "configurations": self.configurations,
             "options": describe(self.config),
@@ -75,7 +79,24 @@ def card(name: str) -> MethodCard:
         kind=head.get("KIND", "segmentation"),
         config=head["Config"],
         configurations=head.get("CONFIGURATIONS", {"default": {}}),
+        partial_labels=head.get("PARTIAL_LABELS", False),
     )
+
+
+def assert_suited(name: str, folder: CasesFolder) -> None:
+    """Refuse partially labelled cases for a method that needs complete labels.
+
+    Raises:
+        CasesError: Saying how many cases lack which structures, and what to do.
+        OptionError: There is no such method.
+    """
+    from crgloco.data.partial_labels import assert_complete
+
+    asked = card(name)
+    if folder.table is None or asked.partial_labels or asked.kind == "pretraining":
+        return
+    instead = [other.title for other in map(card, available()) if other.partial_labels]
+    assert_complete(folder.labelled, folder.table, asked.title, instead)
 
 
 def get(name: str) -> type[Method]:

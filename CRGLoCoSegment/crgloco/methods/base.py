@@ -2,7 +2,8 @@
 
 The trainer and the predictor know this class and no method by name. A method is one file in this
 folder with ``title``, ``reference``, ``kind``, a frozen dataclass ``Config`` and one subclass of
-``Method``; everything else finds it by itself.
+``Method`` (and ``partial_labels``, if it learns from labels that show some structures only); everything
+else finds it by itself.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class Method(nn.Module, ABC):
     title: ClassVar[str]
     reference: ClassVar[str]
     kind: ClassVar[str] = "segmentation"
+    partial_labels: ClassVar[bool] = False
     Config: ClassVar[type[DualResolutionOptions]]
 
     networks: DualResolution

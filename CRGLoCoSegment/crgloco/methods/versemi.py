@@ -2,13 +2,15 @@
 
 arXiv 2311.11686; IEEE TMI 2025, doi 10.1109/TMI.2025.3556310. One network answers the task that a
 prompt asks for; a synthetic task, made by pasting a block of one scan into another, asks for any
-structure. On unlabelled scans the maximum over all tasks must agree with that answer.
+structure. On unlabelled scans the maximum over all tasks must agree with that answer. A label may show
+some structures only, as where sets with tables of their own were merged: its case serves the tasks it shows.
 
 | part | paper | here | why |
 |---|---|---|---|
-| tasks | four data sets, one structure each | the structures of one label table | one cases folder |
-| synthetic label | foreground of the two tasks | any structure of both | all are labelled |
+| tasks | four data sets, one structure each | structures of one table, in one set or several | both exist |
+| synthetic label | foreground of the two tasks | any structure that both labels show | no other is known |
 | auxiliary label | the task's half of the mix | the task's structure in the mix | both may hold it |
+| auxiliary voxels | all | those of known truth: shown there, or another structure | a label may show less |
 | networks | V-Net-like, head at full resolution | local network, logits enlarged | CPU |
 | norm in the head | batch | group | few windows per update |
 | passes | one per prompt | one, with several heads | exact, and cheaper |
@@ -40,6 +42,7 @@ from crgloco.options import option
 
 TITLE = "VerSemi (structures as tasks, adapted)"
 REFERENCE = "Segment Together, IEEE TMI 2025, doi 10.1109/TMI.2025.3556310, arXiv 2311.11686"
+PARTIAL_LABELS = True
 CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
 EPSILON = 1e-5
 FIRST_STAGE_CUBE = 2 / 3
@@ -89,6 +92,7 @@ class VerSemi(Method):
 
     title = TITLE
     reference = REFERENCE
+    partial_labels = PARTIAL_LABELS
     Config = Config
 
     networks: PromptedNetwork
@@ -111,8 +115,9 @@ class VerSemi(Method):
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""
         return (
-            "The structures of one data set are the tasks, instead of several data sets.",
-            "Every structure of a mixed scan is labelled: the synthetic task asks for any of them.",
+            "The tasks are the structures of one label table; several data sets are merged into one folder.",
+            "The synthetic task asks for any structure that the labels of a mixed scan show, not for two.",
+            "A single task is asked in both halves of a mixed scan, on voxels whose truth is known.",
             "One pass with several generated heads, at the resolution of the last decoder map.",
             "The aggregate of the tasks carries no gradient."
             if self.config.detach_aggregate
@@ -128,7 +133,7 @@ class VerSemi(Method):
         """Return ``total``, ``supervised`` and its mixed parts, and ``consistency`` in the second stage."""
         second = progress >= self.config.stage
         taught = self._windows(batch, batch.labelled)
-        tasks = draw_tasks(taught.labels, self.task.classes, batch.rng)
+        tasks = draw_tasks(taught.labels, self.task.classes, batch.rng, taught.known)
         own = self.networks.answer(taught.images, [tasks])[0]
         parts = {"supervised": binary_loss(own, taught.labels == _class_of(tasks))}
         parts |= self._mixed_losses(taught, tasks, batch.rng, second=second)
@@ -145,7 +150,13 @@ class VerSemi(Method):
     def _mixed_losses(
         self, windows: WindowCrops, tasks: torch.Tensor, rng: np.random.Generator, *, second: bool
     ) -> dict[str, torch.Tensor]:
-        """Return the synthetic task on mixed labelled windows, and single tasks asked of the same mix."""
+        """Return the synthetic task on mixed labelled windows, and single tasks asked of the same mix.
+
+        The synthetic task takes for background what no label shows, as the paper does: without, labels of
+        single structures would teach it no background at all. A single task can do better, for its own
+        half shows it: of the other half, voxels count where that label shows it too, and where another
+        structure lies, since structures do not overlap.
+        """
         half = len(tasks) // 2
         if not half:
             return {}
@@ -153,15 +164,17 @@ class VerSemi(Method):
         a, b = slice(0, half), slice(half, 2 * half)
         images = torch.where(mask[:, None], windows.images[a], windows.images[b])
         labels = torch.where(mask, windows.labels[a], windows.labels[b])
+        foreground = (labels > 0) & (labels != IGNORE)
         any_task = torch.full_like(tasks[a], self.synthetic)
         asked = [any_task, tasks[a], tasks[b]]
         answers = [logits.softmax(1)[:, 1] for logits in self.networks.answer(images, asked)]
-        parts = {"supervised_synthetic": soft_dice(answers[0], (labels > 0) & (labels != IGNORE))}
+        parts = {"supervised_synthetic": soft_dice(answers[0], foreground)}
         if not second or self.config.auxiliary_throughout:
-            single = [
-                soft_dice(answer, labels == _class_of(task))
-                for answer, task in zip(answers[1:], asked[1:], strict=True)
-            ]
+            single = []
+            for answer, task in zip(answers[1:], asked[1:], strict=True):
+                inside, outside = (shows(windows.known[half], task) for half in (a, b))
+                counted = torch.where(mask, inside, outside) | foreground
+                single.append(soft_dice(answer * counted, labels == _class_of(task)))
             parts["supervised_auxiliary"] = torch.stack(single).mean()
         return parts
 
@@ -179,23 +192,43 @@ class VerSemi(Method):
         return soft_dice(every, aggregate.detach() if self.config.detach_aggregate else aggregate)
 
 
-def draw_tasks(labels: torch.Tensor, classes: int, rng: np.random.Generator) -> torch.Tensor:
-    """Draw for each window a task among the structures it holds, or any if it holds none.
+def draw_tasks(
+    labels: torch.Tensor,
+    classes: int,
+    rng: np.random.Generator,
+    known: Sequence[tuple[int, ...] | None] | None = None,
+) -> torch.Tensor:
+    """Draw for each window a task among the structures it holds; if it holds none, among those it shows.
 
     Args:
         labels: (B, K, J, I) class numbers, 255 where unknown.
         classes: Number of classes C.
         rng: Source of the draws.
+        known: For each window the class numbers that its label shows; ``None`` for all.
 
     Returns:
         (B,) task numbers 0..C-2; the structure's class is one more.
     """
     tasks = []
-    for label in labels:
-        present = [number for number in label.unique().tolist() if 0 < number < classes]
-        chosen = present or list(range(1, classes))
+    for label, part in zip(labels, known or [None] * len(labels), strict=True):
+        shown = part or range(1, classes)
+        chosen = [number for number in label.unique().tolist() if number in shown] or shown
         tasks.append(chosen[rng.integers(len(chosen))] - 1)
     return torch.tensor(tasks, device=labels.device)
+
+
+def shows(known: Sequence[tuple[int, ...] | None], tasks: torch.Tensor) -> torch.Tensor:
+    """Return for each window whether its label shows the structure of a task.
+
+    Args:
+        known: For each window the class numbers that its label shows; ``None`` for all.
+        tasks: (B,) task numbers, for each window one.
+
+    Returns:
+        (B, 1, 1, 1) bool.
+    """
+    answers = [part is None or task + 1 in part for part, task in zip(known, tasks.tolist(), strict=True)]
+    return torch.tensor(answers, device=tasks.device)[:, None, None, None]
 
 
 def draw_cubes(count: int, size: Triple, rng: np.random.Generator, *, second: bool) -> torch.Tensor:

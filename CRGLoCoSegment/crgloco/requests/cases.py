@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crgloco.data.case_check import Problem
 from crgloco.data.case_check import check as check_folder
 from crgloco.data.case_store import revisions
 from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases, open_unlabelled
@@ -18,11 +19,12 @@ from crgloco.data.prediction_files import (
     content_of,
     read_predictions,
 )
-from crgloco.errors import CRGLoCoError, InputError, LabelError
+from crgloco.errors import CasesError, CRGLoCoError, InputError, LabelError
 from crgloco.io.files import read_source, read_volume
 from crgloco.io.label_files import read_label
 from crgloco.io.volume import Geometry, assert_same_grid
 from crgloco.labels import LabelTable
+from crgloco.methods import assert_suited
 from crgloco.progress import Reporter
 from crgloco.requests import fields as read
 from crgloco.requests.arrays import ArrayFolder
@@ -83,6 +85,7 @@ def check(fields: Fields, report: Reporter) -> Answer:
     """Answer ``check``: read every image and label, and say what is wrong before a training starts.
 
     With ``labels`` false, as for pre-training, any folder of scans will do, and labels are not looked at.
+    With ``method``, labels that show less than that method needs are an error.
     """
     root, labels = read.path(fields, "folder"), bool(fields.get("labels", True))
     try:
@@ -101,7 +104,7 @@ def check(fields: Fields, report: Reporter) -> Answer:
     # Together, so that one image in two places is found: what is measured must not have taught.
     whole = dataclasses.replace(folder, unlabelled=_apart(folder, others))
     whole = whole if labels else _bare(whole)
-    problems = check_folder(whole, report, labels=labels)
+    problems = (*_unsuited(whole, fields), *check_folder(whole, report, labels=labels))
     return {
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "labelled": len(whole.training),
@@ -110,6 +113,16 @@ def check(fields: Fields, report: Reporter) -> Answer:
         "channel_names": list(folder.channel_names),
         "labels": _table(whole),
     }
+
+
+def _unsuited(folder: CasesFolder, fields: Fields) -> tuple[Problem, ...]:
+    if fields.get("method") is None:
+        return ()
+    try:
+        assert_suited(read.text(fields, "method"), folder)
+    except CasesError as error:
+        return (Problem("", "error", str(error)),)
+    return ()
 
 
 def _bare(folder: CasesFolder) -> CasesFolder:

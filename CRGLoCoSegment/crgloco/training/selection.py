@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from crgloco import methods
 from crgloco.data.cases import Case, CasesFolder, draw_split, first_labelled, open_cases, open_unlabelled
+from crgloco.data.partial_labels import assert_all_taught
 from crgloco.errors import CasesError, ResourceError
 from crgloco.jobs import Job
 from crgloco.labels import LabelTable
@@ -42,7 +44,8 @@ def select_cases(job: Job, split_file: Path) -> Selection:
         split_file: Keeps the split of a cases folder that can only be read.
 
     Raises:
-        CasesError: No labelled case is left to train on, or the number asked for is not there.
+        CasesError: No labelled case is left to train on, the number asked for is not there, or labels show
+            less than the method needs.
     """
     folder = _with_split(open_cases(job.cases), split_file)
     table = folder.table
@@ -51,12 +54,14 @@ def select_cases(job: Job, split_file: Path) -> Selection:
         raise CasesError(msg)
     if job.labelled is not None:
         folder = first_labelled(folder, job.labelled)
+    methods.assert_suited(job.method, folder)
     if not folder.training:
         msg = (
             f"{folder.root} has no labelled case to train on ({len(folder.validation)} are kept for "
             "validation). Label and export at least one case."
         )
         raise CasesError(msg)
+    assert_all_taught(folder.training, table)
     channels = len(folder.channel_names)
     extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
     known = {case.name for case in folder.labelled}

@@ -1,12 +1,14 @@
 """VerSemi: prompts, mixed scans, and the agreement of all tasks with the synthetic one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from crgloco.errors import OptionError
 from crgloco.methods.base import Task
-from crgloco.methods.versemi import binary_loss, draw_cubes, draw_tasks, soft_dice
+from crgloco.methods.versemi import binary_loss, draw_cubes, draw_tasks, shows, soft_dice
 from crgloco.options import from_mapping
 from tiny_training import TINY, make_batch, make_method, make_trainer
 
@@ -73,7 +75,7 @@ def test_the_mixed_label_is_made_by_the_same_block_as_the_mixed_image(monkeypatc
     method = make_method("versemi")
     batch = make_batch(method, 4, 0)
     windows = method._windows(batch, batch.labelled)
-    coded = type(windows)(windows.labels[:, None].float(), windows.labels)
+    coded = type(windows)(windows.labels[:, None].float(), windows.labels, windows.known)
 
     def answer(images, prompts):
         found = []
@@ -143,3 +145,103 @@ def test_a_single_unlabelled_window_is_asked_unmixed_instead_of_not_at_all():
 def test_one_labelled_window_has_no_other_to_be_mixed_with_and_is_refused():
     with pytest.raises(OptionError, match="labelled_batch"):
         make_method("versemi", labelled_batch=1)
+
+
+# ------------------------------------------------------------------------------------- partial labels
+
+
+def partly_known(method, known, seed=0):
+    """A batch whose labels show, and hold, only some structures."""
+    batch = make_batch(method, len(known), 2, seed)
+    views = []
+    for view, part in zip(batch.labelled, known, strict=True):
+        shown = torch.isin(view.label, torch.tensor([0, 255, *(part or (1, 2))], dtype=torch.uint8))
+        views.append(replace(view, label=torch.where(shown, view.label, 0), known=part))
+    return replace(batch, labelled=views, rng=fresh())
+
+
+def test_a_structure_that_a_label_does_not_show_is_never_asked_of_it():
+    labels = torch.zeros(4, *SIZE, dtype=torch.uint8)
+    labels[0, 0, 0, 0] = 1
+    known = ((1, 3), (2,), (1, 3), None)
+    draws = [draw_tasks(labels, 4, np.random.default_rng(seed), known) for seed in range(30)]
+    asked = [set(column) for column in torch.stack(draws).T.tolist()]
+    assert asked == [{0}, {1}, {0, 2}, {0, 1, 2}]
+    everywhere = shows(known, torch.tensor([2, 2, 0, 1]))
+    assert everywhere.flatten().tolist() == [True, False, True, True]
+
+
+def test_that_all_structures_are_shown_changes_no_loss_and_no_gradient_bitwise():
+    method, found = make_method("versemi"), []
+    for known in (None, (1, 2)):
+        batch = partly_known(method, [known] * 4)
+        method.zero_grad()
+        parts = method.losses(batch, 1.0)
+        parts["total"].backward()
+        found.append([*parts.values(), *(p.grad.clone() for p in method.networks.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize(("shown", "other"), [(0, 1), (1, 0)])
+def test_cases_labelled_for_one_task_give_no_gradient_to_the_prompt_of_another(shown, other):
+    method = make_method("versemi")
+    parts = method.losses(partly_known(method, [(shown + 1,)] * 4), 0.0)
+    parts["total"].backward()
+    prompts = method.networks.local_head.control.weight.grad[:, -3:]  # one column for each prompt
+    assert not prompts[:, other].any()
+    assert prompts[:, shown].any()
+    assert prompts[:, method.synthetic].any()
+
+
+def test_auxiliary_targets_of_partly_known_scans_equal_loops_over_voxels_of_known_truth(monkeypatch):
+    """Four windows, two mixes: (1) in (2), which know nothing of each other, and (1) in what knows both."""
+    method = make_method("versemi")
+    known = ((1,), (1,), (2,), None)
+    windows = method._windows(batch := partly_known(method, known), batch.labelled)
+    tasks = torch.tensor([0, 0, 1, 1])
+    torch.manual_seed(0)
+    given = [torch.randn(2, 2, *SIZE, requires_grad=True) for _ in range(3)]
+    monkeypatch.setattr(method.networks, "answer", lambda _images, _prompts: given)
+    parts = method._mixed_losses(windows, tasks, fresh(), second=False)
+    masks, expected, unknown = draw_cubes(2, method.window, fresh(), second=False), [], 0
+    for answer, asked in zip(given[1:], (tasks[:2], tasks[2:]), strict=True):
+        p, shared, squares = answer.softmax(1)[:, 1].tolist(), 0.0, 0.0
+        for pair, k, j, i in np.ndindex(2, *SIZE):
+            source = pair if masks[pair, k, j, i] else pair + 2
+            label, number = int(windows.labels[source, k, j, i]), int(asked[pair]) + 1
+            if known[source] is not None and number not in known[source] and label == 0:
+                unknown += 1  # the structure may be here, and nobody drew it
+                continue
+            true = label == number
+            shared += p[pair][k][j][i] * true
+            squares += p[pair][k][j][i] ** 2 + true
+        expected.append(1 - 2 * shared / squares)
+    assert unknown > 1000
+    assert parts["supervised_auxiliary"].item() == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_voxels_of_unknown_truth_carry_no_gradient_and_a_foreign_structure_does(monkeypatch):
+    method = make_method("versemi")
+    windows = method._windows(batch := partly_known(method, [(1,), (2,)]), batch.labelled)
+    given = [torch.randn(1, 2, *SIZE, requires_grad=True) for _ in range(3)]
+    monkeypatch.setattr(method.networks, "answer", lambda _images, _prompts: given)
+    (mask,) = draw_cubes(1, method.window, fresh(), second=False)
+    method._mixed_losses(windows, torch.tensor([0, 1]), fresh(), second=False)
+    loss = method._mixed_losses(windows, torch.tensor([0, 1]), fresh(), second=False)["supervised_auxiliary"]
+    loss.backward()
+    for answer, own, foreign in ((given[1], mask, windows.labels[1]), (given[2], ~mask, windows.labels[0])):
+        moved = answer.grad[0].abs().sum(0) > 0
+        assert not moved[~own & (foreign == 0)].any()
+        assert moved[~own & (foreign > 0)].all()
+
+
+def test_the_synthetic_label_of_single_structure_scans_is_the_union_of_both_tasks(monkeypatch):
+    method = make_method("versemi")
+    windows = method._windows(batch := partly_known(method, [(1,), (2,)]), batch.labelled)
+    given = [torch.randn(1, 2, *SIZE) for _ in range(3)]
+    monkeypatch.setattr(method.networks, "answer", lambda _images, _prompts: given)
+    (mask,) = draw_cubes(1, method.window, fresh(), second=False)
+    parts = method._mixed_losses(windows, torch.tensor([0, 1]), fresh(), second=False)
+    union = ((windows.labels[0] == 1) & mask) | ((windows.labels[1] == 2) & ~mask)
+    expected = soft_dice(given[0].softmax(1)[:, 1], union[None])
+    assert parts["supervised_synthetic"].item() == pytest.approx(expected.item(), rel=1e-6)
