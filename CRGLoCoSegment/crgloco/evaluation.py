@@ -1,7 +1,8 @@
 """Score a folder of predictions against a folder of labels.
 
 Files are matched by name, structures by name too: a model may number its labels otherwise than the
-project that it is tested on. Nothing is resampled; a case on two grids is named and passed over.
+project that it is tested on. Nothing is resampled; a case on two grids is named and passed over. Where
+the labels are those of a cases folder, a case is scored on the structures that its label shows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crgloco.data.case_files import LABELS
+from crgloco.data.manifest import read_manifest
 from crgloco.errors import InputError, LabelError
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label
@@ -96,13 +99,15 @@ def evaluate_folders(
     if not names:
         msg = f"The structures of {labels} and of {predictions} have no name in common."
         raise LabelError(msg)
+    shown = _shown(labels, names)
     scores, skipped = [], {}
     common = sorted(set(predicted) & set(truth))
     for done, case in enumerate(common):
         report.check()
         report.event("progress", stage="evaluate", done=done, total=len(common))
         try:
-            scores.append(_score(case, (predicted[case], predicted_table), (truth[case], true_table), names))
+            pair = (predicted[case], predicted_table), (truth[case], true_table)
+            scores.append(_score(case, *pair, names, shown.get(case)))
         except InputError as error:
             skipped[case] = str(error)
             report.event("message", text=f"{case} was passed over: {error}")
@@ -122,7 +127,11 @@ def evaluate_folders(
 
 
 def _score(
-    case: str, predicted: tuple[Path, LabelTable], truth: tuple[Path, LabelTable], names: tuple[str, ...]
+    case: str,
+    predicted: tuple[Path, LabelTable],
+    truth: tuple[Path, LabelTable],
+    names: tuple[str, ...],
+    known: set[int] | None,
 ) -> CaseScores:
     prediction, reference = read_label(*predicted), read_label(*truth)
     assert_same_grid(
@@ -134,7 +143,21 @@ def _score(
         reference.geometry.spacing,
         len(names) + 1,
         case=case,
+        known=known,
     )
+
+
+def _shown(labels: Path, names: tuple[str, ...]) -> dict[str, set[int]]:
+    """Return the scored structures of each case whose label in a cases folder does not show all of them."""
+    if labels.absolute().name != LABELS:
+        return {}
+    manifest = read_manifest(labels.absolute().parent)
+    parts = {case: manifest.structures(case) for case in manifest.provenance}
+    return {
+        case: {number for number, name in enumerate(names, 1) if name in part}
+        for case, part in parts.items()
+        if part is not None
+    }
 
 
 def _numbering(table: LabelTable, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:

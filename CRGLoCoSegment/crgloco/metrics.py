@@ -7,14 +7,16 @@ The policy (nothing is ever scored 0 mm, infinite or a magic number):
     present    empty       "missed"          0, counted         left out, counted as missed
     empty      present     "false presence"  0, counted         left out, counted as false presence
     empty      empty       "absent"          not scored         not scored
+    unknown    either      "unknown"         not scored         not scored
 
+A reference is unknown where its label was not made to show the structure.
 Means are over cases per structure, then over structures. The background never enters.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +29,7 @@ from crgloco.errors import GeometryError, LabelError
 if TYPE_CHECKING:
     from crgloco.io.volume import Spacing
 
-Outcome = Literal["found", "missed", "false presence", "absent"]
+Outcome = Literal["found", "missed", "false presence", "absent", "unknown"]
 Classes = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]
@@ -68,7 +70,7 @@ class LabelScores:
     """One structure in one case; ``None`` where the policy gives no value.
 
     Attributes:
-        outcome: Which of the four situations the case is in.
+        outcome: Which of the five situations the case is in.
         dice: 0..1.
         jaccard: 0..1.
         hd95_mm, asd_mm, hd95_voxels, asd_voxels: As in ``SurfaceDistances``.
@@ -143,6 +145,7 @@ def evaluate_case(
     *,
     distances: bool = True,
     case: str = "",
+    known: Collection[int] | None = None,
 ) -> CaseScores:
     """Score one case.
 
@@ -153,6 +156,7 @@ def evaluate_case(
         classes: Number of classes C, background included.
         distances: Whether to compute surface distances too; overlap alone is many times faster.
         case: Name of the case, kept in the result.
+        known: Classes that the reference shows; ``None`` for all. The others are not scored.
 
     Raises:
         GeometryError: The arrays differ in shape.
@@ -162,7 +166,7 @@ def evaluate_case(
     boxes = _union_boxes(prediction, reference, classes) if distances else None
     scores = []
     for number in range(1, classes):
-        score = _overlap(counts, number)
+        score = _overlap(counts, number) if known is None or number in known else LabelScores("unknown")
         if boxes is not None and score.outcome == "found":
             box = boxes[number - 1]
             distance = surface_distances(prediction[box] == number, reference[box] == number, spacing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from crgloco.data.cases import Case
+from crgloco.data.partial_labels import known_classes
 from crgloco.inference.confidence import draw_probes, expected_calibration_error, fit_temperature
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
@@ -35,7 +36,7 @@ def score_cases(
 
     Args:
         predictor: The model, ready to segment.
-        cases: Labelled cases that the network never trained on.
+        cases: Labelled cases that the network never trained on; each is scored on what its label shows.
         report: May stop; is told of each case.
         distances: Whether surface distances are measured too; overlap alone is many times faster.
     """
@@ -43,7 +44,7 @@ def score_cases(
     for number, case in enumerate(cases):
         volumes, label = _read(case, predictor.table)
         prediction = predictor.predict(volumes, "balanced", _Quiet(report))
-        scores.append(_case_score(prediction, label, predictor.table, case.name, distances=distances))
+        scores.append(_case_score(prediction, label, predictor.table, case, distances=distances))
         report.event("progress", stage="validation", done=number + 1, total=len(cases))
     return scores
 
@@ -68,9 +69,9 @@ def score_and_calibrate(
         volumes, label = _read(case, predictor.table)
         probes = draw_probes(label, PROBES_PER_CASE, np.random.default_rng(number))
         prediction = predictor.predict(volumes, "balanced", _Quiet(report), probes=probes)
-        scores.append(_case_score(prediction, label, predictor.table, case.name))
+        scores.append(_case_score(prediction, label, predictor.table, case))
         assert prediction.probes is not None
-        logs.append(prediction.probes)
+        logs.append(_as_shown(prediction.probes, known_classes(case, predictor.table)))
         truth.append(label[tuple(probes.T)])
         report.event("progress", stage="validation", done=number + 1, total=len(cases))
     return scores, _calibration(np.concatenate(logs), np.concatenate(truth))
@@ -86,12 +87,30 @@ def _case_score(
     prediction: Prediction,
     label: npt.NDArray[np.uint8],
     table: LabelTable,
-    name: str,
+    case: Case,
     *,
     distances: bool = True,
 ) -> CaseScores:
-    spacing = prediction.geometry.spacing
-    return evaluate_case(prediction.fused, label, spacing, table.classes, distances=distances, case=name)
+    return evaluate_case(
+        prediction.fused,
+        label,
+        prediction.geometry.spacing,
+        table.classes,
+        distances=distances,
+        case=case.name,
+        known=known_classes(case, table),
+    )
+
+
+def _as_shown(logs: npt.NDArray[np.float32], known: Collection[int] | None) -> npt.NDArray[np.float32]:
+    """Count as background what a label does not show, as the label does: (N, C) to (N, C)."""
+    hidden = [] if known is None else [c for c in range(1, logs.shape[1]) if c not in known]
+    if not hidden:
+        return logs
+    merged = logs.copy()
+    merged[:, 0] = np.logaddexp.reduce(logs[:, [0, *hidden]], axis=1)
+    merged[:, hidden] = -np.inf
+    return merged
 
 
 def in_short(scores: Sequence[CaseScores], table: LabelTable) -> dict[str, Any]:
