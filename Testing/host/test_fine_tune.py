@@ -258,7 +258,7 @@ def test_the_check_tells_how_far_it_is_and_what_it_found(bench: Bench, cases: Pa
     ui = bench.open().ui
     ui.checkButton.click()
     (asked,) = bench.files.of("check")
-    assert asked.fields == {"folder": str(cases), "unlabelled": []}
+    assert asked.fields == {"folder": str(cases), "unlabelled": [], "method": "cr_gloco"}
     asked.tell(event="progress", stage="check", done=1, total=5)
     assert ui.checkLabel.text == "Reading the cases: 1 of 5"
     assert not ui.startButton.enabled

@@ -74,7 +74,10 @@ class Label:
             return fields
         now, before = (comparableLabels(snapshot, self.labels) for snapshot in (self.now, self.before))
         changed = labelChanges(now, {"": before}, self.labels, voxelMl=voxelMl(self.now))
-        return {**fields, "edits_voxels": changed.voxels, "edits_ml": round(changed.ml, 6)}
+        # A model that looked for every structure was corrected to a label that shows them all.
+        shown = set(self.table.names) <= set(self.labels.names)
+        structures = {"structures": list(self.table.names[1:])} if shown else {}
+        return {**fields, "edits_voxels": changed.voxels, "edits_ml": round(changed.ml, 6), **structures}
 
 
 def labelOf(

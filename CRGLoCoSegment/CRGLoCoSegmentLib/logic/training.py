@@ -90,6 +90,7 @@ class Training:
         unlabelledFolders: Sequence[Path] = (),
         startModel: Path | None = None,
         *,
+        method: str = "",
         usesUnlabelled: bool = False,
         pretraining: bool = False,
         onProgress: OnProgress | None = None,
@@ -102,6 +103,7 @@ class Training:
             casesFolder: The cases folder.
             unlabelledFolders: Further unlabelled scans.
             startModel: Must know the same labels and channels.
+            method: Must be able to learn from the labels; not looked at if empty.
             usesUnlabelled: Whether the method learns from unlabelled scans.
             pretraining: Whether labels are not needed; the folder may be any folder of scans then.
             onProgress: Hears ``(text, done, total, secondsLeft)``.
@@ -119,6 +121,7 @@ class Training:
                 "folder": str(casesFolder),
                 "unlabelled": [str(folder) for folder in unlabelledFolders],
                 **({"labels": False} if pretraining else {}),
+                **({"method": method} if method else {}),
             },
             onResult=lambda answer: task.finish(
                 casesCheck(answer, start, usesUnlabelled=usesUnlabelled, pretraining=pretraining)

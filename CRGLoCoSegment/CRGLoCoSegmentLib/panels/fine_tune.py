@@ -91,6 +91,7 @@ class FineTunePanel(Panel):
                 request.casesFolder,
                 request.unlabelledFolders,
                 request.startModel,
+                method=request.method,
                 usesUnlabelled=request.usesUnlabelled,
                 pretraining=request.isPretraining,
                 onProgress=self._checkProgress,
@@ -214,7 +215,7 @@ def _inputs(request: TrainingRequest) -> tuple[Any, ...]:
     """What a check has looked at: with other inputs its answer is worth nothing."""
     return (
         request.casesFolder, request.unlabelledFolders, request.startModel, request.usesUnlabelled,
-        request.isPretraining,
+        request.isPretraining, request.method,
     )  # fmt: skip
 
 
