@@ -128,7 +128,7 @@ def check_at_the_door(job: jobs.Job) -> None:
     Raises:
         ModelError: The new model exists already, or the start model cannot be read.
         OptionError: There is no such method, configuration or option.
-        CasesError: The cases folder cannot be used.
+        CasesError: The cases folder cannot be used, or its labels show less than the method needs.
     """
     if job.out.exists():
         msg = f"{job.out} exists already; a model is never overwritten. Choose another name with --out."
@@ -141,9 +141,12 @@ def check_at_the_door(job: jobs.Job) -> None:
     from_mapping(card.config, {**card.configurations[job.config_name], **job.config})
     if job.start is not None:
         model_store.read_card(job.start)
-    from crgloco.data.cases import open_cases
+    from crgloco.data.cases import first_labelled, open_cases
 
-    open_cases(job.cases)
+    folder = open_cases(job.cases)
+    methods.assert_suited(
+        job.method, folder if job.labelled is None else first_labelled(folder, job.labelled)
+    )
 
 
 def _read_job(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:

@@ -250,6 +250,7 @@ def _trainer(
     schedule = Schedule(
         config.iterations, learning_rate(started), job.seed, job.minutes, _validation_steps(started)
     )
+    partial = {case.name: list(case.known) for case in labelled if case.known is not None}
     identity = {
         "method": job.method,
         "config": to_mapping(config),
@@ -257,6 +258,7 @@ def _trainer(
         "seed": job.seed,
         "cases": [case.folder.name for case in (*labelled, *unlabelled)],
         "labelled": len(labelled),
+        **({"known": partial} if partial else {}),
     }
     checkpoint = Checkpoint(folder.checkpoint_file, identity)
 
