@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 
 from crgloco import __version__
 from crgloco.commands import cases, demo, evaluate, methods, models, predict, rank, train
-from crgloco.commands.arguments import FAILED
+from crgloco.commands.arguments import CANCELLED, FAILED
 from crgloco.commands.console import Console
 from crgloco.errors import Cancelled, CRGLoCoError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CANCELLED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

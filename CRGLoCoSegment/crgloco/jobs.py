@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ class Job:
         config: The method's options that differ from it.
         labelled: Use only the first so many labelled cases; ``None`` for all.
         iterations: Optimiser steps; ``None`` for the method's own number.
-        minutes: Time budget; ``None`` for none.
+        minutes: Time budget of training, over all calls of the job; ``None`` for none.
         seed: Seed of all randomness.
         start: Folder of the model to start from.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
@@ -174,16 +174,26 @@ class JobFolder:
         if holder is not None and holder != os.getpid():
             msg = f"{self.path} is being worked on by process {holder}. Stop it first."
             raise JobError(msg)
-        created = _created()
-        # A stop that came while this process was still importing torch is meant for it, and stays.
-        if self.stop_file.exists() and self.stop_file.stat().st_mtime < created:
-            self.clear_stop()
-        claim = {"pid": os.getpid(), "created": created}
+        self.forget_old_stop()
+        claim = {"pid": os.getpid(), "created": _created()}
         write_bytes(self.process_file, json.dumps(claim).encode())
         try:
             yield
         finally:
             self.process_file.unlink(missing_ok=True)
+
+    def forget_old_stop(self) -> None:
+        """Take back a wish for an end from before this process was started.
+
+        One that came while it was still importing torch is meant for it, and stays.
+
+        Raises:
+            ResourceError: The folder cannot be written, or psutil is missing.
+        """
+        created = _created()
+        with suppress(FileNotFoundError):  # another process of a team was faster
+            if self.stop_file.stat().st_mtime < created:
+                self.clear_stop()
 
     def request_stop(self) -> None:
         """Ask for an end at the next step.

@@ -17,6 +17,7 @@ Run = Callable[[argparse.Namespace, Console], int]
 OK = 0
 FAILED = 1
 SOME_CASES_FAILED = 3
+CANCELLED = 130
 # Beside the package in a checkout, in Slicer and in an editable installation.
 RESOURCES = Path(__file__).parents[2] / "Resources"
 BUNDLED_MODELS = RESOURCES / "Models"

@@ -94,7 +94,12 @@ class Console:
 
     @contextmanager
     def reporter(
-        self, *, stop_file: Path | None = None, copy: Path | None = None, log: Path | None = None
+        self,
+        *,
+        stop_file: Path | None = None,
+        copy: Path | None = None,
+        log: Path | None = None,
+        patient: bool = False,
     ) -> Iterator[Reporter]:
         """Follow long work; the first Ctrl-C asks for a clean end, the second ends at once.
 
@@ -102,6 +107,8 @@ class Console:
             stop_file: Work stops once this file exists.
             copy: Collects the events, one JSON object per line.
             log: Collects the sentences, with the time.
+            patient: Whether the second Ctrl-C is the first one again, passed on by the program that started
+                this one; that program then ends us if it takes too long.
         """
         with ExitStack() as stack:
             silence = stack.enter_context(Path(os.devnull).open("w"))
@@ -112,8 +119,21 @@ class Console:
             if not self.events:
                 on_terminal = sys.stderr.isatty()
                 listeners.append(stack.enter_context(Bars()) if on_terminal else PlainLines(sys.stderr))
-            stack.enter_context(_stopped_by_signals(lines.stop_requested))
+            stack.enter_context(_stopped_by_signals(lines.stop_requested, patient=patient))
             yield Together(listeners)
+
+
+@contextmanager
+def silent_reporter(stop_file: Path) -> Iterator[Reporter]:
+    """Follow the work of a process for which another one speaks; signals are heard as by a patient reporter.
+
+    Args:
+        stop_file: Work stops once this file exists.
+    """
+    with Path(os.devnull).open("w") as silence:
+        lines = EventLines(silence, stop_file=stop_file)
+        with _stopped_by_signals(lines.stop_requested, patient=True, silent=True):
+            yield lines
 
 
 class Together:
@@ -137,7 +157,9 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def _stopped_by_signals(
+    stop: threading.Event, *, patient: bool = False, silent: bool = False
+) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,9 +167,13 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
         if stop.is_set():
+            if patient:
+                return
             raise KeyboardInterrupt
         stop.set()
-        hint = " Ctrl-C again ends at once." if number == signal.SIGINT else ""
+        if silent:
+            return
+        hint = " Ctrl-C again ends at once." if number == signal.SIGINT and not patient else ""
         print(f"\nStopping at the next step.{hint}", file=sys.stderr, flush=True)
 
     before: dict[int, Handler] = {

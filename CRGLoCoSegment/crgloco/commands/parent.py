@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from crgloco.commands.arguments import CANCELLED
 from crgloco.errors import CRGLoCoError
 
 # A training comes to a checkpoint within seconds; one that has not after this long is lost in something.
 PATIENCE_S = 60.0
-CANCELLED = 130
 
 
 def stop_at_end_of_input(stop: Callable[[], None]) -> None:

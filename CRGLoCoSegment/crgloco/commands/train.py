@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from crgloco import jobs, methods, model_store
 from crgloco.commands.arguments import (
+    CANCELLED,
+    FAILED,
     OK,
     add_command,
     add_device,
@@ -19,7 +21,7 @@ from crgloco.commands.arguments import (
     seed_number,
     whole_number,
 )
-from crgloco.commands.console import Console
+from crgloco.commands.console import Console, silent_reporter
 from crgloco.commands.parent import stop_at_end_of_input
 from crgloco.errors import Cancelled, CRGLoCoError, ModelError, OptionError
 from crgloco.options import from_mapping, parse_assignments
@@ -68,7 +70,12 @@ def add_to(commands: Subparsers) -> None:
         help="use the first N labels only; the rest is unlabelled",
     )
     parser.add_argument("--iterations", type=whole_number, metavar="N", help="updates")
-    parser.add_argument("--minutes", type=positive_number, metavar="N", help="time budget")
+    parser.add_argument(
+        "--minutes",
+        type=positive_number,
+        metavar="N",
+        help="time budget of the job, over all its calls",
+    )
     parser.add_argument("--seed", type=seed_number, metavar="N", help="default: 0")
     parser.add_argument("--start", type=model_folder, metavar="MODEL", help="model to start from")
     parser.add_argument(
@@ -85,15 +92,15 @@ def add_to(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Train; a stop keeps the checkpoint and says how to resume."""
     job, folder = _read_job(arguments) if arguments.job_file else _job_of_flags(arguments)
+    if not _leads():
+        return _follow(job, folder)
     check_at_the_door(job)
-    if _leads():
-        folder = jobs.write_job(folder.path, job)
+    folder = jobs.write_job(folder.path, job)
     if arguments.stop_on_eof:
         stop_at_end_of_input(folder.request_stop)
     model = train(job, folder, console)
-    if _leads():
-        console.say(f"The new model is in {model}.")
-        console.result({"model": str(model), **folder.result()})
+    console.say(f"The new model is in {model}.")
+    console.result({"model": str(model), **folder.result()})
     return OK
 
 
@@ -104,8 +111,8 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
         Cancelled: Stopped by the user; the message says how to resume.
         CRGLoCoError: Anything the user can repair.
     """
-    log, copy = (folder.log_file, folder.events_file) if _leads() else (None, None)
-    with console.reporter(stop_file=folder.stop_file, copy=copy, log=log) as report:
+    files = {"stop_file": folder.stop_file, "copy": folder.events_file, "log": folder.log_file}
+    with console.reporter(**files, patient=_in_team()) as report:
         from crgloco.training import fine_tune
 
         try:
@@ -188,6 +195,28 @@ def _folder_beside(out: Path) -> Path:
     return out.with_name(out.name + ".job")
 
 
+def _follow(job: jobs.Job, folder: jobs.JobFolder) -> int:
+    """Take part in a training whose first process speaks, and writes, for all."""
+    folder.forget_old_stop()
+    with silent_reporter(folder.stop_file) as report:
+        from crgloco.training import fine_tune
+
+        try:
+            fine_tune.run(job, folder, report)
+        except Cancelled:
+            return CANCELLED
+        except CRGLoCoError as error:
+            # It may be this process alone that failed; event lines are the first one's.
+            Console().error(error)
+            return FAILED
+    return OK
+
+
 def _leads() -> bool:
-    """Whether this process writes files; `torchrun` numbers its processes in the environment."""
+    """Whether this process speaks and writes files; `torchrun` numbers its processes in the environment."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _in_team() -> bool:
+    """Whether `torchrun` started this process; it hears Ctrl-C as we do, and passes it on."""
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -1,4 +1,4 @@
-"""The state of a run on disk: networks, averages, optimiser and the number of updates.
+"""The state of a run on disk: networks, averages, optimiser, the number of updates and the time they took.
 
 One safetensors file, written beside and renamed: a killed process leaves the last whole one. Random
 numbers need no state, since they follow from the seed and the update.
@@ -20,6 +20,19 @@ from crgloco.methods.base import Method
 
 
 @dataclass(frozen=True)
+class Reached:
+    """How far a run has come, over all its calls.
+
+    Attributes:
+        updates: Updates done.
+        seconds: Time spent on them, which a time budget counts.
+    """
+
+    updates: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Where a run keeps its state.
 
@@ -31,8 +44,8 @@ class Checkpoint:
     path: Path
     run: dict[str, Any]
 
-    def save(self, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """Write the state after ``step`` updates.
+    def save(self, method: Method, optimiser: torch.optim.Optimizer, reached: Reached) -> None:
+        """Write the state of a run that has come so far.
 
         Raises:
             ResourceError: The file cannot be written.
@@ -41,22 +54,23 @@ class Checkpoint:
         for number, entry in optimiser.state_dict()["state"].items():
             tensors.update({f"optimiser.{number}.{k}": t for k, t in entry.items() if torch.is_tensor(t)})
         part = self.path.with_name(self.path.name + ".part")
+        far = {"step": str(reached.updates), "seconds": repr(reached.seconds)}
         try:
-            save_file(tensors, part, {"step": str(step), "run": json.dumps(self.run, sort_keys=True)})
+            save_file(tensors, part, {**far, "run": json.dumps(self.run, sort_keys=True)})
             part.replace(self.path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
             msg = f"The checkpoint {self.path} cannot be written: {error}. Free space, then resume the job."
             raise ResourceError(msg) from error
 
-    def load(self, method: Method, optimiser: torch.optim.Optimizer) -> int:
-        """Put the state back; return the number of updates done, 0 without a checkpoint.
+    def load(self, method: Method, optimiser: torch.optim.Optimizer) -> Reached:
+        """Put the state back; return how far the run had come, which is nowhere without a checkpoint.
 
         Raises:
             JobError: The file is damaged or belongs to a run with other options.
         """
         if not self.path.exists():
-            return 0
+            return Reached()
         try:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -74,7 +88,8 @@ class Checkpoint:
             {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
         )
         _restore(optimiser, tensors)
-        return int(metadata["step"])
+        # Checkpoints of earlier versions know no time; their clock starts anew.
+        return Reached(int(metadata["step"]), float(metadata.get("seconds", 0)))
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

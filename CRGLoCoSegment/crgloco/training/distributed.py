@@ -8,11 +8,15 @@ is what one process with the whole batch would have found.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
+
+# The others wait while the first process validates or makes pseudo-labels; torch's own patience is minutes.
+PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,13 @@ class Team:
         rank: Number of this process.
         processes: Number of processes.
         local_rank: Number of this process on its machine, which is its CUDA device.
+        device_type: ``"cpu"`` or ``"cuda"``: where they compute, and so what their messages lie on.
     """
 
     rank: int = 0
     processes: int = 1
     local_rank: int = 0
+    device_type: str = "cpu"
 
     @property
     def leads(self) -> bool:
@@ -40,8 +46,10 @@ def join_team(device_type: str) -> Team:
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Team()
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
-    return Team(distributed.get_rank(), distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "nccl" if device_type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    rank, processes = distributed.get_rank(), distributed.get_world_size()
+    return Team(rank, processes, int(os.environ.get("LOCAL_RANK", "0")), device_type)
 
 
 def leave_team() -> None:
@@ -62,10 +70,21 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter], team: Team) -> N
         gradient.copy_(part.view_as(gradient))
 
 
-def agreed_stop(team: Team, device: torch.device, *, wanted: bool) -> bool:
+def agreed_stop(team: Team, *, wanted: bool) -> bool:
     """Whether any process wants to stop: all of them must leave at the same update."""
+    return largest(team, [float(wanted)])[0] > 0
+
+
+def largest(team: Team, values: Sequence[float]) -> list[float]:
+    """Return the largest of each value over the processes, once all of them have come here.
+
+    Args:
+        team: The processes.
+        values: As many in every process.
+    """
     if team.processes == 1:
-        return wanted
-    flag = torch.tensor(float(wanted), device=device)
-    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
-    return bool(flag.item() > 0)
+        return list(values)
+    device = torch.device(team.device_type, team.local_rank) if team.device_type == "cuda" else "cpu"
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
+    return [float(value) for value in shared]

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import distributed
 
 from crgloco.atomic import appearing, saving
 from crgloco.data.cache import PreparedCase, sample_locations
 from crgloco.data.patches import TrainingCase
+from crgloco.errors import Cancelled
 from crgloco.inference.predictor import Predictor
 from crgloco.methods.base import Labels
 from crgloco.progress import Reporter
-from crgloco.training.distributed import Team
+from crgloco.training.distributed import Team, agreed_stop
 
 _PLAIN: tuple[int, ...] = ()
 # Kept on disk in place of a label, so that a resumed run need not predict the case again.
@@ -66,11 +66,16 @@ class _Labeller:
         self, case: TrainingCase, refine: Callable[[Labels], Labels], *, agreement: float = 0.0
     ) -> TrainingCase | None:
         path = self._folder / f"{self._rounds.cases[case.name].folder.name}.npy"
+        stopped = None
         if self._rounds.team.leads and not path.is_file():
-            self._rounds.report.check()
-            self._store(path, self._predicted(case, refine, agreement))
-        if self._rounds.team.processes > 1:
-            distributed.barrier()
+            try:
+                self._rounds.report.check()
+                self._store(path, self._predicted(case, refine, agreement))
+            except Cancelled as end:
+                stopped = end
+        # The others wait here until the label is written, and leave together with the first one.
+        if agreed_stop(self._rounds.team, wanted=stopped is not None):
+            raise stopped or Cancelled("Stopped on request.")
         self._done += 1
         total = len(self._rounds.cases)
         self._rounds.report.event("progress", stage="pseudo-labels", done=self._done, total=total)

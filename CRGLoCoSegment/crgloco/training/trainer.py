@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,8 @@ from crgloco.errors import Cancelled, CRGLoCoError
 from crgloco.methods.base import Batch, Method
 from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
-from crgloco.training.checkpoint import Checkpoint
-from crgloco.training.distributed import Team, agreed_stop, average_gradients
+from crgloco.training.checkpoint import Checkpoint, Reached
+from crgloco.training.distributed import Team, agreed_stop, average_gradients, largest
 from crgloco.training.rounds import Rounds
 
 POWER = 0.9
@@ -38,8 +39,8 @@ class Schedule:
         iterations: Updates of the whole run.
         learning_rate: Rate at the start; falls as ``(1 - progress) ** 0.9``.
         seed: Seed of everything random.
-        minutes: Time budget of this call. The schedule then follows the clock where that is further
-            than the updates, so that a run cut short still ends with a low rate.
+        minutes: Time budget of the run, over all its calls. The schedule then follows the clock where
+            that is further than the updates, so that a run cut short still ends with a low rate.
         validate_every: Updates between validations; 0 validates at the end only.
         save_every: Seconds between checkpoints.
         tell_every: Seconds between progress events.
@@ -56,7 +57,7 @@ class Schedule:
 
 @dataclass
 class Timings:
-    """Where the time went, in seconds, and how far the run came."""
+    """Where the time of this call went, in seconds, and how far the run came, over all its calls."""
 
     waiting: float = 0.0
     total: float = 0.0
@@ -97,6 +98,7 @@ class Trainer:
         self.groups = self.method.parameter_groups()
         self.optimiser = _optimiser(self.method.config.optimiser, self.groups, self.schedule.learning_rate)
         self.timings = Timings()
+        self._seconds_before = 0.0
         self._clock_share = 0.0
         self._total = torch.zeros(())
 
@@ -107,18 +109,20 @@ class Trainer:
             Cancelled: An end was asked for; the checkpoint is written first.
             TrainingDiverged: The loss is no longer a number.
         """
-        start = self.checkpoint.load(self.method, self.optimiser) if self.checkpoint is not None else 0
+        start = self._resume()
+        # A run whose time was spent when it was stopped, while it was measured for one, learns no more.
+        stop = self.schedule.iterations if self._clock_share < 1 else start
         began = saved = told = time.monotonic()
         self.method.networks.train()
-        current = self._begin_round(0, start)
-        steps = self.stream.steps(start, self.schedule.iterations)
+        current = self._begin_round(0, start) if start < stop else 0
+        steps = self.stream.steps(start, stop)
         try:
-            for step in range(start, self.schedule.iterations):
+            for step in range(start, stop):
                 if self._round(step) > current:  # what was read ahead belongs to the round before
                     steps.close()
                     self._save(step)
                     current = self._begin_round(current, step)
-                    steps = self.stream.steps(step, self.schedule.iterations)
+                    steps = self.stream.steps(step, stop)
                 waited = time.monotonic()
                 samples = next(steps)
                 self.timings.waiting += time.monotonic() - waited
@@ -136,12 +140,30 @@ class Trainer:
                 self._validate_if_due(step + 1)
         finally:
             steps.close()
-        self._save(self.timings.updates or start)
+        self._save(self.timings.updates)
         return self.timings
 
     def progress(self, step: int) -> float:
         """Return how far the run is, 0..1: by updates or, if that is further, by the clock."""
         return min(1.0, max(step / self.schedule.iterations, self._clock_share))
+
+    def _resume(self) -> int:
+        """Put back what the checkpoint holds; return the number of updates done."""
+        reached = Reached()
+        if self.checkpoint is not None:
+            reached = self.checkpoint.load(self.method, self.optimiser)
+        self.timings.updates, self._seconds_before = reached.updates, reached.seconds
+        self._clock_share = self._clock()
+        return reached.updates
+
+    @property
+    def _seconds(self) -> float:
+        """The time spent on the run, over all its calls."""
+        return self._seconds_before + self.timings.total
+
+    def _clock(self) -> float:
+        """Return the share of the time budget that is spent; 0 without one."""
+        return 0.0 if self.schedule.minutes is None else self._seconds / (60 * self.schedule.minutes)
 
     def _round(self, step: int) -> int:
         """Return the number of the round that an update belongs to, 0 before the first."""
@@ -185,7 +207,7 @@ class Trainer:
         done = max(step - start, 1)
         left = self.timings.total / done * (self.schedule.iterations - step)
         if self.schedule.minutes is not None:
-            left = min(left, max(0.0, self.schedule.minutes * 60 - self.timings.total))
+            left = min(left, max(0.0, self.schedule.minutes * 60 - self._seconds))
         self.report.event(
             "progress",
             stage="training",
@@ -201,16 +223,17 @@ class Trainer:
             self.report.check()
         except Cancelled:
             wanted = True
-        if agreed_stop(self.team, self.device, wanted=wanted):
+        # One message for both: all processes follow one clock, else their learning rates would differ.
+        ends, self._clock_share = largest(self.team, (float(wanted), self._clock()))
+        if ends:
             self._save(step)
+            # Nobody leaves before it is written: torchrun ends the others with the first one that does.
+            agreed_stop(self.team, wanted=True)
             msg = (
                 f"Stopped on request after {step} updates; the checkpoint is kept and the job can be resumed."
             )
             raise Cancelled(msg)
-        if self.schedule.minutes is None:
-            return False
-        self._clock_share = self.timings.total / (60 * self.schedule.minutes)
-        return agreed_stop(self.team, self.device, wanted=self._clock_share >= 1)
+        return self._clock_share >= 1
 
     def _assert_finite(self, step: int) -> None:
         if not torch.isfinite(self._total):
@@ -223,14 +246,16 @@ class Trainer:
     def _save(self, step: int) -> None:
         self._assert_finite(step)
         if self.checkpoint is not None and self.team.leads:
-            self.checkpoint.save(self.method, self.optimiser, step)
+            self.checkpoint.save(self.method, self.optimiser, Reached(step, self._seconds))
 
     def _validate_if_due(self, step: int) -> None:
         every = self.schedule.validate_every
         if self.validate is None or not every or step % every or step == self.schedule.iterations:
             return
         if self.team.leads:
-            self.report.event("validation", step=step, **self.validate(step))
+            # An end that is asked for meanwhile is still asked for after the next update, when all agree.
+            with suppress(Cancelled):
+                self.report.event("validation", step=step, **self.validate(step))
         self.method.networks.train()
 
 

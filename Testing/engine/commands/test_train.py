@@ -11,7 +11,7 @@ import pytest
 
 from crgloco import jobs
 from crgloco.__main__ import main
-from crgloco.errors import Cancelled
+from crgloco.errors import Cancelled, ResourceError
 
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
 
@@ -107,6 +107,46 @@ def test_ctrl_c_asks_for_a_clean_end(cases_folder, tmp_path, monkeypatch, capsys
     assert main(words_of(cases_folder, tmp_path / "model")) == 130
     assert "Ctrl-C again" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_ctrl_c_that_torchrun_passes_on_is_not_taken_for_a_second_one(
+    cases_folder, tmp_path, monkeypatch, capsys
+):
+    import os
+    import signal
+
+    def run(job, folder, report):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        report.check()
+
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 130
+    said = capsys.readouterr().err
+    assert said.count("Stopping at the next step.") == 1
+    assert "Ctrl-C again" not in said
+
+
+@pytest.mark.parametrize("ends", ["well", "stopped", "failed"])
+def test_a_process_that_follows_in_a_team_leaves_words_and_files_to_the_first(
+    cases_folder, tmp_path, monkeypatch, capsys, ends
+):
+    def run(job, folder, report):
+        report.event("message", text="Learning.")
+        if ends == "stopped":
+            raise Cancelled("Stopped.")
+        if ends == "failed":
+            raise ResourceError("The memory of this process does not suffice.")
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    code = main(words_of(cases_folder, tmp_path / "model", "--events"))
+    assert code == {"well": 0, "stopped": 130, "failed": 1}[ends]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == ("crgloco: The memory of this process does not suffice.\n" if ends == "failed" else "")
+    assert not (tmp_path / "model.job").exists()
 
 
 def test_a_failure_is_kept_in_the_job_for_whoever_looks_later(cases_folder, tmp_path, monkeypatch):

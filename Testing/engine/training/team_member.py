@@ -49,6 +49,14 @@ def train(method: Method, team: Team, **options) -> Recorder:
     return report
 
 
+def in_a_hurry(method: Method, team: Team) -> None:
+    """Train against the clock, which is another one in each process."""
+    slots = Slots(2, 0, team.rank, team.processes)
+    trainer = make_trainer(method, slots=slots, iterations=1_000_000, minutes=1.0 / 60)
+    trainer.team = team
+    assert trainer.fit().updates > 3
+
+
 def in_float32() -> None:
     """Sums in bf16 depend on how a batch is divided; compare exact arithmetic."""
     training.mixed_precision = lambda _device: contextlib.nullcontext()
@@ -63,6 +71,9 @@ def main(folder: Path) -> None:
         report = train(method, team, checkpoint=folder / f"{build.__name__}-{team.rank}.checkpoint")
         told[build.__name__] = len(report.of_kind("progress"))
         torch.save(weights_of(method), folder / f"{build.__name__}-{team.rank}.pt")
+    hurried = supervised()
+    in_a_hurry(hurried, team)
+    torch.save(weights_of(hurried), folder / f"hurried-{team.rank}.pt")
     try:
         # Only the second process is asked to stop; both must leave, after the same update.
         train(supervised(), team, report=Recorder(stop_after=2 if team.rank == 1 else None))

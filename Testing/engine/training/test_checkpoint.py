@@ -7,7 +7,7 @@ import torch
 
 from crgloco.errors import JobError, ResourceError
 from crgloco.training import checkpoint as checkpoints
-from crgloco.training.checkpoint import Checkpoint
+from crgloco.training.checkpoint import Checkpoint, Reached
 from tiny_training import differing, make_method, make_trainer, weights_of
 
 RUN = {"method": "supervised", "config": {"width": 4}, "seed": 0}
@@ -33,9 +33,9 @@ def fresh(name="supervised", recipe="default", **options):
 @pytest.mark.parametrize("recipe", ["default", "released"])
 def test_what_was_saved_comes_back_bitwise_with_the_state_of_the_optimiser(file, recipe, optimiser):
     method, moving = trained("cr_gloco", recipe, optimiser=optimiser)
-    Checkpoint(file, RUN).save(method, moving, 17)
+    Checkpoint(file, RUN).save(method, moving, Reached(17, 4.2))
     other, still = fresh("cr_gloco", recipe, optimiser=optimiser)
-    assert Checkpoint(file, RUN).load(other, still) == 17
+    assert Checkpoint(file, RUN).load(other, still) == Reached(17, 4.2)
     assert differing(weights_of(method), weights_of(other)) == []
     saved, loaded = moving.state_dict()["state"], still.state_dict()["state"]
     assert saved.keys() == loaded.keys()
@@ -44,10 +44,21 @@ def test_what_was_saved_comes_back_bitwise_with_the_state_of_the_optimiser(file,
         assert all(torch.equal(saved[number][key], loaded[number][key]) for key in saved[number])
 
 
+def test_a_checkpoint_of_an_earlier_version_knows_no_time_and_still_loads(file, monkeypatch):
+    written = checkpoints.save_file
+
+    def earlier(tensors, path, metadata):
+        written(tensors, path, {key: text for key, text in metadata.items() if key != "seconds"})
+
+    monkeypatch.setattr(checkpoints, "save_file", earlier)
+    Checkpoint(file, RUN).save(*trained(), Reached(2, 60.0))
+    assert Checkpoint(file, RUN).load(*fresh()) == Reached(2, 0.0)
+
+
 def test_without_a_file_the_run_starts_at_zero_and_nothing_changes(file):
     method, optimiser = fresh()
     before = weights_of(method)
-    assert Checkpoint(file, RUN).load(method, optimiser) == 0
+    assert Checkpoint(file, RUN).load(method, optimiser) == Reached(0, 0.0)
     assert differing(before, weights_of(method)) == []
 
 
@@ -55,7 +66,7 @@ def test_without_a_file_the_run_starts_at_zero_and_nothing_changes(file):
     "change", [{"seed": 1}, {"config": {"width": 8}}, {"method": "cr_gloco"}, {"extra": 1}]
 )
 def test_the_checkpoint_of_a_run_with_other_options_is_refused_in_words(file, change):
-    Checkpoint(file, RUN).save(*trained(), 2)
+    Checkpoint(file, RUN).save(*trained(), Reached(2))
     method, optimiser = fresh()
     before = weights_of(method)
     with pytest.raises(JobError, match="other cases or options") as refusal:
@@ -66,13 +77,13 @@ def test_the_checkpoint_of_a_run_with_other_options_is_refused_in_words(file, ch
 
 
 def test_the_order_in_which_options_are_written_does_not_matter(file):
-    Checkpoint(file, RUN).save(*trained(), 2)
-    assert Checkpoint(file, dict(reversed(RUN.items()))).load(*fresh()) == 2
+    Checkpoint(file, RUN).save(*trained(), Reached(2))
+    assert Checkpoint(file, dict(reversed(RUN.items()))).load(*fresh()) == Reached(2)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "header"])
 def test_a_damaged_checkpoint_is_refused_with_its_place_and_what_to_do(file, damage):
-    Checkpoint(file, RUN).save(*trained(), 2)
+    Checkpoint(file, RUN).save(*trained(), Reached(2))
     whole = file.read_bytes()
     contents = {
         "truncated": whole[: len(whole) // 2],
@@ -90,7 +101,7 @@ def test_a_damaged_checkpoint_is_refused_with_its_place_and_what_to_do(file, dam
 def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(file, monkeypatch):
     checkpoint = Checkpoint(file, RUN)
     first = trained()
-    checkpoint.save(*first, 2)
+    checkpoint.save(*first, Reached(2))
     before = file.read_bytes()
 
     def full(_tensors, path, *_rest):
@@ -99,7 +110,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(file, monkeypatch
 
     monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(ResourceError, match="No space left on device") as failure:
-        checkpoint.save(*trained(seed=4), 3)
+        checkpoint.save(*trained(seed=4), Reached(3))
     assert str(file) in str(failure.value)
     assert "resume" in str(failure.value)
     assert file.read_bytes() == before
@@ -108,12 +119,12 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(file, monkeypatch
 
 def test_a_folder_that_is_gone_is_told_as_such(tmp_path):
     with pytest.raises(ResourceError, match="cannot be written"):
-        Checkpoint(tmp_path / "gone" / "c.safetensors", RUN).save(*trained(), 2)
+        Checkpoint(tmp_path / "gone" / "c.safetensors", RUN).save(*trained(), Reached(2))
 
 
 def test_a_process_killed_while_writing_leaves_the_last_whole_checkpoint(file, monkeypatch):
     checkpoint = Checkpoint(file, RUN)
-    checkpoint.save(*trained(), 2)
+    checkpoint.save(*trained(), Reached(2))
 
     def killed(_tensors, path, *_rest):
         path.write_bytes(b"half")
@@ -121,5 +132,5 @@ def test_a_process_killed_while_writing_leaves_the_last_whole_checkpoint(file, m
 
     monkeypatch.setattr(checkpoints, "save_file", killed)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(*trained(seed=4), 3)
-    assert checkpoint.load(*fresh()) == 2
+        checkpoint.save(*trained(seed=4), Reached(3))
+    assert checkpoint.load(*fresh()) == Reached(2)

@@ -57,7 +57,7 @@ def weights(folder: Path, name: str, rank: int) -> dict[str, torch.Tensor]:
     return torch.load(folder / f"{name}-{rank}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("name", ["supervised", "released", "default"])
+@pytest.mark.parametrize("name", ["supervised", "released", "default", "hurried"])
 def test_all_processes_hold_the_same_weights_bitwise(team_results, name):
     first, second = (weights(team_results, name, rank) for rank in range(2))
     assert differing(first, second) == []
@@ -111,5 +111,5 @@ def test_alone_gradients_stay_and_a_wish_is_a_decision():
     parameter.grad = torch.arange(3.0)
     average_gradients([parameter], Team())
     assert torch.equal(parameter.grad, torch.arange(3.0))
-    assert agreed_stop(Team(), torch.device("cpu"), wanted=True)
-    assert not agreed_stop(Team(), torch.device("cpu"), wanted=False)
+    assert agreed_stop(Team(), wanted=True)
+    assert not agreed_stop(Team(), wanted=False)

@@ -49,7 +49,7 @@ def test_a_stop_request_writes_the_checkpoint_and_says_that_the_job_can_be_resum
     with pytest.raises(Cancelled, match="after 2 updates; the checkpoint is kept and the job can be resumed"):
         trainer.fit()
     resumed = make_trainer(make_method(seed=5), checkpoint=file)
-    assert resumed.checkpoint.load(resumed.method, resumed.optimiser) == 2
+    assert resumed.checkpoint.load(resumed.method, resumed.optimiser).updates == 2
     assert differing(weights_of(resumed.method), weights_of(trainer.method)) == []
 
 
@@ -103,6 +103,63 @@ def test_a_time_budget_ends_the_run_with_a_low_learning_rate(tmp_path):
     assert file.exists()
     left = [event["seconds_left"] for event in trainer.report.of_kind("progress")]
     assert all(0 <= seconds <= 1.5 for seconds in left)
+
+
+BUDGET_S = 2.0
+
+
+def test_a_run_that_is_resumed_goes_on_with_the_time_it_has_left(tmp_path):
+    """Also where it was killed: the clock stands where the checkpoint that is left was written."""
+    options = {"iterations": 1_000_000, "minutes": BUDGET_S / 60, "checkpoint": tmp_path / "checkpoint"}
+    first = make_trainer(make_method("supervised"), **options, save_every=-1.0)
+    clock = first.report.check
+
+    def die_half_way():
+        clock()
+        if first.progress(0) > 0.5:
+            raise Killed
+
+    first.report.check = die_half_way
+    rates = record_rates(first)
+    with pytest.raises(Killed):
+        first.fit()
+    second = make_trainer(make_method("supervised", seed=3), **options)
+    rates_of_second = record_rates(second)
+    timings = second.fit()
+    assert 0 < timings.total < 0.7 * BUDGET_S
+    assert timings.updates > len(rates)
+    # The rate goes on where it was; only the last updates of the killed run are done again.
+    assert rates_of_second[0] == pytest.approx(rates[-1], rel=0.2)
+    assert rates_of_second[0] < 0.7 * rates[0]
+    assert max(event["seconds_left"] for event in second.report.of_kind("progress")) < 0.7 * BUDGET_S
+
+
+def test_a_run_whose_time_is_spent_learns_no_more_when_it_is_started_again(tmp_path):
+    """As after a stop while the new model is compared with the old one."""
+    options = {"iterations": 1_000_000, "minutes": 0.5 / 60, "checkpoint": tmp_path / "checkpoint"}
+    ended = make_trainer(make_method("supervised"), **options)
+    updates = ended.fit().updates
+    again = make_trainer(make_method("supervised", seed=3), **options)
+    assert again.fit().updates == updates
+    assert differing(weights_of(again.method), weights_of(ended.method)) == []
+    assert again.report.of_kind("progress") == []
+
+
+def test_a_stop_during_a_validation_ends_after_the_next_update_with_a_checkpoint(tmp_path):
+    file = tmp_path / "checkpoint.safetensors"
+    trainer = make_trainer(
+        make_method("supervised"), iterations=6, validate_every=2, checkpoint=file, save_every=1e9
+    )
+
+    def validate(_step):
+        trainer.report.stop_after = 0
+        trainer.report.check()
+
+    trainer.validate = validate
+    with pytest.raises(Cancelled, match="after 3 updates"):
+        trainer.fit()
+    resumed = make_trainer(make_method("supervised", seed=3), iterations=6, checkpoint=file)
+    assert resumed.checkpoint.load(resumed.method, resumed.optimiser).updates == 3
 
 
 def test_the_schedule_follows_updates_where_they_are_further_than_the_clock():
@@ -177,7 +234,7 @@ def test_a_diverged_run_never_replaces_the_last_good_checkpoint(tmp_path):
     with pytest.raises(TrainingDiverged, match="update 3"):
         diverging(trainer, 3).fit()
     resumed = make_trainer(make_method("supervised", seed=3), iterations=6, checkpoint=file)
-    assert resumed.checkpoint.load(resumed.method, resumed.optimiser) == 2
+    assert resumed.checkpoint.load(resumed.method, resumed.optimiser).updates == 2
     assert all(torch.isfinite(value).all() for value in weights_of(resumed.method).values())
 
 
