@@ -22,6 +22,15 @@ def add_to(commands: Subparsers) -> None:
     )
     parser = add_command(actions, "check", run_check, "read every image and label, and say what is wrong")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder, or a flat folder of scans")
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="folders of further scans without label, as for a training: also what is there twice is told",
+    )
     parser = add_command(actions, "list", run_list, "list labelled, validation and unlabelled cases")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder")
     parser = add_command(
@@ -33,10 +42,17 @@ def add_to(commands: Subparsers) -> None:
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
     """List the problems per case; exit code 3 if a case cannot be used."""
-    from crgloco.data.case_check import check
+    from crgloco.data.case_check import Problem, check
+    from crgloco.data.cases import open_cases
+    from crgloco.data.further_scans import with_further
 
+    problems: tuple[Problem, ...] = ()
     with console.reporter() as report:
-        problems = check(arguments.folder, report)
+        folder = arguments.folder
+        if arguments.unlabelled:
+            folder, copies = with_further(open_cases(folder), arguments.unlabelled)
+            problems = tuple(Problem("", "warning", copy.text) for copy in copies)
+        problems += check(folder, report)
     for problem in problems:
         console.say(f"{problem.severity}: {problem.case + ': ' if problem.case else ''}{problem.text}")
     errors = sum(problem.severity == "error" for problem in problems)

@@ -10,7 +10,8 @@ import numpy as np
 from crgloco.data.case_check import Problem
 from crgloco.data.case_check import check as check_folder
 from crgloco.data.case_store import revisions
-from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases, open_unlabelled
+from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases
+from crgloco.data.further_scans import with_further
 from crgloco.data.prediction_files import (
     KINDS,
     LABEL_KINDS,
@@ -92,19 +93,15 @@ def check(fields: Fields, report: Reporter) -> Answer:
         folder = open_cases(root)
         if labels or folder.labelled:
             folder = draw_split(folder, store=False)
-        others = [
-            case
-            for path in read.texts(fields, "unlabelled")
-            for case in open_unlabelled(Path(path), len(folder.channel_names))
-        ]
+        whole, copies = with_further(folder, map(Path, read.texts(fields, "unlabelled")))
     except CRGLoCoError as error:
         problem = {"severity": "error", "case": "", "text": str(error)}
         counts = {"labelled": 0, "validation": 0, "unlabelled": 0}
         return {"problems": [problem], **counts, "channel_names": [], "labels": None}
     # Together, so that one image in two places is found: what is measured must not have taught.
-    whole = dataclasses.replace(folder, unlabelled=_apart(folder, others))
     whole = whole if labels else _bare(whole)
-    problems = (*_unsuited(whole, fields), *check_folder(whole, report, labels=labels))
+    left_out = [Problem("", "warning", copy.text) for copy in copies]
+    problems = (*_unsuited(whole, fields), *left_out, *check_folder(whole, report, labels=labels))
     return {
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "labelled": len(whole.training),
@@ -220,21 +217,3 @@ def _write_kind(kind: str, path: Path, grid: Geometry, table: LabelTable | None,
     volume = read_volume(path)
     assert_same_grid(grid, volume.geometry, f"{path} and the image")
     out.write(kind, np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8))
-
-
-def _apart(folder: CasesFolder, others: list[Case]) -> tuple[Case, ...]:
-    """Two folders may use one name for different scans: later ones are named ``<name>-2`` and so on."""
-    taken = {case.name for case in (*folder.labelled, *folder.unlabelled)}
-    result = list(folder.unlabelled)
-    for case in others:
-        name, number = case.name, 2
-        while name in taken:
-            name, number = f"{case.name}-{number}", number + 1
-        taken.add(name)
-        # A scan that is named as its case goes by the new name too, else it would look like another's.
-        channels = [
-            dataclasses.replace(source, name=name) if source.name == case.name else source
-            for source in case.channels
-        ]
-        result.append(dataclasses.replace(case, name=name, channels=tuple(channels)))
-    return tuple(result)

@@ -103,7 +103,8 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     parent = None if job.start is None else model_store.load_start(job.start)
     config = resolve_config(job, parent)
     preparation = _preparation(config, selection, parent, report)
-    report.event("message", text=_in_words(selection))
+    for text in (*selection.left_out, _in_words(selection)):
+        report.event("message", text=text)
     prepared = _prepare(selection, preparation, job.out.parent / ".crgloco-cache", report)
     task = _task(config, selection, prepared, preparation, parent)
     started = Run(job, selection, preparation, config, task, device, team, parent)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crgloco import methods
 from crgloco.data.cases import Case, CasesFolder, draw_split, first_labelled, open_cases, open_unlabelled
+from crgloco.data.further_scans import names_apart, without_copies
 from crgloco.data.partial_labels import assert_all_taught
 from crgloco.errors import CasesError, ResourceError
 from crgloco.jobs import Job
@@ -23,6 +24,7 @@ class Selection:
         validation: Cases that never train; they calibrate, and compare models.
         table: The label table.
         channel_names: Names of the image channels.
+        left_out: What does not take part, and why, in full sentences.
     """
 
     labelled: tuple[Case, ...]
@@ -30,6 +32,7 @@ class Selection:
     validation: tuple[Case, ...]
     table: LabelTable
     channel_names: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def select_cases(job: Job, split_file: Path) -> Selection:
@@ -37,7 +40,7 @@ def select_cases(job: Job, split_file: Path) -> Selection:
 
     Validation cases come from the split stored in the cases folder, drawn once (beside the job where
     the folder cannot be written). With ``job.labelled``, the first so many keep their labels, and the
-    rest serve as unlabelled.
+    rest serve as unlabelled. An unlabelled scan that is a labelled case's image again is left out.
 
     Args:
         job: Folders and number of labelled cases.
@@ -47,7 +50,7 @@ def select_cases(job: Job, split_file: Path) -> Selection:
         CasesError: No labelled case is left to train on, the number asked for is not there, or labels show
             less than the method needs.
     """
-    folder = _with_split(open_cases(job.cases), split_file)
+    folder = whole = _with_split(open_cases(job.cases), split_file)
     table = folder.table
     if table is None:
         msg = f"{folder.root} has no label table: its dataset.json must name the labels."
@@ -66,8 +69,11 @@ def select_cases(job: Job, split_file: Path) -> Selection:
     extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
     known = {case.name for case in folder.labelled}
     inside = [case for case in folder.unlabelled if case.name not in known]
-    unlabelled = _renamed([*inside, *extra], known)
-    return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names)
+    # What measures must not teach through the back door: not as an unlabelled copy either.
+    unlabelled, copies = without_copies([*inside, *extra], [*whole.validating, *folder.training])
+    unlabelled = names_apart(unlabelled, known)
+    left_out = tuple(copy.text for copy in copies)
+    return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names, left_out)
 
 
 def select_scans(job: Job, split_file: Path) -> Selection:
@@ -88,13 +94,15 @@ def select_scans(job: Job, split_file: Path) -> Selection:
     channels = len(folder.channel_names)
     extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
     bare = [replace(case, label=None) for case in folder.training]
-    scans = _renamed([*bare, *folder.unlabelled, *extra], {case.name for case in folder.validating})
+    scans, copies = without_copies([*bare, *folder.unlabelled, *extra], folder.validating)
+    scans = names_apart(scans, {case.name for case in folder.validating})
     if not scans:
         msg = f"{folder.root} holds no scan to learn from."
         raise CasesError(msg)
     # A pre-trained start knows no structure; its card needs a table all the same.
     table = folder.table or LabelTable.from_names({"structure": 1})
-    return Selection((), scans, folder.validating, table, folder.channel_names)
+    left_out = tuple(copy.text for copy in copies)
+    return Selection((), scans, folder.validating, table, folder.channel_names, left_out)
 
 
 def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:
@@ -104,15 +112,3 @@ def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:
         return draw_split(folder)
     except ResourceError:
         return draw_split(folder, split_file=split_file)
-
-
-def _renamed(cases: list[Case], taken: set[str]) -> tuple[Case, ...]:
-    """Two folders may use one name for different scans: later ones are renamed, none is lost."""
-    result: list[Case] = []
-    for case in cases:
-        name, number = case.name, 2
-        while name in taken:
-            name, number = f"{case.name}-{number}", number + 1
-        taken = taken | {name}
-        result.append(replace(case, name=name))
-    return tuple(result)

@@ -149,6 +149,18 @@ def test_a_sound_cases_folder_passes_the_check(cases_folder, capsys):
     assert all(problem["severity"] == "warning" for problem in json.loads(capsys.readouterr().out))
 
 
+def test_a_check_with_further_scans_names_those_that_are_there_already(cases_folder, tmp_path, capsys):
+    source = cases_folder / "imagesTr" / "phantom_000_0000.nii.gz"
+    (tmp_path / "others").mkdir()
+    copy = tmp_path / "others" / "scan.nii.gz"
+    copy.write_bytes(source.read_bytes())
+    assert main(["cases", "check", str(cases_folder), "--unlabelled", str(tmp_path / "others")]) == 0
+    said = capsys.readouterr().out
+    assert f"warning: {copy} is left out of the unlabelled scans: it is the same as {source}" in said
+    assert main(["cases", "check", str(cases_folder), "--unlabelled", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere is no folder" in capsys.readouterr().err
+
+
 def test_a_case_that_cannot_be_read_is_named_by_the_check_with_code_3(cases_folder, capsys):
     (cases_folder / "imagesTr" / "phantom_000_0000.nii.gz").write_bytes(b"no scan")
     assert main(["cases", "check", str(cases_folder), "--json"]) == 3

@@ -213,11 +213,23 @@ def test_a_check_counts_roles_as_a_training_would_and_writes_nothing(cases):
     assert not [problem for problem in answer["problems"] if problem["severity"] == "error"]
 
 
-def test_a_check_finds_a_labelled_image_again_in_a_folder_of_unlabelled_ones(cases, tmp_path):
+def test_a_check_tells_which_further_scans_a_training_would_leave_out(cases, tmp_path):
     other = tmp_path / "others"
     other.mkdir()
     source = cases / "imagesTr" / "phantom_000_0000.nii.gz"
     (other / "phantom_002.nii.gz").write_bytes(source.read_bytes())
+    answer = check({"folder": str(cases), "unlabelled": [str(other)]}, Silent())
+    told = [problem for problem in answer["problems"] if "left out" in problem["text"]]
+    assert [problem["severity"] for problem in told] == ["warning"]
+    assert str(source) in told[0]["text"]
+    assert str(other / "phantom_002.nii.gz") in told[0]["text"]
+    assert answer["unlabelled"] == 2
+
+
+def test_a_check_finds_a_labelled_image_again_that_was_written_in_another_format(cases, tmp_path):
+    other = tmp_path / "others"
+    other.mkdir()
+    write_volume(read_volume(cases / "imagesTr" / "phantom_000_0000.nii.gz"), other / "phantom_002.nrrd")
     answer = check({"folder": str(cases), "unlabelled": [str(other)]}, Silent())
     errors = [problem for problem in answer["problems"] if problem["severity"] == "error"]
     assert [error["case"] for error in errors] == ["phantom_002-2"]
@@ -264,3 +276,22 @@ class Stopping(Silent):
 def test_a_check_can_be_cancelled(cases):
     with pytest.raises(Cancelled):
         check({"folder": str(cases)}, Stopping())
+
+
+def test_a_check_for_a_method_tells_that_it_cannot_learn_from_partial_labels(cases):
+    books = json.loads((cases / "crgloco.json").read_text()) if (cases / "crgloco.json").exists() else {}
+    records = {
+        "phantom_000": [{"structures": ["large", "small"]}],
+        "phantom_001": [{"structures": ["small"]}],
+    }
+    (cases / "crgloco.json").write_text(json.dumps({**books, "format": 1, "provenance": records}))
+
+    def said(**fields):
+        answer = check({"folder": str(cases), "unlabelled": [], **fields}, Silent())
+        return [
+            problem["text"] for problem in answer["problems"] if "needs complete labels" in problem["text"]
+        ]
+
+    (error,) = said(method="supervised")
+    assert "1 of 2 labelled cases" in error
+    assert said() == said(method="versemi") == said(method="pgl", labels=False) == []

@@ -1,0 +1,73 @@
+"""Who teaches and who measures: no scan in both roles, whatever folder it comes from."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from crgloco.jobs import Job
+from crgloco.training.selection import Selection, select_cases, select_scans
+from phantoms import write_cases_folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_cases_folder(tmp_path / "cases", 5, 2, shape=(6, 8, 8))
+
+
+def selected(
+    root: Path, *unlabelled: Path, labelled: int | None = None, method: str = "supervised"
+) -> Selection:
+    select = select_scans if method == "pgl" else select_cases
+    out = root.with_name("model")
+    job = Job(cases=root, method=method, out=out, unlabelled=unlabelled, labelled=labelled)
+    return select(job, root.with_name("split.json"))
+
+
+def names(cases) -> list[str]:
+    return [case.name for case in cases]
+
+
+def image(root: Path, name: str) -> Path:
+    return next(root.glob(f"images*/{name}_0000.nii.gz"))
+
+
+@pytest.mark.parametrize("method", ["supervised", "pgl"])
+def test_an_unlabelled_scan_that_is_a_validation_case_never_teaches(
+    root: Path, tmp_path: Path, method: str
+) -> None:
+    plain = selected(root, method=method)
+    (measuring,) = plain.validation
+    others = tmp_path / "others"
+    others.mkdir()
+    shutil.copy(image(root, measuring.name), others / "innocent.nii.gz")
+    shutil.copy(image(root, measuring.name), root / "imagesUl" / "inside_0000.nii.gz")
+    leaky = selected(root, others, method=method)
+    assert (leaky.labelled, leaky.unlabelled) == (plain.labelled, plain.unlabelled)
+    assert len(leaky.left_out) == 2
+    for text in leaky.left_out:
+        assert measuring.channels[0].path.name in text
+
+
+def test_validation_cases_beyond_the_labels_that_are_used_do_not_come_back_either(
+    root: Path, tmp_path: Path
+) -> None:
+    (measuring,) = selected(root).validation
+    everything = tmp_path / "everything"
+    shutil.copytree(root / "imagesTr", everything)
+    few = selected(root, everything, labelled=1)
+    assert measuring.name not in {*names(few.labelled), *names(few.unlabelled)}
+    # The other labelled cases teach without their labels, once each.
+    scans = [*few.labelled, *few.unlabelled, measuring]
+    assert len({case.name for case in scans}) == len(scans) == 7
+
+
+def test_labelled_cases_need_not_appear_twice_and_others_of_the_same_name_may(
+    root: Path, tmp_path: Path
+) -> None:
+    others = write_cases_folder(tmp_path / "others", 6, 2, shape=(6, 8, 8))
+    image(others, "phantom_000").rename(others / "imagesTr" / "phantom_100_0000.nii.gz")
+    image(others, "phantom_007").rename(others / "imagesUl" / "phantom_000_0000.nii.gz")
+    found = selected(root, others)
+    assert names(found.unlabelled) == ["phantom_005", "phantom_006", "phantom_000-2"]
+    assert len(found.left_out) == 7
