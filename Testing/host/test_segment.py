@@ -394,12 +394,16 @@ def test_the_sample_is_segmented_without_blocking_and_the_second_time_at_once(
     with heartbeat() as beat:
         waitUntil(lambda: "Needs about" in panel.ui.estimateLabel.text, 60)
         first = apply(real, waitUntil)
+        process = real.logic.compute.pid
         started = qt.QDateTime.currentMSecsSinceEpoch()
         second = apply(real, waitUntil)
         seconds = (qt.QDateTime.currentMSecsSinceEpoch() - started) / 1000
     assert beat.longest < 0.1
     assert second.fused is not first.fused
-    assert seconds - second.record["seconds"] < 0.5
+    # Sending, receiving and showing; how long the computing takes tells how busy the computer is.
+    computing = second.record["seconds"]
+    assert seconds - computing < max(0.5, 0.2 * computing)
+    assert real.logic.compute.pid == process
     assert 900 < second.record["volumes_ml"]["liver"] < 2500
     labels = slicer.util.arrayFromSegmentBinaryLabelmap(second.fused, "label_1", second.volume)
     assert labels.shape == slicer.util.arrayFromVolume(second.volume).shape
