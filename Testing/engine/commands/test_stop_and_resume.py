@@ -13,7 +13,7 @@ import pytest
 from phantoms import write_cases_folder
 from training_programs import TINY, TrainingProgram
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seconds, but the computer may be shared
 
 UPDATES = 60
 SHAPE = (12, 16, 16)

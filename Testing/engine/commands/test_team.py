@@ -16,7 +16,7 @@ from crgloco.jobs import JobFolder
 from phantoms import write_cases_folder
 from training_programs import TINY, TrainingProgram
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seconds, but the computer may be shared
 
 UPDATES = 20
 PROGRAM = Path(__file__).parents[1] / "float32_program.py"

@@ -14,6 +14,8 @@ import torch
 from crgloco.training.distributed import Team, agreed_stop, average_gradients, join_team, leave_team
 from tiny_training import differing, weights_of
 
+pytestmark = pytest.mark.timeout(600)
+
 MEMBER = Path(__file__).with_name("team_member.py")
 # Gradients are summed in another order: float32 rounding, carried through three updates.
 TOLERANCE = 2e-6
@@ -45,7 +47,7 @@ def team_results(tmp_path_factory):
         for rank in range(2)
     ]
     try:
-        outputs = [member.communicate(timeout=200)[0] for member in members]
+        outputs = [member.communicate(timeout=500)[0] for member in members]
     finally:
         for member in members:
             member.kill()
