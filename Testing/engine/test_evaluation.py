@@ -186,3 +186,13 @@ def test_progress_is_told_and_an_end_is_heard(folders: tuple[Path, Path]) -> Non
     assert [(event["done"], event["total"]) for event in events.seen] == [(0, 2), (1, 2), (2, 2)]
     with pytest.raises(Cancelled):
         evaluate_folders(*folders, report=Events(stop_at=1))
+
+
+def test_a_case_of_a_cases_folder_is_scored_on_what_its_label_shows(folders: tuple[Path, Path]) -> None:
+    full = evaluate_folders(*folders)
+    records = {"a": [{"structures": ["spleen"]}], "b": [{"revision": 1}]}
+    (folders[1].parent / "crgloco.json").write_text(json.dumps({"format": 1, "provenance": records}))
+    evaluation = evaluate_folders(*folders)
+    assert [score.outcome for score in evaluation.cases[0].labels] == ["unknown", "found"]
+    assert evaluation.cases[0].labels[1] == full.cases[0].labels[1]
+    assert evaluation.cases[1] == full.cases[1]

@@ -208,3 +208,13 @@ def test_two_methods_are_compared_in_distance_only_where_both_found() -> None:
     assert summarise(first, ["x"]).mean.dice == pytest.approx(0.7)
     with pytest.raises(ValueError, match="same cases"):
         where_both_found(mine, other[:1])
+
+
+def test_what_a_reference_does_not_show_is_not_scored_and_counted_nowhere() -> None:
+    prediction, reference = blobs(0), np.where(blobs(1) == 2, 0, blobs(1))
+    full = evaluate_case(prediction, reference, SPACING, 4)
+    part = evaluate_case(prediction, reference, SPACING, 4, known=(1, 3))
+    assert part.labels == (full.labels[0], LabelScores("unknown"), full.labels[2])
+    row = summarise([part], ["a", "b", "c"]).labels[1]
+    assert (row.n, row.missed, row.false_presence, row.absent, row.dice) == (0, 0, 0, 0, None)
+    assert evaluate_case(prediction, reference, SPACING, 4, known=(1, 2, 3)) == full

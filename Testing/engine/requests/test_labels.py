@@ -223,3 +223,12 @@ def test_neither_books_nor_files_hold_more_than_what_was_given(tmp_path):
         "crgloco.json",
         "dataset.json",
     }
+
+
+def test_who_vouches_for_structures_is_told_what_the_label_shows(cases, tmp_path):
+    _, label = label_of(cases, tmp_path)
+    fields = {"folder": str(cases), "case": "phantom_002", "label": label}
+    accept({**fields, "provenance": {"structures": ["large", "small"]}}, Silent())
+    assert open_cases(cases).find("phantom_002").structures is None
+    with pytest.raises(LabelError, match="no heart"):
+        accept({**fields, "provenance": {"structures": ["heart"]}}, Silent())

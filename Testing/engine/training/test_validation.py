@@ -1,5 +1,6 @@
 """Scores of a model on validation cases: cheap ones in between, distances at the end."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from crgloco.io.files import read_source
 from crgloco.io.label_files import read_label
 from crgloco.metrics import where_both_found
 from crgloco.progress import Silent
-from crgloco.training.validation import in_short, score, score_cases
+from crgloco.training.validation import _as_shown, _calibration, in_short, score, score_cases
 from phantoms import write_cases_folder
 
 
@@ -56,3 +57,21 @@ def test_distances_count_only_where_both_models_found_the_structure(folder):
         short = in_short(scores, folder.table)
         assert short["hd95_mm_per_label"][first] is not None
         assert short["hd95_mm_per_label"][second] is None
+
+
+def test_a_case_is_scored_on_what_its_label_shows(folder):
+    (case,) = folder.labelled
+    part = replace(case, structures=("small",))
+    full, some = (score(Shifted(folder, 1), (each,), Silent())["per_label"] for each in (case, part))
+    assert full["large"] is not None
+    assert some == {"large": None, "small": full["small"]}
+
+
+def test_calibration_counts_as_background_what_a_label_does_not_show():
+    logs = np.log(np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]], np.float32))
+    merged = np.exp(_as_shown(logs, (2,)))
+    np.testing.assert_allclose(merged, [[0.7, 0.0, 0.3], [0.3, 0.0, 0.7]], rtol=1e-5)
+    assert _as_shown(logs, None) is logs
+    assert _as_shown(logs, (1, 2)) is logs
+    found = _calibration(_as_shown(logs, (2,)), np.array([0, 2]))
+    assert all(np.isfinite(value) for value in found.values())
