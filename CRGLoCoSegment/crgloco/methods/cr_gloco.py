@@ -7,7 +7,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 | part | ``released`` (paper's code) | ``default`` (ours, not the paper's) |
 |---|---|---|
 | networks | U-Net 16..256 at full resolution | strided stem, EMA teachers, context gate |
-| views | independent boxes, noise, labelled affine and label cut-out | one scene, weak and strong, mixed |
+| views | independent boxes, noise, labelled affine and label cut-out | one scene, weak and strong |
 | pseudo-labels | other network, same pass, 0.99 / 0.95 | entropy-fused teachers, threshold per class |
 | loss on overlap | CE, weight up to 0.1 after 20 % | 0.5 (CE + Dice), weight 1 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
@@ -99,9 +99,9 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     mixing: float = option(
-        0.5,
+        0.0,
         label="Mixed scenes",
-        help="Share of crops in which a block of another scan is pasted.",
+        help="Share of crops in which a block of another scan is pasted; short trainings are better without.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -161,7 +161,7 @@ class CRGLoCo(Method):
     @property
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""
-        contrasts = self.projections is not None
+        contrasts, mixes = self.projections is not None, self.config.mixing > 0
         shared = (
             "The project's preparation and spacing in mm replace the code's fixed clip and z-score.",
             "bf16 on CUDA instead of fp16 with one scaler per network.",
@@ -175,10 +175,11 @@ class CRGLoCo(Method):
         return (
             *shared,
             (
-                "Improved recipe, not the paper's: EMA teachers, weak and strong views with mixing at both "
-                "resolutions, entropy-fused and class-adaptive pseudo-labels with CE and Dice, weight "
-                "up to 1, global context with dropout in the local branch, fused inference."
+                "Improved recipe, not the paper's: EMA teachers, weak and strong views of one scene, "
+                "entropy-fused and class-adaptive pseudo-labels with CE and Dice, weight up to 1, global "
+                "context with dropout in the local branch, fused inference."
             ),
+            *(("Blocks of other scans are pasted into scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
         )
 

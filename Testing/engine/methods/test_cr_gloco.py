@@ -480,8 +480,16 @@ def test_the_gate_of_a_new_method_is_closed():
     assert not any("context" in name for name in make_method(context=False).state_dict())
 
 
-def test_the_default_recipe_fuses_both_branches_with_equal_weight():
-    assert [branch.weight for branch in make_method().branches()] == [1.0, 1.0]
+def test_the_global_branch_has_the_say_that_the_option_gives_it():
+    for weight in (0.25, 1.0):
+        branches = make_method(global_weight=weight).branches()
+        assert {branch.name: branch.weight for branch in branches} == {"local": 1.0, "global": weight}
+
+
+def test_mixing_is_off_unless_asked_for_and_told_where_it_is_on():
+    assert make_method().config.mixing == 0
+    assert not any("pasted" in sentence for sentence in make_method().deviations)
+    assert any("pasted" in sentence for sentence in make_method(mixing=0.5).deviations)
 
 
 def test_true_labels_and_labels_of_teachers_never_share_a_voxel_of_the_loss(monkeypatch):
