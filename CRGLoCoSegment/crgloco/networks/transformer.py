@@ -10,6 +10,7 @@ from monai.networks.nets import SwinUNETR
 from torch import nn
 
 from crgloco.data.boxes import Triple
+from crgloco.networks.precision import convolved
 
 COARSE = 8
 TOKEN = 2
@@ -72,16 +73,16 @@ class WindowedTransformer(nn.Module):
         half, quarter, eighth, sixteenth, last = parts.swinViT(image, parts.normalize)
         steps = (
             (parts.decoder5, sixteenth),
-            (parts.decoder4, parts.encoder4(eighth)),
-            (parts.decoder3, parts.encoder3(quarter)),
-            (parts.decoder2, parts.encoder2(half)),
-            (parts.decoder1, parts.encoder1(image)),
+            (parts.decoder4, convolved(parts.encoder4, eighth)),
+            (parts.decoder3, convolved(parts.encoder3, quarter)),
+            (parts.decoder2, convolved(parts.encoder2, half)),
+            (parts.decoder1, convolved(parts.encoder1, image)),
         )
-        maps = [parts.encoder10(last)]
+        maps = [convolved(parts.encoder10, last)]
         for decoder, skip in steps:
             k, j, i = skip.shape[2:]
             enlarged = decoder.transp_conv(maps[-1])[..., :k, :j, :i]
-            maps.append(decoder.conv_block(torch.cat([enlarged, skip], 1)))
+            maps.append(convolved(decoder.conv_block, torch.cat([enlarged, skip], 1)))
         return TransformerAnswer(parts.out(maps[-1]), fine=maps[-1], coarse=maps[2])
 
 
