@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.background.program import engineCommand
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
+from CRGLoCoSegmentLib.logic.case_accepting import labelOf
 from CRGLoCoSegmentLib.nodes.export import labelsFromSegmentation
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
@@ -527,6 +529,16 @@ def test_what_is_predicted_shows_in_the_rows_at_once(cases: Any, compute: StandI
 
 
 # -------------------------------------------------------------------------------------------- accepting
+
+
+def test_only_the_answer_of_a_model_that_knows_all_structures_vouches_for_all(cases: Any):
+    volume = cases.load("wrong").wait().volume
+    label_ = labelOf(correct(volume), volume, "wrong", TABLE)
+    assert label_.provenance()["structures"] == ["liver", "spleen"]
+    larger = LabelTable((*TABLE.labels, Label(SPLEEN + 1, "kidney")))
+    assert "structures" not in replace(label_, table=larger).provenance()
+    drawn = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    assert "structures" not in labelOf(drawn, volume, "wrong", TABLE).provenance()
 
 
 def test_an_accepted_label_holds_the_tables_values_whatever_the_order_and_names_of_the_segments(
