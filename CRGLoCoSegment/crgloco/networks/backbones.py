@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from crgloco.data.boxes import Triple
 from crgloco.networks.plan import Strides, plan_strides
+from crgloco.networks.precision import convolved
 
 STEMS = ("strided", "space_to_depth", "full")
 
@@ -51,7 +52,7 @@ class PublishedUNet(nn.Module):
         """Map (B, channels, K, J, I) to the map of every level, the finest first."""
         maps = [self.encoder[0](image)]
         for block in self.encoder[1:]:
-            maps.append(block(functional.max_pool3d(maps[-1], 2)))
+            maps.append(convolved(block, functional.max_pool3d(maps[-1], 2)))
         return maps
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -68,7 +69,7 @@ class PublishedUNet(nn.Module):
         result, decoded = self.dropout(result), []
         for block, skip in zip(reversed(self.decoder), reversed(maps), strict=True):
             up = functional.interpolate(result, size=skip.shape[2:], mode="trilinear", align_corners=False)
-            result = block(torch.cat([skip, up], 1))
+            result = convolved(block, torch.cat([skip, up], 1))
             decoded.append(result)
         return [*decoded[:-1], self.dropout(result)]
 
@@ -127,10 +128,10 @@ class StemmedDynUNet(nn.Module):
         if self._fold:
             k, j, i = self.stride
             image = rearrange(image, "b c (k p) (j q) (i r) -> b (c p q r) k j i", p=k, q=j, r=i)
-        maps = [self.encoder[0](image)]
+        maps = [convolved(self.encoder[0], image)]
         for block in self.encoder[1:]:
-            maps.append(block(maps[-1]))
-        return [*maps, self.bottleneck(maps[-1])]
+            maps.append(convolved(block, maps[-1]))
+        return [*maps, convolved(self.bottleneck, maps[-1])]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (B, channels, K, J, I) to (B, widths[0], K / stride, J / stride, I / stride)."""
@@ -145,7 +146,7 @@ class StemmedDynUNet(nn.Module):
         *maps, result = maps
         decoded = []
         for block, skip in zip(self.decoder, reversed(maps), strict=True):
-            result = block(result, skip)
+            result = convolved(block, result, skip)
             decoded.append(result)
         return decoded
 

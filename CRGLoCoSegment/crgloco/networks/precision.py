@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+LONGEST_WRONG_AXIS = 2
+
 
 def mixed_precision(device: torch.device) -> torch.autocast:
     """Return the context in which networks run on a device."""
@@ -25,21 +27,22 @@ def has_bf16(device: torch.device) -> bool:
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def convolved(block: nn.Module, features: torch.Tensor) -> torch.Tensor:
+def convolved(block: nn.Module, *maps: torch.Tensor) -> torch.Tensor:
     """Run a block of 3 x 3 x 3 convolutions; in float32 where bf16 learns from wrong gradients.
 
-    On a CPU, where a map has two voxels along K, oneDNN's gradient of bf16 weights reads memory that
-    nobody wrote: it differs from run to run, and is 1e30 or NaN where such numbers lay (torch 2.13 with
-    AVX-512 BF16). Other depths are right.
+    On a CPU, where a map has one or two voxels along an axis, oneDNN's gradient of bf16 weights may
+    read and write memory that is not its own (torch 2.13 with AVX-512 BF16): the gradient differs from
+    run to run, is 1e30 or NaN where such numbers lay, or the process dies. Larger maps are right.
 
     Args:
         block: The convolutions.
-        features: (B, F, k, j, i).
+        maps: What the block takes, each (B, F, k, j, i).
     """
     result: torch.Tensor
-    if features.device.type == "cpu" and features.shape[2] == 2:
+    first = maps[0]
+    if first.device.type == "cpu" and min(first.shape[2:]) <= LONGEST_WRONG_AXIS:
         with torch.autocast("cpu", enabled=False):
-            result = block(features.float())
+            result = block(*(each.float() for each in maps))
     else:
-        result = block(features)
+        result = block(*maps)
     return result
