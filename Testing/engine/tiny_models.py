@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,10 +18,12 @@ from crgloco.options import from_mapping, to_mapping
 OPTIONS = {"local_window": "12,16,16", "global_window": "24,32,32", "width": 4, "levels": 3}
 
 
-def save_tiny_model(folder: Path, *, method: str = "cr_gloco", channels: tuple[str, ...] = ("MR",)) -> Path:
+def save_tiny_model(
+    folder: Path, *, method: str = "cr_gloco", channels: tuple[str, ...] = ("MR",), **options: Any
+) -> Path:
     """Write a model for the phantoms of `phantoms.write_cases_folder`; return its folder."""
     kind = methods.get(method)
-    config = from_mapping(kind.Config, OPTIONS)
+    config = from_mapping(kind.Config, {**OPTIONS, **options})
     task = Task(len(channels), 3, (2.0, 1.0, 1.0), ((24, 32, 32),))
     torch.manual_seed(0)
     model = kind(config, task)
@@ -36,5 +39,5 @@ def save_tiny_model(folder: Path, *, method: str = "cr_gloco", channels: tuple[s
         network=task.to_json(),
         branches=tuple(BranchCard(b.name, b.window, b.scale, b.weight) for b in model.branches()),
     )
-    model_store.save(folder, card, model.averaged.state_dict())
+    model_store.save(folder, card, model.weights_to_keep())
     return folder

@@ -16,10 +16,12 @@ the truth or the *other* network's prediction.
 | anchors without partner | count as 0 | left out | the stated mean |
 | optimiser | rates 5e-4 and 1e-4 | the project's rate, a fifth of it for the transformer | one schedule |
 | views | turns of 90 degrees, or 20 | turned, zoomed, changed grey values | as all methods here |
+| deployed | convolutional network | the same, or as chosen | one small network |
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +38,7 @@ from crgloco.losses.pseudo_labels import sigmoid_ramp
 from crgloco.losses.segmentation import dice_loss, segmentation_loss
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_local_network
 from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.pair import NetworkPair
 from crgloco.networks.transformer import COARSE, WindowedTransformer
 from crgloco.options import option
 
@@ -45,6 +48,11 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
 HIDDEN, PROJECTED = 256, 128
 SCALES = ("full", "eighth")
 TRANSFORMER_RATE, TRANSFORMER_WARM_UP = 0.2, 0.05
+DEPLOYED = {
+    "cnn": (),
+    "transformer": ("The transformer is deployed; the publication tests the convolutional network.",),
+    "mean": ("The mean of both networks is deployed; the publication tests the convolutional one alone.",),
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,16 @@ class Config(DualResolutionOptions):
         maximum=96,
         advanced=True,
     )
+    inference: str = option(
+        "cnn",
+        label="Deployed network",
+        help=(
+            "What the new model answers with: the convolutional network, the transformer (about ten "
+            "times slower), or the mean of both. The training is the same."
+        ),
+        choices=("cnn", "transformer", "mean"),
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +164,7 @@ class Projector(nn.Module):
 
 
 class MCSC(Method):
-    """Two networks of different kinds that teach each other; the convolutional one is deployed."""
+    """Two networks of different kinds that teach each other; one of them is deployed, or both."""
 
     title = TITLE
     reference = REFERENCE
@@ -155,10 +173,9 @@ class MCSC(Method):
     def __init__(self, config: Any, task: Task) -> None:
         super().__init__(config, task)
         self.networks = build_local_network(config, task)
-        self.averaged = averaged_copy(self.networks)
         self.window = self.networks.local.window
         width = config.transformer_width - config.transformer_width % 12
-        self.transformer = build_transformer(task.channels, task.classes, width, self.window)
+        transformer = build_transformer(task.channels, task.classes, width, self.window)
         body = self.networks.local_body
         coarse = body.widths[-2]
         self.projectors = nn.ModuleDict(
@@ -167,6 +184,16 @@ class MCSC(Method):
                 "eighth": Projector((coarse, 4 * width), normalised=True),
             }
         )
+        if config.inference == "cnn":
+            self.partner = transformer
+        else:  # what is deployed belongs to the networks: it is averaged, kept and started with them
+            self.networks = NetworkPair(self.networks, transformer, mean=config.inference == "mean")
+        self.averaged = averaged_copy(self.networks)
+
+    @property
+    def transformer(self) -> nn.Module:
+        """Return the second network."""
+        return self.networks.transformer if isinstance(self.networks, NetworkPair) else self.partner
 
     @property
     def deviations(self) -> tuple[str, ...]:
@@ -177,6 +204,7 @@ class MCSC(Method):
             "Contrast sets are sampled over the whole window, with a floor per class, not cut into blocks.",
             "The coarse scale of the convolutional network is that of its coarsest decoder map.",
             "Labels teach by the project's Dice and cross-entropy; anchors without partner are left out.",
+            *DEPLOYED[self.config.inference],
         )
 
     def views(self, case: TrainingCase, rng: np.random.Generator) -> WindowView:
@@ -215,10 +243,27 @@ class MCSC(Method):
         }
         return {**self._with_total(parts, progress), "agreement": (hard[0] == hard[1]).float().mean()}
 
+    def start_from(self, weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+        """Take over the convolutional network, and the transformer of a start model that kept one.
+
+        Returns:
+            The names that ``networks`` took over.
+
+        Raises:
+            ModelError: Nothing fits.
+        """
+        taken = super().start_from(weights)
+        for name, own in self.transformer.state_dict().items():  # no copies: they are the weights
+            given = weights.get(f"transformer.{name}", own)
+            if given.shape == own.shape:
+                own.copy_(given)
+        return taken
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return three groups: the convolutional network, the transformer, the projectors."""
+        body, head = self.networks.local_body, self.networks.local_head
         return [
-            {"params": list(self.networks.parameters())},
+            {"params": [*body.parameters(), *head.parameters()]},
             {
                 "params": list(self.transformer.parameters()),
                 "rate": TRANSFORMER_RATE,

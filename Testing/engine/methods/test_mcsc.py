@@ -1,18 +1,34 @@
 """MCSC: two networks of different kinds, cross labels, and a contrast over both."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from crgloco import methods
+from crgloco import methods, model_store
+from crgloco.errors import Cancelled, OptionError
+from crgloco.inference.predictor import Predictor
+from crgloco.io.volume import Geometry, Volume
 from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
 from crgloco.methods import mcsc
-from crgloco.methods.mcsc import Projector, cross_labels
+from crgloco.methods.mcsc import MCSC, Projector, cross_labels
+from crgloco.model_zip import export_zip, import_zip
 from crgloco.networks.transformer import WindowedTransformer
 from crgloco.options import from_mapping
-from tiny_training import TINY, make_batch, make_method, make_task
+from phantoms import two_ellipsoids
+from tiny_models import save_tiny_model
+from tiny_training import (
+    TINY,
+    Recorder,
+    differing,
+    make_batch,
+    make_method,
+    make_task,
+    make_trainer,
+    weights_of,
+)
 
 
 def slow(features: torch.Tensor, labels: torch.Tensor, tau: float) -> float:
@@ -220,6 +236,99 @@ def test_the_transformer_learns_slower_and_warms_up():
 def test_what_is_deployed_is_the_convolutional_network_alone():
     method = make_method("mcsc")
     assert not any("transformer" in name for name in method.averaged.state_dict())
+
+
+def trained_as(how: str, *, updates: int = 2, **schedule) -> MCSC:
+    """A method after a few updates, on an option of what is deployed."""
+    method = make_method("mcsc", inference=how)
+    make_trainer(method, iterations=updates, **schedule).fit()
+    return method
+
+
+def trained_weights(method: MCSC) -> dict[str, torch.Tensor]:
+    """Both networks and the projectors, under the same names whatever is deployed."""
+    parts = (method.networks.local_body, method.networks.local_head, method.transformer, method.projectors)
+    return {f"{n}.{name}": value for n, part in enumerate(parts) for name, value in part.state_dict().items()}
+
+
+@pytest.mark.parametrize("how", ["transformer", "mean"])
+def test_what_is_deployed_changes_nothing_of_the_training(how):
+    usual, other = trained_as("cnn"), trained_as(how)
+    assert differing(trained_weights(usual), trained_weights(other)) == []
+    kept = usual.weights_to_keep()
+    assert differing(kept, {name: other.weights_to_keep()[name] for name in kept}) == []
+
+
+def test_where_the_transformer_is_deployed_its_moving_average_is_kept():
+    method = trained_as("mean")
+    own, average = method.transformer.state_dict(), method.averaged.transformer.state_dict()
+    assert set(method.weights_to_keep()) > {f"transformer.{name}" for name in average}
+    # Half of the first update's weights, half of the second's: no longer those of either.
+    assert differing(own, average) == list(own)
+    method.after_step(0)
+    assert differing(own, average) == []
+
+
+@pytest.mark.parametrize("how", ["transformer", "mean"])
+def test_a_stopped_training_of_a_pair_resumes_bitwise(how, tmp_path):
+    whole, file = trained_as(how, updates=4), tmp_path / "checkpoint.safetensors"
+    parted = make_method("mcsc", inference=how)
+    with pytest.raises(Cancelled):
+        make_trainer(parted, report=Recorder(stop_after=2), checkpoint=file, iterations=4).fit()
+    again = make_method("mcsc", inference=how, seed=9)
+    make_trainer(again, checkpoint=file, iterations=4).fit()
+    assert differing(weights_of(whole), weights_of(parted))
+    assert differing(weights_of(whole), weights_of(again)) == []
+
+
+@pytest.mark.parametrize("how", ["transformer", "mean"])
+def test_a_model_of_a_pair_is_whole_on_disk_in_a_zip_and_in_a_prediction(how, tmp_path):
+    folder = save_tiny_model(tmp_path / "pair", method="mcsc", inference=how, transformer_width=12)
+    assert model_store.check(folder) == []
+    export_zip(folder, tmp_path / "pair.zip")
+    (tmp_path / "installed").mkdir()
+    loaded = [
+        model_store.load(each, torch.device("cpu"))
+        for each in (folder, import_zip(tmp_path / "pair.zip", tmp_path / "installed"))
+    ]
+    shape = (13, 27, 33)
+    volume = Volume(two_ellipsoids(shape)[0], Geometry(shape, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0)))
+    answers = [
+        Predictor(model.network, model.preparation, model.table).predict([volume], "balanced")
+        for model in loaded
+    ]
+    assert answers[0].fused.shape == shape
+    assert np.array_equal(answers[0].fused, answers[1].fused)
+    assert np.array_equal(answers[0].confidence, answers[1].confidence)
+    assert loaded[0].card.config["inference"] == how
+
+
+@pytest.mark.parametrize("how", ["cnn", "transformer", "mean"])
+def test_a_model_that_kept_its_transformer_starts_both_networks_whatever_is_deployed_next(how):
+    start, method = make_method("mcsc", seed=5, inference="mean"), make_method("mcsc", seed=6, inference=how)
+    taken = method.start_from(start.weights_to_keep())
+    assert set(taken) == set(method.networks.state_dict())
+    assert differing(start.transformer.state_dict(), method.transformer.state_dict()) == []
+    assert differing(method.networks.state_dict(), method.averaged.state_dict()) == []
+
+
+def test_a_model_without_transformer_starts_the_convolutional_network_of_a_pair_and_a_pair_other_methods():
+    single, pair = make_method("mcsc", seed=5), make_method("mcsc", seed=6, inference="mean")
+    before = copy.deepcopy(pair.transformer.state_dict())
+    assert set(pair.start_from(single.weights_to_keep())) == set(single.networks.state_dict())
+    assert differing(before, pair.transformer.state_dict()) == []
+    assert set(make_method("supervised").start_from(pair.weights_to_keep())) == set(
+        single.networks.state_dict()
+    )
+
+
+def test_the_card_tells_where_something_else_than_the_publications_network_is_deployed():
+    told = {how: make_method("mcsc", inference=how).deviations for how in ("cnn", "transformer", "mean")}
+    assert "transformer is deployed" in told["transformer"][-1]
+    assert "mean of both networks" in told["mean"][-1]
+    assert not any("deployed" in sentence for sentence in told["cnn"])
+    with pytest.raises(OptionError, match="must be one of cnn, transformer, mean"):
+        make_method("mcsc", inference="both")
 
 
 def test_the_real_transformer_is_the_second_network_and_learns_with_the_first():
