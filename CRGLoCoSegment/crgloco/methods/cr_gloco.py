@@ -7,7 +7,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 | part | ``released`` (paper's code) | ``default`` (ours, not the paper's) |
 |---|---|---|
 | networks | U-Net 16..256 at full resolution | strided stem, EMA teachers, context gate |
-| views | independent boxes, noise, labelled affine and label cut-out | one scene, weak and strong |
+| views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
 | pseudo-labels | other network, same pass, 0.99 / 0.95 | entropy-fused teachers, threshold per class |
 | loss on overlap | CE, weight up to 0.1 after 20 % | 0.5 (CE + Dice), weight 1 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
@@ -99,9 +99,9 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     mixing: float = option(
-        0.0,
+        0.5,
         label="Mixed scenes",
-        help="Share of crops in which a block of another scan is pasted; short trainings are better without.",
+        help="Share of crops in which a block of another scan is pasted; falls evenly to none at the end.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -179,7 +179,7 @@ class CRGLoCo(Method):
                 "entropy-fused and class-adaptive pseudo-labels with CE and Dice, weight up to 1, global "
                 "context with dropout in the local branch, fused inference."
             ),
-            *(("Blocks of other scans are pasted into scenes, at both resolutions.",) * mixes),
+            *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
         )
 
@@ -266,7 +266,8 @@ class CRGLoCo(Method):
             )
             for index, (crop, view) in enumerate(zip(crops, views, strict=True))
         ]
-        mixes = draw_mix(labelled, len(views), self.small, self.config.mixing, batch.rng)
+        share = self.config.mixing * (1 - progress)
+        mixes = draw_mix(labelled, len(views), self.small, share, batch.rng)
         rngs = [np.random.default_rng(view.seed) for view in views]
         parts = self._student_losses(mix_scenes(scenes, mixes), rngs, batch)
         ramp = sigmoid_ramp(progress, self.config.ramp)

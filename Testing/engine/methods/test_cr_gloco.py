@@ -425,7 +425,7 @@ def test_the_students_context_follows_the_offset_of_every_sample_of_the_batch(mo
         lambda f, field, box, size: (seen.append(box), original(f, field, box, size))[1],
     )
     batch = make_batch(method, 2, 2)
-    method.losses(batch, 0.5)
+    method.losses(batch, 0.0)
     offsets = [view.offset for view in (*batch.labelled, *batch.unlabelled)]
     assert [box.start for box in seen] == offsets
     assert {box.size for box in seen} == {method.small}
@@ -442,7 +442,7 @@ def test_the_overlap_loss_is_told_the_voxels_of_each_samples_own_overlap(monkeyp
     batch = replace(batch, rng=np.random.default_rng(0))
     cr_gloco.draw_mix(2, 4, method.small, 1.0, rng)
     step, phase = cr_gloco.draw_lattice(method.networks, rng)
-    method.losses(batch, 1.0)
+    method.losses(batch, 0.0)
     shared = [
         overlap(v.large, v.small).moved_to_frame_of(v.large) for v in (*batch.labelled, *batch.unlabelled)
     ]
@@ -486,9 +486,8 @@ def test_the_global_branch_has_the_say_that_the_option_gives_it():
         assert {branch.name: branch.weight for branch in branches} == {"local": 1.0, "global": weight}
 
 
-def test_mixing_is_off_unless_asked_for_and_told_where_it_is_on():
-    assert make_method().config.mixing == 0
-    assert not any("pasted" in sentence for sentence in make_method().deviations)
+def test_the_model_card_tells_of_mixing_where_it_is_on():
+    assert not any("pasted" in sentence for sentence in make_method(mixing=0.0).deviations)
     assert any("pasted" in sentence for sentence in make_method(mixing=0.5).deviations)
 
 
@@ -504,7 +503,7 @@ def test_true_labels_and_labels_of_teachers_never_share_a_voxel_of_the_loss(monk
         cr_gloco, "_overlap_loss", lambda z, y, n: (seen.append(("made", y)), overlap_loss(z, y, n))[1]
     )
     for seed in range(4):
-        method.losses(make_batch(method, 2, 2, seed), 1.0)
+        method.losses(make_batch(method, 2, 2, seed), 0.0)
     true, made = ([y for kind, y in seen if kind == wanted] for wanted in ("true", "made"))
     for first, second in zip(true, made, strict=True):
         assert not ((first != IGNORE) & (second != IGNORE)).any()
@@ -514,13 +513,23 @@ def test_true_labels_and_labels_of_teachers_never_share_a_voxel_of_the_loss(monk
     assert any((target[:2] != IGNORE).any() for target in made)  # and the reverse
 
 
+def test_the_share_of_mixed_scenes_falls_evenly_to_none(monkeypatch):
+    shares = []
+    original = cr_gloco.draw_mix
+    monkeypatch.setattr(cr_gloco, "draw_mix", lambda *a: (shares.append(a[3]), original(*a))[1])
+    method = make_method(mixing=0.8)
+    for progress in (0.0, 0.25, 1.0):
+        method.losses(make_batch(method), progress)
+    assert shares == pytest.approx([0.8, 0.6, 0.0])
+
+
 def test_mixing_is_off_where_its_share_is_zero(monkeypatch):
     mixes = []
     original = cr_gloco.mix_scenes
     monkeypatch.setattr(cr_gloco, "mix_scenes", lambda *a: (mixes.append(a[-1]), original(*a))[1])
     for share in (0.0, 1.0):
         method = make_method(mixing=share)
-        method.losses(make_batch(method), 0.5)
+        method.losses(make_batch(method), 0.0)
     assert [len(found) for found in mixes] == [0, 4]
 
 
