@@ -8,6 +8,7 @@ from crgloco.losses.contrastive import draw_pairs
 from crgloco.methods.base import Batch, Task
 from crgloco.methods.local_contrastive import jittered, largest_components
 from crgloco.options import from_mapping
+from crgloco.training.checkpoint import Reached
 from tiny_training import TinyRounds, make_batch, make_method, make_trainer, phantom_case
 
 
@@ -66,7 +67,7 @@ def test_a_run_passes_through_its_rounds_and_a_resumed_one_enters_the_round_it_w
     trainer.fit()
     assert trainer.rounds.begun == [1, 2, 3]
     late = make_trainer(make_method("local_contrastive", warm_up=0.25, rounds=3), iterations=8)
-    late.stream, start = trainer.stream, 5
+    late.stream, start = trainer.stream, Reached(5)
     late.checkpoint = type("At", (), {"load": lambda *_: start, "save": lambda *_: None})()
     late.fit()
     assert late.rounds.begun == [2, 3]
