@@ -10,8 +10,17 @@ from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.ticker import Beat, SharedTicker, waitUntil
 
 
-def test_a_ticker_is_called_at_its_own_pace():
-    beat, calls, now = Beat(), [], [0.0]
+@pytest.fixture
+def beat():
+    """A beat that ends with its test: where there is Qt its timer is a real one, and would go on."""
+    own = Beat()
+    yield own
+    for callback in tuple(own._callbacks):
+        own.remove(callback)
+
+
+def test_a_ticker_is_called_at_its_own_pace(beat):
+    calls, now = [], [0.0]
     ticker = SharedTicker(beat, clock=lambda: now[0])
     ticker.start(100, lambda: calls.append(now[0]))
     for _ in range(50):
@@ -20,8 +29,8 @@ def test_a_ticker_is_called_at_its_own_pace():
     assert 9 <= len(calls) <= 11
 
 
-def test_a_stopped_ticker_is_called_no_longer_also_by_one_before_it():
-    beat, calls = Beat(), []
+def test_a_stopped_ticker_is_called_no_longer_also_by_one_before_it(beat):
+    calls = []
     first, second = SharedTicker(beat), SharedTicker(beat)
     first.start(0, second.stop)
     second.start(0, lambda: calls.append(1))
@@ -29,8 +38,8 @@ def test_a_stopped_ticker_is_called_no_longer_also_by_one_before_it():
     assert calls == []
 
 
-def test_starting_again_replaces_the_callback():
-    beat, calls = Beat(), []
+def test_starting_again_replaces_the_callback(beat):
+    calls = []
     ticker = SharedTicker(beat)
     ticker.start(0, lambda: calls.append("old"))
     ticker.start(0, lambda: calls.append("new"))
@@ -38,8 +47,8 @@ def test_starting_again_replaces_the_callback():
     assert calls == ["new"]
 
 
-def test_a_callback_that_fails_keeps_the_others_running(caplog):
-    beat, calls = Beat(), []
+def test_a_callback_that_fails_keeps_the_others_running(beat, caplog):
+    calls = []
     beat.add(lambda: 1 / 0)
     beat.add(lambda: calls.append(1))
     beat.fire()
@@ -47,9 +56,9 @@ def test_a_callback_that_fails_keeps_the_others_running(caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_callback_may_wait_for_another_one_in_its_turn():
+def test_a_callback_may_wait_for_another_one_in_its_turn(beat):
     """As a dialog does that opens in a callback, and runs the event loop meanwhile."""
-    beat, calls = Beat(), []
+    calls = []
     beat.add(lambda: calls.append(1))
 
     def dialog():
@@ -68,10 +77,10 @@ def test_waiting_ends_at_its_time():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a function of POSIX")
-def test_threads_get_their_turn_also_where_the_event_loop_keeps_pythons_lock():
+def test_threads_get_their_turn_also_where_the_event_loop_keeps_pythons_lock(beat):
     """As Slicer's own event loop may: a function of C that never lets the lock go stands for it."""
     eventLoop = ctypes.PyDLL(None).usleep
-    beat, answers = Beat(), []
+    answers = []
     job = runInThread(lambda: sum(range(200)), answers.append, answers.append, ticker=SharedTicker(beat))
     began = time.monotonic()
     while not answers and time.monotonic() - began < 10:
