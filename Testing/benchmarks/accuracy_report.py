@@ -177,20 +177,27 @@ def page(entries: list[Entry], files: list[Path]) -> str:
 
 
 def draw(entries: list[Entry], path: Path) -> None:
-    """Draw Dice against labelled cases, one panel per suite, a dot per seed."""
-    groups = grouped(entries)
+    """Draw Dice against labelled cases: a panel per suite with its own options, a dot per seed."""
+    groups = {key: seeds for key, seeds in grouped(entries).items() if not key[4]}
     suites = sorted({key[0] for key in groups})
-    figure, panels = plt.subplots(1, len(suites), figsize=(4.5 * len(suites), 4), squeeze=False)
+    names = sorted({named(key) for key in groups})
+    figure, panels = plt.subplots(1, len(suites), figsize=(4.5 * len(suites) + 2, 4), squeeze=False)
     for panel, suite in zip(panels[0], suites, strict=True):
-        for key, seeds in sorted(groups.items()):
+        for key, seeds in groups.items():
             if key[0] != suite:
                 continue
             values = [100 * value for value in of_seeds(seeds, "fused", "dice")]
-            name = named(key) + (f" ({key[4]})" if key[4] else "")
-            panel.plot([key[3]] * len(values), values, "o", label=name, alpha=0.7)
-        panel.set(title=suite, xlabel="labelled cases", ylabel="Dice, %", xscale="log")
-        panel.legend(fontsize=6)
-    figure.tight_layout()
+            number = names.index(named(key))
+            beside = key[3] * 1.05 ** (number - len(names) / 2)  # methods with as many labels side by side
+            panel.plot([beside] * len(values), values, "o", color=f"C{number}", alpha=0.7)
+        panel.set(title=suite, xlabel="labelled cases (methods side by side)", ylabel="Dice, %", xscale="log")
+        counts = sorted({key[3] for key in groups if key[0] == suite})
+        panel.set_xlim(counts[0] / 2, counts[-1] * 2)
+        panel.set_xticks(counts, [str(count) for count in counts])
+        panel.minorticks_off()
+    handles = [plt.Line2D([], [], marker="o", ls="", color=f"C{n}") for n in range(len(names))]
+    figure.legend(handles, names, loc="center right", fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1 - 1.9 / figure.get_figwidth(), 1))
     figure.savefig(path, dpi=100)
 
 
