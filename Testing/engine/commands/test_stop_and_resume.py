@@ -15,7 +15,7 @@ from training_programs import TINY, TrainingProgram
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seconds, but the computer may be shared
 
-UPDATES = 60
+UPDATES = 150
 SHAPE = (12, 16, 16)
 
 

@@ -19,7 +19,7 @@ from training_programs import TINY, TrainingProgram
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seconds, but the computer may be shared
 
 UPDATES = 20
-PROGRAM = Path(__file__).parents[1] / "float32_program.py"
+PROGRAM = Path(__file__).parents[1] / "unhurried_program.py"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
 # Gradients are summed in another order: the way from the first weights to the last differs by less than this
 # share of its length. On a processor that computes in bf16 it is some percent.
@@ -87,7 +87,7 @@ def test_a_stop_file_ends_the_whole_team_in_one_line_and_the_checkpoint_stays(co
     lines = [line for line in course.said.splitlines() if line.startswith("crgloco: ")]
     assert len(lines) == 1
     assert "Stopped on request after" in lines[0]
-    assert course.said.count("exitcode  : 130") == 2
+    assert "exitcode  : 130" in course.said  # torchrun names those that had ended when it looked
 
 
 def test_nothing_is_told_twice(course: Course) -> None:
