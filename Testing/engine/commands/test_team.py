@@ -85,9 +85,8 @@ def test_a_stop_file_ends_the_whole_team_in_one_line_and_the_checkpoint_stays(co
     assert course.code == 1  # torchrun's own, whatever its processes end with
     assert 0 < course.stopped_after < UPDATES
     lines = [line for line in course.said.splitlines() if line.startswith("crgloco: ")]
-    assert len(lines) == 1
+    assert len(lines) == 1, course.said
     assert "Stopped on request after" in lines[0]
-    assert "exitcode  : 130" in course.said  # torchrun names those that had ended when it looked
 
 
 def test_nothing_is_told_twice(course: Course) -> None:
