@@ -20,7 +20,6 @@ from CRGLoCoSegmentLib.logic.training_request import (
     PRETRAINING,
     TrainingRequest,
     folderName,
-    methodCard,
     proposedTitle,
 )
 
@@ -80,7 +79,7 @@ class Training:
     def methods(self) -> list[dict[str, Any]]:
         """Return all methods as ``crgloco methods --json`` does: the default one first, pre-training last."""
         if not self._methods:
-            cards = sorted(map(methodCard, methods.available()), key=lambda card: card.kind == PRETRAINING)
+            cards = sorted(map(methods.card, methods.available()), key=lambda card: card.kind == PRETRAINING)
             self._methods = [card.to_json() for card in cards]
         return self._methods
 

@@ -11,7 +11,7 @@ from crgloco import methods
 from crgloco.errors import JobError
 from crgloco.jobs import Job, JobFolder, read_job
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
-from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING, methodCard
+from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING
 
 TAIL = 2**15  # bytes
 
@@ -82,7 +82,7 @@ class TrainingJob:
         """Whether its model is a start for other trainings, and cannot segment."""
         if self.job is None or self.job.method not in methods.available():
             return False
-        return methodCard(self.job.method).kind == PRETRAINING
+        return methods.card(self.job.method).kind == PRETRAINING
 
     @property
     def canResume(self) -> bool:

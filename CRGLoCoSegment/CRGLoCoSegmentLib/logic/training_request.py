@@ -1,6 +1,5 @@
 """What a user wants to be trained, and the names under which it is kept."""
 
-import functools
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -18,16 +17,6 @@ from crgloco.options import from_mapping
 LONGEST_NAME = 80  # characters of a folder's name
 JOB_ENDING = ".job"
 PRETRAINING = "pretraining"
-
-
-@functools.cache
-def methodCard(name: str) -> methods.MethodCard:
-    """Return the card of a method; reading one takes 10 ms, too long for what is asked at every event.
-
-    Raises:
-        OptionError: There is no such method.
-    """
-    return methods.card(name)
 
 
 @dataclass(frozen=True)
@@ -65,12 +54,12 @@ class TrainingRequest:
     @property
     def isPretraining(self) -> bool:
         """Whether scans without labels teach a start for other trainings."""
-        return methodCard(self.method or methods.DEFAULT).kind == PRETRAINING
+        return methods.card(self.method or methods.DEFAULT).kind == PRETRAINING
 
     @property
     def usesUnlabelled(self) -> bool:
         """Whether the method, with these options, learns from unlabelled scans."""
-        card = methodCard(self.method or methods.DEFAULT)
+        card = methods.card(self.method or methods.DEFAULT)
         defaults = {option["name"]: option["default"] for option in card.to_json()["options"]}
         values = defaults | card.configurations.get(self.configName, {}) | self.options
         return int(values.get("unlabelled_batch", 0)) > 0
@@ -84,7 +73,7 @@ class TrainingRequest:
         Raises:
             OptionError: There is no such method, configuration or option, or a value is out of range.
         """
-        card = methodCard(self.method or methods.DEFAULT)
+        card = methods.card(self.method or methods.DEFAULT)
         if self.configName not in card.configurations:
             msg = _("The method {method} has no configuration {name}.")
             raise OptionError(msg.format(method=card.title, name=self.configName))

@@ -47,6 +47,13 @@ def add_command(commands: Subparsers, name: str, run: Run, text: str) -> argpars
     return parser
 
 
+def add_unlabelled(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add the folders of further scans that a training, or the check before it, looks at."""
+    parser.add_argument(
+        "--unlabelled", type=Path, nargs="+", action="extend", default=[], metavar="DIR", help=help_text
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument(

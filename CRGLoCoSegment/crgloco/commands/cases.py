@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crgloco.commands.arguments import OK, SOME_CASES_FAILED, add_command
+from crgloco.commands.arguments import OK, SOME_CASES_FAILED, add_command, add_unlabelled
 from crgloco.commands.console import Console
 
 if TYPE_CHECKING:
@@ -22,14 +22,8 @@ def add_to(commands: Subparsers) -> None:
     )
     parser = add_command(actions, "check", run_check, "read every image and label, and say what is wrong")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder, or a flat folder of scans")
-    parser.add_argument(
-        "--unlabelled",
-        type=Path,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="DIR",
-        help="folders of further scans without label, as for a training: also what is there twice is told",
+    add_unlabelled(
+        parser, "folders of further scans without label, as for a training: also what is there twice is told"
     )
     parser = add_command(actions, "list", run_list, "list labelled, validation and unlabelled cases")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder")

@@ -16,6 +16,7 @@ from crgloco.commands.arguments import (
     OK,
     add_command,
     add_device,
+    add_unlabelled,
     model_folder,
     positive_number,
     seed_number,
@@ -40,15 +41,7 @@ def add_to(commands: Subparsers) -> None:
     parser = add_command(commands, "train", run, "train a model on labelled and unlabelled scans")
     parser.add_argument("job_file", nargs="?", type=Path, metavar="job.json", help="a job instead of flags")
     parser.add_argument("--cases", type=Path, metavar="DIR", help="the cases folder")
-    parser.add_argument(
-        "--unlabelled",
-        type=Path,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="DIR",
-        help="folders of further scans without label: volumes or DICOM series",
-    )
+    add_unlabelled(parser, "folders of further scans without label: volumes or DICOM series")
     parser.add_argument("--method", default=None, metavar="NAME", help=f"default: {methods.DEFAULT}")
     parser.add_argument("--out", type=Path, metavar="MODEL", help="folder of the new model")
     parser.add_argument("--title", default=None, help="name of the new model as users see it")

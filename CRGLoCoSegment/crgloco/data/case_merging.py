@@ -20,6 +20,7 @@ from crgloco.atomic import saving
 from crgloco.data.case_files import IMAGES, LABELS, ORDER, UNLABELLED, assert_case_name
 from crgloco.data.case_store import bring_image
 from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases
+from crgloco.data.further_scans import free_name
 from crgloco.data.manifest import (
     Manifest,
     new_dataset,
@@ -185,10 +186,8 @@ def _with_own_names(entries: Sequence[_Entry]) -> list[_Entry]:
     for entry in entries:
         name = entry.name
         if times[name.casefold()] > 1:
-            name = plain = f"{entry.home.root.resolve().name}_{name}"
-            number = 2
-            while name.casefold() in taken:
-                name, number = f"{plain}-{number}", number + 1
+            prefixed = f"{entry.home.root.resolve().name}_{name}"
+            name = free_name(prefixed, lambda free: free.casefold() in taken)
             taken.add(name.casefold())
         assert_case_name(name)
         named.append(replace(entry, name=name))

@@ -12,7 +12,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -46,6 +46,15 @@ class Copy:
         return f"{path} is left out of the unlabelled scans: it is the same as {original} of the {owner}."
 
 
+def open_further(folder: CasesFolder, paths: Iterable[Path]) -> list[Case]:
+    """Return the scans of other folders, read as unlabelled cases with the channels of a cases folder.
+
+    Raises:
+        CasesError: A folder does not exist or holds no scan.
+    """
+    return [case for path in paths for case in open_unlabelled(path, len(folder.channel_names))]
+
+
 def with_further(folder: CasesFolder, paths: Iterable[Path]) -> tuple[CasesFolder, tuple[Copy, ...]]:
     """Add the scans of other folders to the unlabelled ones of a cases folder, except what it has already.
 
@@ -60,8 +69,7 @@ def with_further(folder: CasesFolder, paths: Iterable[Path]) -> tuple[CasesFolde
         CasesError: A folder does not exist or holds no scan.
     """
     known = (*folder.labelled, *folder.unlabelled)
-    found = [case for path in paths for case in open_unlabelled(path, len(folder.channel_names))]
-    others, copies = without_copies(found, known)
+    others, copies = without_copies(open_further(folder, paths), known)
     others = names_apart(others, {case.name for case in known})
     return replace(folder, unlabelled=(*folder.unlabelled, *others)), copies
 
@@ -99,9 +107,7 @@ def names_apart(cases: Iterable[Case], taken: Iterable[str]) -> tuple[Case, ...]
     """
     used, result = set(taken), []
     for case in cases:
-        name, number = case.name, 2
-        while name in used:
-            name, number = f"{case.name}-{number}", number + 1
+        name = free_name(case.name, used.__contains__)
         used.add(name)
         # A scan that is named as its case goes by the new name too, else it would look like another's.
         channels = [
@@ -109,6 +115,14 @@ def names_apart(cases: Iterable[Case], taken: Iterable[str]) -> tuple[Case, ...]
         ]
         result.append(replace(case, name=name, channels=tuple(channels)))
     return tuple(result)
+
+
+def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """Return the name, or the first of ``<name>-2``, ``<name>-3``, ... that is not taken."""
+    free, number = name, 2
+    while is_taken(free):
+        free, number = f"{name}-{number}", number + 1
+    return free
 
 
 def _first_equal(case: Case, others: Sequence[Case]) -> Case | None:

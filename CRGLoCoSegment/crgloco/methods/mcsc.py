@@ -124,7 +124,7 @@ class Config(DualResolutionOptions):
             "What the new model answers with: the convolutional network, the transformer (about ten "
             "times slower), or the mean of both. The training is the same."
         ),
-        choices=("cnn", "transformer", "mean"),
+        choices=tuple(DEPLOYED),
         advanced=True,
     )
 

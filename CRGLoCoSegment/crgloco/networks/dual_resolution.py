@@ -130,6 +130,7 @@ class DualResolution(nn.Module):
 
     def weigh(self, weights: dict[str, float]) -> None:
         """Give the branches the weights in the fusion that a model was saved with, by name."""
+        self.local = replace(self.local, weight=weights.get("local", self.local.weight))
         if self.global_ is not None:
             self.global_ = replace(self.global_, weight=weights.get("global", self.global_.weight))
 

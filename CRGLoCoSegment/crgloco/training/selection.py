@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crgloco import methods
-from crgloco.data.cases import Case, CasesFolder, draw_split, first_labelled, open_cases, open_unlabelled
-from crgloco.data.further_scans import names_apart, without_copies
+from crgloco.data.cases import Case, CasesFolder, draw_split, first_labelled, open_cases
+from crgloco.data.further_scans import names_apart, open_further, without_copies
 from crgloco.data.partial_labels import assert_all_taught
 from crgloco.errors import CasesError, ResourceError
 from crgloco.jobs import Job
@@ -65,8 +65,7 @@ def select_cases(job: Job, split_file: Path) -> Selection:
         )
         raise CasesError(msg)
     assert_all_taught(folder.training, table)
-    channels = len(folder.channel_names)
-    extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
+    extra = open_further(folder, job.unlabelled)
     known = {case.name for case in folder.labelled}
     inside = [case for case in folder.unlabelled if case.name not in known]
     # What measures must not teach through the back door: not as an unlabelled copy either.
@@ -91,8 +90,7 @@ def select_scans(job: Job, split_file: Path) -> Selection:
     folder = open_cases(job.cases)
     if folder.labelled:
         folder = _with_split(folder, split_file)
-    channels = len(folder.channel_names)
-    extra = [case for path in job.unlabelled for case in open_unlabelled(path, channels)]
+    extra = open_further(folder, job.unlabelled)
     bare = [replace(case, label=None) for case in folder.training]
     scans, copies = without_copies([*bare, *folder.unlabelled, *extra], folder.validating)
     scans = names_apart(scans, {case.name for case in folder.validating})
