@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
-from crgloco.errors import JobError, ResourceError
+from crgloco import atomic
+from crgloco.errors import JobError
 from crgloco.methods.base import Method
 
 
@@ -53,15 +54,8 @@ class Checkpoint:
         tensors = {f"method.{name}": value.contiguous() for name, value in method.state_dict().items()}
         for number, entry in optimiser.state_dict()["state"].items():
             tensors.update({f"optimiser.{number}.{k}": t for k, t in entry.items() if torch.is_tensor(t)})
-        part = self.path.with_name(self.path.name + ".part")
         far = {"step": str(reached.updates), "seconds": repr(reached.seconds)}
-        try:
-            save_file(tensors, part, {**far, "run": json.dumps(self.run, sort_keys=True)})
-            part.replace(self.path)
-        except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            msg = f"The checkpoint {self.path} cannot be written: {error}. Free space, then resume the job."
-            raise ResourceError(msg) from error
+        atomic.write_bytes(self.path, to_bytes(tensors, {**far, "run": json.dumps(self.run, sort_keys=True)}))
 
     def load(self, method: Method, optimiser: torch.optim.Optimizer) -> Reached:
         """Put the state back; return how far the run had come, which is nowhere without a checkpoint.

@@ -5,6 +5,7 @@ import errno
 import pytest
 import torch
 
+from crgloco import atomic
 from crgloco.errors import JobError, ResourceError
 from crgloco.training import checkpoint as checkpoints
 from crgloco.training.checkpoint import Checkpoint, Reached
@@ -45,12 +46,12 @@ def test_what_was_saved_comes_back_bitwise_with_the_state_of_the_optimiser(file,
 
 
 def test_a_checkpoint_of_an_earlier_version_knows_no_time_and_still_loads(file, monkeypatch):
-    written = checkpoints.save_file
+    written = checkpoints.to_bytes
 
-    def earlier(tensors, path, metadata):
-        written(tensors, path, {key: text for key, text in metadata.items() if key != "seconds"})
+    def earlier(tensors, metadata):
+        return written(tensors, {key: text for key, text in metadata.items() if key != "seconds"})
 
-    monkeypatch.setattr(checkpoints, "save_file", earlier)
+    monkeypatch.setattr(checkpoints, "to_bytes", earlier)
     Checkpoint(file, RUN).save(*trained(), Reached(2, 60.0))
     assert Checkpoint(file, RUN).load(*fresh()) == Reached(2, 0.0)
 
@@ -104,15 +105,15 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(file, monkeypatch
     checkpoint.save(*first, Reached(2))
     before = file.read_bytes()
 
-    def full(_tensors, path, *_rest):
+    def full(path, _content):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(ResourceError, match="No space left on device") as failure:
+    monkeypatch.setattr(atomic, "write_through", full)
+    with pytest.raises(ResourceError, match="the disk is full") as failure:
         checkpoint.save(*trained(seed=4), Reached(3))
     assert str(file) in str(failure.value)
-    assert "resume" in str(failure.value)
+    assert "Make room and try again" in str(failure.value)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
@@ -126,11 +127,11 @@ def test_a_process_killed_while_writing_leaves_the_last_whole_checkpoint(file, m
     checkpoint = Checkpoint(file, RUN)
     checkpoint.save(*trained(), Reached(2))
 
-    def killed(_tensors, path, *_rest):
+    def killed(path, _content):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "save_file", killed)
+    monkeypatch.setattr(atomic, "write_through", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(*trained(seed=4), Reached(3))
     assert checkpoint.load(*fresh()) == Reached(2)
