@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from crgloco.data.boxes import Box
 from crgloco.data.preparation import Preparation
-from crgloco.inference.execution import FLOATS_PER_VOXEL
+from crgloco.inference.execution import window_bytes
+from crgloco.inference.fitting import cheapest
 from crgloco.inference.fusion import CHUNK_BYTES
 from crgloco.inference.local_pass import EXTRA_SLICES
 from crgloco.inference.predictor import CHUNK_TENSORS, LIBRARIES_BYTES, OVERLAP, Quality
@@ -19,7 +21,7 @@ from crgloco.inference.windows import all_windows
 from crgloco.io.volume import Geometry, Shape
 
 if TYPE_CHECKING:
-    from crgloco.model_card import BranchCard, ModelCard
+    from crgloco.model_card import ModelCard
 
 MEGABYTE = 2**20
 # Preparation holds a scan as floats before and after each of its two steps.
@@ -70,12 +72,16 @@ def estimate(
     preparation = Preparation.from_json(card.preparation)
     prepared = preparation.prepared_geometry(grid)
     local = next((branch for branch in card.branches if branch.scale == (1.0, 1.0, 1.0)), card.branches[-1])
-    windows = len(all_windows(prepared.shape, local.window, OVERLAP[quality]))
+
+    def lay(window: Shape) -> tuple[Box, ...]:
+        return all_windows(prepared.shape, window, OVERLAP[quality])
+
+    window = local.window if quality == "full" else cheapest(local, lay)
     voxels, seen = math.prod(grid.shape), math.prod(prepared.shape)
     channels, classes = len(card.channel_names), card.labels.classes
     scan = 4 * channels * voxels
     preparing = LIBRARIES_BYTES + scan + PREPARATION_BYTES_PER_VOXEL * (voxels + seen)
-    network, blend = _window_bytes(local, classes), _blend_bytes(prepared.shape, local, classes)
+    network, blend = window_bytes(window, classes), _blend_bytes(prepared.shape, window, classes)
     held = LIBRARIES_BYTES + scan + 2 * channels * seen + 5 * voxels + CHUNK_TENSORS * CHUNK_BYTES
     on_gpu = device.type == "cuda"
     running = held + (0 if on_gpu else min(network + blend, max(network, int(budget_gb * 2**30) - held)))
@@ -90,20 +96,16 @@ def estimate(
         round(free, 1),
         round(gpu, 1),
         round(free_gpu, 1),
-        windows,
+        len(lay(window)),
         prepared.shape,
         fits,
         _in_words((memory, free), (gpu, free_gpu), on_gpu=on_gpu),
     )
 
 
-def _window_bytes(local: BranchCard, classes: int) -> int:
-    return math.prod(local.window) * (FLOATS_PER_VOXEL + 2 * classes) * 4
-
-
-def _blend_bytes(shape: Shape, local: BranchCard, classes: int) -> int:
+def _blend_bytes(shape: Shape, window: Shape, classes: int) -> int:
     """Sums of probabilities and weights for one slab as deep as a window."""
-    depth = min(shape[0], local.window[0] + EXTRA_SLICES)
+    depth = min(shape[0], window[0] + EXTRA_SLICES)
     return depth * shape[1] * shape[2] * (classes + 1) * 4
 
 

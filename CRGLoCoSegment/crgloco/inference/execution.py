@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -12,6 +13,7 @@ import torch
 from crgloco.errors import ResourceError
 from crgloco.inference.convolutions import FastConvolutions
 from crgloco.inference.model import SegmentationModel
+from crgloco.io.volume import Shape
 from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
 
@@ -123,14 +125,13 @@ def estimated_batch(model: SegmentationModel, device: torch.device) -> int:
     if device.type != "cuda":
         return 1
     free, _ = torch.cuda.mem_get_info(device)
-    need = window_bytes(model)
+    need = window_bytes(model.local.window, model.classes)
     return int(max(1, min(LARGEST_BATCH, free // 2 // need)))
 
 
-def window_bytes(model: SegmentationModel) -> int:
+def window_bytes(window: Shape, classes: int) -> int:
     """Return a guess of the memory that one window of the local branch takes while it runs."""
-    k, j, i = model.local.window
-    return k * j * i * (FLOATS_PER_VOXEL + 2 * model.classes) * 4
+    return math.prod(window) * (FLOATS_PER_VOXEL + 2 * classes) * 4
 
 
 def _tells_of_memory(error: RuntimeError) -> bool:

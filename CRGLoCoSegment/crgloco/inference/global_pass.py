@@ -137,8 +137,7 @@ def run_global(
     shape = triple(image.shape[1:])
     grid, padded = lattice(shape, branch)
     reduced = reduce_volume(image, grid, padded, fill, antialias=branch.antialias)
-    size = tensor_size(branch)
-    tiles = list(itertools.product(*(tile_starts(n, s) for n, s in zip(grid.shape, size, strict=True))))
+    size, tiles = tensor_size(branch), tiles_of(shape, branch)
 
     def run(chunk: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor | None]:
         tensor = torch.stack([reduced[(slice(None), *_slices(start, size))] for start in chunk])
@@ -170,6 +169,13 @@ def run_global(
         feature_maps,
         field,
     )
+
+
+def tiles_of(shape: Shape, branch: BranchShape) -> list[Shape]:
+    """Return the first cells of all tiles over a prepared volume of that shape."""
+    grid, _ = lattice(shape, branch)
+    starts = [tile_starts(n, size) for n, size in zip(grid.shape, tensor_size(branch), strict=True)]
+    return [triple(start) for start in itertools.product(*starts)]
 
 
 def tile_starts(cells: int, size: int) -> tuple[int, ...]:

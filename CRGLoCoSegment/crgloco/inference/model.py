@@ -12,12 +12,8 @@ import torch
 from crgloco.io.volume import Shape
 
 
-class BranchShape(Protocol):
-    """One branch as inference sees it."""
-
-    @property
-    def name(self) -> str:
-        """Name shown to users, for example ``"local"``."""
+class Sized(Protocol):
+    """What a branch sees at once."""
 
     @property
     def window(self) -> Shape:
@@ -26,6 +22,14 @@ class BranchShape(Protocol):
     @property
     def scale(self) -> tuple[float, float, float]:
         """Size of the input tensor divided by the window, per axis, 0..1."""
+
+
+class BranchShape(Sized, Protocol):
+    """One branch as inference sees it."""
+
+    @property
+    def name(self) -> str:
+        """Name shown to users, for example ``"local"``."""
 
     @property
     def weight(self) -> float:
@@ -81,7 +85,7 @@ class SegmentationModel(Protocol):
         """Move all weights to the device, in place."""
 
 
-def tensor_size(branch: BranchShape) -> Shape:
+def tensor_size(branch: Sized) -> Shape:
     """Return the voxels of a branch's input tensor along K, J, I."""
     k, j, i = (max(1, round(n * s)) for n, s in zip(branch.window, branch.scale, strict=True))
     return k, j, i

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,8 +26,9 @@ from crgloco.data.boxes import Box
 from crgloco.data.preparation import Preparation
 from crgloco.errors import GeometryError, ModelError, OptionError
 from crgloco.inference.execution import Execution, window_bytes
+from crgloco.inference.fitting import cheapest, resized
 from crgloco.inference.fusion import CHUNK_BYTES, FusedSlices
-from crgloco.inference.global_pass import GlobalAnswer, run_global
+from crgloco.inference.global_pass import GlobalAnswer, run_global, tiles_of
 from crgloco.inference.local_pass import LocalPass
 from crgloco.inference.model import SegmentationModel
 from crgloco.inference.prediction import Prediction
@@ -210,7 +212,10 @@ class _Walk:
         self._quality = quality
         self._report = report
         self._model = predictor.model
+        # By all windows with much overlap methods are compared: there they stay as in training.
+        self._fits = quality != "full"
         self._flips = predictor.flip_axes if quality == "full" else ()
+        self._window = self._model.local.window
         self._execution = Execution(self._model, predictor.device, report, predictor.batch)
         self._memory = MemoryWatch(predictor.device)
 
@@ -264,18 +269,28 @@ class _Walk:
                     "overlap."
                 )
             return None
+        if self._fits:
+            shape = self._prepared.shape
+            branch = resized(
+                branch, cheapest(branch, lambda window: tiles_of(shape, resized(branch, window)))
+            )
         answer = run_global(self._image, fill, branch, self._execution, self._report, flip_axes=self._flips)
         self._memory.look()
         return answer.to(self._execution.blend_device)
 
     def _windows(self, answer: GlobalAnswer | None) -> tuple[Box, ...]:
-        shape, window = self._prepared.shape, self._model.local.window
-        overlap = OVERLAP[self._quality]
-        if answer is None or self._quality == "full":
-            return all_windows(shape, window, overlap)
-        cells = open_cells(answer, self._prepared, self._predictor.openness)
-        faces = tuple(answer.grid.faces(axis) for axis in range(3))
-        return covering_windows(cells, faces, shape, window, overlap)
+        lay = self._all_windows
+        if answer is not None and self._quality != "full":
+            cells = open_cells(answer, self._prepared, self._predictor.openness)
+            faces = tuple(answer.grid.faces(axis) for axis in range(3))
+            shape, overlap = self._prepared.shape, OVERLAP[self._quality]
+            lay = partial(covering_windows, cells, faces, shape, overlap=overlap)
+        if self._fits:
+            self._window = cheapest(self._model.local, lay)
+        return lay(self._window)
+
+    def _all_windows(self, window: Shape) -> tuple[Box, ...]:
+        return all_windows(self._prepared.shape, window, OVERLAP[self._quality])
 
     def _other_bytes(self, answer: GlobalAnswer | None) -> int:
         """Everything but the sums of the blend; from sizes alone: a result never depends on chance."""
@@ -284,11 +299,10 @@ class _Walk:
             maps = answer.probabilities.nbytes
             maps += 0 if answer.features is None else answer.features.nbytes
         results = 5 * int(np.prod(self._geometry.shape))
-        network = window_bytes(self._model) * self._execution.batch
+        network = window_bytes(self._window, self._model.classes) * self._execution.batch
         return LIBRARIES_BYTES + self._image.nbytes + results + maps + network + CHUNK_TENSORS * CHUNK_BYTES
 
     def _collect(self, fused: FusedSlices, windows: int, seconds: float) -> Prediction:
-        possible = all_windows(self._prepared.shape, self._model.local.window, OVERLAP[self._quality])
         stored = self._orientation.undo
         labels, confidence = stored(fused.fused), stored(fused.confidence)
         return Prediction(
@@ -303,7 +317,7 @@ class _Walk:
             peak_memory_mb=self._memory.peak_mb,
             peak_gpu_mb=self._memory.peak_gpu_mb,
             windows_run=windows,
-            windows_possible=len(possible),
+            windows_possible=len(self._all_windows(self._window)),
             mean_confidence=mean_confidence(labels, confidence),
             notes=tuple(self._execution.notes),
             probes=fused.probes,

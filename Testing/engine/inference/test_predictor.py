@@ -156,6 +156,38 @@ def windows_of(model, image, geometry, quality):
     return covering_windows(cells, faces, field, model.local.window, OVERLAP["balanced"])
 
 
+def model_of(local, global_):
+    """Windows whose sides may grow; a ramp over each, so that where they lie matters."""
+    branches = FakeBranch("local", local), FakeBranch("global", global_, (0.5, 0.5, 0.5), weight=0.5)
+    return FakeModel(3, *branches, context_stride=(2, 2, 2), sharpness=3.0, tilt=2.0, shift=0.2)
+
+
+@pytest.mark.parametrize("quality", ["fast", "balanced"])
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((22, 46, 47), (1.0, 1.0, 1.0)), ((45, 24, 46), (0.5, 2.0, 1.0))]
+)
+def test_a_scan_just_longer_than_the_windows_is_seen_at_once_and_equals_the_twin(shape, spacing, quality):
+    image, geometry = scan_of(shape, spacing)
+    trained, grown = model_of((20, 40, 40), (20, 40, 40)), model_of((24, 48, 48), (24, 48, 48))
+    result = predict(trained, image, geometry, quality)
+    windows = windows_of(grown, image, geometry, quality)
+    assert result.windows_run == len(windows) == (quality != "fast")
+    fine, coarse, fused = dense_twin(grown, image, shape, windows, weights=(1.0, 0.5))
+    assert_agrees(result.fused, fused)
+    assert_agrees(result.global_, coarse)
+    assert_share(result.confidence, fused.max(0))
+    if quality == "balanced":
+        assert result.windows_possible == 1
+        assert_agrees(result.local, fine)
+
+
+def test_by_the_quality_full_methods_are_compared_so_its_windows_are_those_of_training():
+    image, geometry = scan_of((22, 46, 47))
+    model = model_of((20, 40, 40), (20, 40, 40))
+    result = predict(model, image, geometry, "full")
+    assert result.windows_run == result.windows_possible == len(all_windows((22, 46, 47), (20, 40, 40), 0.5))
+
+
 @pytest.mark.parametrize("quality", ["balanced", "full"])
 def test_a_model_of_single_voxels_gives_its_own_answer_on_the_scans_grid(quality):
     image, geometry = scan_of((30, 34, 50))

@@ -174,6 +174,18 @@ def test_the_predictor_runs_the_branches_on_an_odd_sized_scan(name, recipe):
 
 
 @every_segmenting_recipe
+def test_the_networks_answer_windows_that_inference_makes_a_little_longer(name, recipe):
+    method = make_method(name, recipe, local_window="20,20,20", global_window="20,20,20")
+    table = LabelTable.from_names({"large": 1, "small": 2})
+    shape = (22, 23, 24)
+    volume = Volume(two_ellipsoids(shape)[0], Geometry(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+    preparation = Preparation((1.0, 1.0, 1.0), (ChannelRule("mr", 0.5, 99.5, 0.0, 1.0),))
+    prediction = Predictor(method.averaged, preparation, table).predict([volume], "balanced", Silent())
+    assert prediction.windows_possible == 1
+    assert prediction.fused.shape == shape
+
+
+@every_segmenting_recipe
 def test_branches_name_their_windows_global_first(name, recipe):
     method = make_method(name, recipe)
     branches = method.branches()

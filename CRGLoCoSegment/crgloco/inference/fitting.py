@@ -1,0 +1,60 @@
+"""Windows fitted to a scan: somewhat longer than in training, where that saves work.
+
+The networks are made of convolutions and take any window whose sides their strides divide. What is just
+longer than one window would take two, most of them overlap; one that is a little longer does as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crgloco.data.boxes import triple
+from crgloco.inference.model import BranchShape, Sized, tensor_size
+from crgloco.io.volume import Shape
+
+# How much longer than in training: what the norm layers see of a scan hardly changes yet.
+LARGEST_GROWTH = 1.25
+
+
+@dataclass(frozen=True)
+class FittedBranch:
+    """A branch with windows of another size; attributes as of ``model.BranchShape``."""
+
+    name: str
+    window: Shape
+    scale: tuple[float, float, float]
+    weight: float
+    antialias: bool
+
+
+def cheapest(branch: Sized, lay: Callable[[Shape], Sequence[object]]) -> Shape:
+    """Return the window that takes the fewest voxels for a whole scan; in doubt the one of training.
+
+    A side grows in steps of the largest power of two that divides its tensor, which every stride of the
+    network divides too, and by no more than ``LARGEST_GROWTH``.
+
+    Args:
+        branch: A branch of a model.
+        lay: Gives the windows that a scan would take, from their size in prepared voxels.
+    """
+    sides = [_sides(n, tensor) for n, tensor in zip(branch.window, tensor_size(branch), strict=True)]
+    return min(
+        (triple(window) for window in itertools.product(*sides)),
+        key=lambda window: len(lay(window)) * math.prod(window),
+    )
+
+
+def resized(branch: BranchShape, window: Shape) -> FittedBranch:
+    """Return the branch with a window that ``cheapest`` chose, reduced as in training."""
+    size = tensor_size(FittedBranch(branch.name, window, branch.scale, branch.weight, branch.antialias))
+    k, j, i = (tensor / n for tensor, n in zip(size, window, strict=True))
+    return FittedBranch(branch.name, window, (k, j, i), branch.weight, branch.antialias)
+
+
+def _sides(window: int, tensor: int) -> list[int]:
+    """Return the sides of the window to choose from along one axis, that of training first."""
+    steps = range(tensor, int(LARGEST_GROWTH * tensor) + 1, tensor & -tensor)
+    return [round(size * window / tensor) for size in steps]
