@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -42,7 +43,8 @@ AGAINST = """
 
 Dice points above `supervised` with the same labelled cases, updates and options; mean and standard
 deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation.
-The last column is the mean over the suites that a method was run on, beside their number.
+The last column is the mean over the suites that a method was run on, beside their number; trainings of
+another length than the suite's have columns of their own and do not count there.
 """
 
 Entry = dict[str, Any]
@@ -111,9 +113,9 @@ def named(key: Group) -> str:
 
 
 def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], list[float]]:
-    """Return (method, suite) -> points above the control, a number per seed.
+    """Return (method, suite and length) -> points above the control, a number per seed.
 
-    Only runs of few labels, and of each suite's own number of updates, are compared.
+    Only runs of few labels are compared, and of options none but the number of updates.
     """
     found = {}
     fewest = {suite: min(key[3] for key in groups if key[0] == suite) for suite in {key[0] for key in groups}}
@@ -124,9 +126,9 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
             for seed in set(seeds) & set(control)
             if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
         )
-        if key[1] == "supervised" or key[4] or key[3] != fewest[key[0]] or not shared:
+        if key[1] == "supervised" or not _only_length(key[4]) or key[3] != fewest[key[0]] or not shared:
             continue
-        found[named(key), key[0]] = [
+        found[named(key), ", ".join(filter(None, (key[0], key[4])))] = [
             100
             * (
                 of_seeds({0: seeds[seed]}, "fused", "dice")[0]
@@ -142,15 +144,23 @@ def against(groups: dict[Group, dict[int, list[Entry]]]) -> list[str]:
     points = gains(groups)
     suites = sorted({suite for _, suite in points})
     means = {
-        method: [statistics.mean(points[method, suite]) for suite in suites if (method, suite) in points]
+        method: [
+            statistics.mean(points[method, suite])
+            for suite in suites
+            if (method, suite) in points and suite.endswith(")")
+        ]
         for method in {method for method, _ in points}
     }
     lines = [AGAINST, f"| method | {' | '.join(suites)} | mean |", "|---" * (len(suites) + 2) + "|"]
-    for method in sorted(means, key=lambda name: -statistics.mean(means[name])):
+    for method in sorted(means, key=lambda name: -statistics.mean(means[name] or [-math.inf])):
         cells = [_gain(points.get((method, suite), [])) for suite in suites]
-        mean = f"{statistics.mean(means[method]):+.2f} ({len(means[method])})"
+        mean = f"{statistics.mean(means[method]):+.2f} ({len(means[method])})" if means[method] else "-"
         lines.append(f"| {method} | {' | '.join(cells)} | {mean} |")
     return lines
+
+
+def _only_length(options: str) -> bool:
+    return not options or (options.startswith("iterations ") and "," not in options)
 
 
 def _gain(values: list[float]) -> str:

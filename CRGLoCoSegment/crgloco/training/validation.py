@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,10 @@ def score_cases(
         report: May stop; is told of each case.
         distances: Whether surface distances are measured too; overlap alone is many times faster.
     """
-    scores = []
-    for number, case in enumerate(cases):
-        volumes, label = _read(case, predictor.table)
-        prediction = predictor.predict(volumes, "balanced", _Quiet(report))
-        scores.append(_case_score(prediction, label, predictor.table, case, distances=distances))
-        report.event("progress", stage="validation", done=number + 1, total=len(cases))
-    return scores
+    return [
+        _case_score(prediction, label, predictor.table, case, distances=distances)
+        for case, label, prediction, _ in _predicted(predictor, cases, report)
+    ]
 
 
 def score_and_calibrate(
@@ -65,16 +62,24 @@ def score_and_calibrate(
     scores = []
     logs: list[npt.NDArray[np.float32]] = []
     truth: list[npt.NDArray[np.uint8]] = []
-    for number, case in enumerate(cases):
-        volumes, label = _read(case, predictor.table)
-        probes = draw_probes(label, PROBES_PER_CASE, np.random.default_rng(number))
-        prediction = predictor.predict(volumes, "balanced", _Quiet(report), probes=probes)
+    for case, label, prediction, probes in _predicted(predictor, cases, report, probes=PROBES_PER_CASE):
         scores.append(_case_score(prediction, label, predictor.table, case))
         assert prediction.probes is not None
         logs.append(_as_shown(prediction.probes, known_classes(case, predictor.table)))
         truth.append(label[tuple(probes.T)])
-        report.event("progress", stage="validation", done=number + 1, total=len(cases))
     return scores, _calibration(np.concatenate(logs), np.concatenate(truth))
+
+
+def _predicted(
+    predictor: Predictor, cases: tuple[Case, ...], report: Reporter, *, probes: int = 0
+) -> Iterator[tuple[Case, npt.NDArray[np.uint8], Prediction, npt.NDArray[np.int64]]]:
+    """Yield each case with its label, its prediction, and so many voxels of it drawn for calibration."""
+    for number, case in enumerate(cases):
+        volumes, label = _read(case, predictor.table)
+        drawn = draw_probes(label, probes, np.random.default_rng(number))
+        wanted = drawn if probes else None
+        yield case, label, predictor.predict(volumes, "balanced", _Quiet(report), probes=wanted), drawn
+        report.event("progress", stage="validation", done=number + 1, total=len(cases))
 
 
 def _calibration(logs: npt.NDArray[np.float32], truth: npt.NDArray[np.uint8]) -> dict[str, float]:

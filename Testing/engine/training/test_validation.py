@@ -23,7 +23,7 @@ class Shifted:
         self._labels = {case.name: case for case in folder.labelled}
         self._order = iter(folder.labelled)
 
-    def predict(self, *_asked):
+    def predict(self, *_asked, **_more):
         case = next(self._order)
         grid = read_source(case.channels[0]).geometry
         classes = np.roll(read_label(case.label, self.table, grid).array, self._voxels, axis=2)
