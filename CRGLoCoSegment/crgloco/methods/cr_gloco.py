@@ -99,9 +99,9 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     mixing: float = option(
-        0.5,
+        1.0,
         label="Mixed scenes",
-        help="Share of crops in which a block of another scan is pasted; falls evenly to none at the end.",
+        help="Share of crops with a pasted block of another scan, at the start; falls evenly to none.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
