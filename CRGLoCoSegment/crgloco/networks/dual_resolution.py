@@ -48,8 +48,9 @@ class Head(nn.Module):
         classes: Number of classes C.
         stride: Input voxels per voxel of the map.
         kind: ``"linear"`` (1 x 1 x 1 convolution, then linear enlargement: the two commute, and C
-            channels are cheaper to enlarge than features) or ``"depth_to_space"`` (channels become
-            blocks of voxels, so that detail within a stride can be learnt).
+            channels are cheaper to enlarge than features), ``"depth_to_space"`` (channels become
+            blocks of voxels, so that detail within a stride can be learnt) or ``"perceptron"`` (two hidden
+            layers of single voxels before the linear one, as the head that VerSemi generates has).
     """
 
     def __init__(self, features: int, classes: int, stride: Triple, kind: str = "linear") -> None:
@@ -57,15 +58,28 @@ class Head(nn.Module):
         self.stride = stride
         self.unfolds = kind == "depth_to_space" and stride != (1, 1, 1)
         blocks = stride[0] * stride[1] * stride[2] if self.unfolds else 1
+        self.hidden = _hidden_layers(features) if kind == "perceptron" else nn.Identity()
         self.classify = nn.Conv3d(features, classes * blocks, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, F, k, j, i) to logits (B, C, ...) at the resolution of the map or, unfolded, the input."""
-        logits: torch.Tensor = self.classify(features)
+        logits: torch.Tensor = self.classify(self.hidden(features))
         if self.unfolds:
             k, j, i = self.stride
             logits = rearrange(logits, "b (c p q r) k j i -> b c (k p) (j q) (i r)", p=k, q=j, r=i)
         return logits
+
+
+def _hidden_layers(features: int) -> nn.Sequential:
+    layers: list[nn.Module] = [group_norm(features), nn.ReLU()]
+    for _ in range(2):
+        layers += [nn.Conv3d(features, features, 1), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return a norm over four groups of channels, or over all where four do not divide them."""
+    return nn.GroupNorm(4 if channels % 4 == 0 else 1, channels)
 
 
 class ContextGate(nn.Module):

@@ -72,8 +72,8 @@ class DualResolutionOptions:
     head: str = option(
         "linear",
         label="Head",
-        help="How logits return to full resolution.",
-        choices=("linear", "depth_to_space"),
+        help="How the last map becomes logits at full resolution; 'perceptron' has two hidden layers.",
+        choices=("linear", "depth_to_space", "perceptron"),
         advanced=True,
     )
     width: int = option(

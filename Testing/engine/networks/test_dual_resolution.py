@@ -42,6 +42,36 @@ def test_unfolding_puts_every_channel_at_its_place_in_the_block():
         assert torch.equal(logits[:, c, :, q::2, r::2], blocks[:, c * 4 + q * 2 + r])
 
 
+def test_the_perceptron_answers_every_voxel_from_its_own_features():
+    head = Head(8, 3, (2, 2, 2), "perceptron")
+    features = torch.randn(2, 8, 3, 4, 5)
+    order = torch.randperm(60)
+    shuffled = features.flatten(2)[..., order].reshape(features.shape)
+    expected = head(features).flatten(2)[..., order]
+    torch.testing.assert_close(head(shuffled).flatten(2), expected)
+
+
+def test_the_perceptron_learns_what_no_linear_head_can():
+    torch.manual_seed(0)
+    features = torch.randn(1, 4, 8, 8, 8)
+    target = (features[:, 0] * features[:, 1] > 0).long()
+    errors = {}
+    for kind in ("linear", "perceptron"):
+        head = Head(4, 2, (1, 1, 1), kind)
+        optimiser = torch.optim.AdamW(head.parameters(), 0.02)
+        for _ in range(150):
+            optimiser.zero_grad()
+            functional.cross_entropy(head(features), target).backward()
+            optimiser.step()
+        errors[kind] = (head(features).argmax(1) != target).float().mean()
+    assert errors["perceptron"] < 0.2
+    assert errors["linear"] > 0.35
+
+
+def test_weights_of_the_linear_head_keep_their_names_so_that_older_models_load():
+    assert set(Head(4, 2, (1, 1, 1)).state_dict()) == {"classify.weight", "classify.bias"}
+
+
 def test_both_branches_answer_in_the_size_that_inference_expects():
     network = model()
     low, features = network.low_resolution(torch.randn(2, 1, *LOCAL))
@@ -67,7 +97,7 @@ def test_a_model_may_have_the_local_branch_only():
     assert network.full_resolution(torch.randn(1, 1, *LOCAL)).shape == (1, 2, *LOCAL)
 
 
-@pytest.mark.parametrize("head", ["linear", "depth_to_space"])
+@pytest.mark.parametrize("head", ["linear", "depth_to_space", "perceptron"])
 def test_logits_are_float32_also_inside_mixed_precision(head):
     network = model(head=head)
     context = torch.randn(1, 5, 4, 8, 8)

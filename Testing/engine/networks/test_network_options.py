@@ -51,7 +51,7 @@ def test_the_published_network_refuses_windows_that_its_four_halvings_would_use_
 
 
 @pytest.mark.parametrize("stem", ["strided", "space_to_depth", "full"])
-@pytest.mark.parametrize("head", ["linear", "depth_to_space"])
+@pytest.mark.parametrize("head", ["linear", "depth_to_space", "perceptron"])
 def test_every_stem_goes_with_every_head(stem, head):
     method = make_method("supervised", stem=stem, head=head)
     assert method.networks.local_head.unfolds == (head == "depth_to_space" and stem != "full")
