@@ -20,6 +20,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+from crgloco import methods
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PLOT = REPOSITORY / "docs" / "benchmarks.png"
@@ -46,6 +48,8 @@ deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice
 The last column is the mean over the suites that a method was run on, beside their number; trainings of
 another length than the suite's have columns of their own and do not count there.
 """
+
+CONTROL_OPTIONS = {option["name"] for option in methods.card("supervised").to_json()["options"]}
 
 Entry = dict[str, Any]
 Group = tuple[str, str, str, int, str]
@@ -113,22 +117,28 @@ def named(key: Group) -> str:
 
 
 def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], list[float]]:
-    """Return (method, suite and length) -> points above the control, a number per seed.
+    """Return (method with its own options, suite and length) -> points above the control, one per seed.
 
-    Only runs of few labels are compared, and of options none but the number of updates.
+    Only runs of few labels are compared; of the options that the control has too, only the number of
+    updates may differ from the suite's.
     """
     found = {}
     fewest = {suite: min(key[3] for key in groups if key[0] == suite) for suite in {key[0] for key in groups}}
     for key, seeds in groups.items():
-        control = groups.get((key[0], "supervised", "default", key[3], key[4]), {})
+        options = key[4].split(", ") if key[4] else []
+        own = [text for text in options if text.split()[0] not in CONTROL_OPTIONS]
+        length = ", ".join(text for text in options if text not in own)
+        control = groups.get((key[0], "supervised", "default", key[3], length), {})
         shared = sorted(
             seed
             for seed in set(seeds) & set(control)
             if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
         )
-        if key[1] == "supervised" or not _only_length(key[4]) or key[3] != fewest[key[0]] or not shared:
+        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and _only_length(length)
+        if not shared or not comparable:
             continue
-        found[named(key), ", ".join(filter(None, (key[0], key[4])))] = [
+        name = named(key) + (f" ({', '.join(own)})" if own else "")
+        found[name, ", ".join(filter(None, (key[0], length)))] = [
             100
             * (
                 of_seeds({0: seeds[seed]}, "fused", "dice")[0]

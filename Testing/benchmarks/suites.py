@@ -91,9 +91,9 @@ SUITES = {
             "cpu": {
                 "spacing": "7.7,2.5,2.5",
                 "width": 16,
-                "local_window": "16,80,80",
+                "local_window": "16,64,64",
                 "global_window": "32,144,160",
-                "iterations": 2000,
+                "iterations": 2500,
             },
             "gpu": _GPU,
         },
