@@ -17,6 +17,8 @@ from crgloco.io.volume import Shape
 
 # How much longer than in training: what the norm layers see of a scan hardly changes yet.
 LARGEST_GROWTH = 1.25
+# Steps of a twelfth or more, so that there are few to try.
+STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class FittedBranch:
 def cheapest(branch: Sized, lay: Callable[[Shape], Sequence[object]]) -> Shape:
     """Return the window that takes the fewest voxels for a whole scan; in doubt the one of training.
 
-    A side grows in steps of the largest power of two that divides its tensor, which every stride of the
-    network divides too, and by no more than ``LARGEST_GROWTH``.
+    A side grows by no more than ``LARGEST_GROWTH``, in steps of a twelfth or more, so that there are few to
+    try, and of the largest power of two that divides its tensor, which every stride of the network divides.
 
     Args:
         branch: A branch of a model.
@@ -56,5 +58,6 @@ def resized(branch: BranchShape, window: Shape) -> FittedBranch:
 
 def _sides(window: int, tensor: int) -> list[int]:
     """Return the sides of the window to choose from along one axis, that of training first."""
-    steps = range(tensor, int(LARGEST_GROWTH * tensor) + 1, tensor & -tensor)
-    return [round(size * window / tensor) for size in steps]
+    power = tensor & -tensor
+    step = power * math.ceil(tensor / (STEPS * power))
+    return [round(size * window / tensor) for size in range(tensor, int(LARGEST_GROWTH * tensor) + 1, step)]

@@ -36,6 +36,12 @@ def test_a_side_grows_only_by_what_every_stride_of_the_network_divides():
     assert cheapest(FakeBranch("local", (36, 36, 36)), laid((38, 41, 45))) == (40, 44, 36)
 
 
+def test_few_windows_are_tried_whatever_their_sides():
+    tried = []
+    cheapest(FakeBranch("local", (97, 101, 200)), lambda window: tried.append(window) or (window,))
+    assert len(set(tried)) <= 64
+
+
 def test_where_nothing_is_open_the_window_of_training_stays():
     assert cheapest(FakeBranch("local", (40, 80, 80)), lambda _: ()) == (40, 80, 80)
 
@@ -50,7 +56,8 @@ def test_the_choice_is_the_cheapest_of_all_that_are_allowed(window, shape, overl
 
     def allowed(side):
         power = max(p for p in (1, 2, 4, 8, 16, 32, 64) if side % p == 0)
-        return [n for n in range(side, 2 * side) if n % power == 0 and n <= LARGEST_GROWTH * side]
+        step = next(n for n in range(power, 2 * side, power) if 12 * n >= side)
+        return [n for n in range(side, 2 * side, step) if n <= LARGEST_GROWTH * side]
 
     choices = list(itertools.product(*map(allowed, window)))
     assert chosen in choices
