@@ -101,13 +101,17 @@ class Loop:
         return corrected
 
     def paint(self, segmentation: Any, centre: list[int]) -> None:
-        """Add a block of 3 x 9 x 9 voxels to the first segment, as an effect of the editor would."""
-        name = segmentation.GetSegmentation().GetNthSegmentID(0)
+        """Add a block of 3 x 9 x 9 voxels to the first segment; other segments keep what they have."""
+        name, *others = segmentation.GetSegmentation().GetSegmentIDs()
         volume = self.widget._parameterNode.inputVolume
-        array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, name, volume)
-        k, j, i = (slice(max(0, n - r), n + r + 1) for n, r in zip(centre, (1, 4, 4), strict=True))
-        array = np.array(array)
-        array[k, j, i] = 1
+
+        def voxels(segment: str) -> Any:
+            return np.array(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment, volume))
+
+        array = voxels(name)
+        taken = np.any([voxels(other) > 0 for other in others], axis=0)
+        block = tuple(slice(max(0, n - r), n + r + 1) for n, r in zip(centre, (1, 4, 4), strict=True))
+        array[block] |= ~taken[block]
         slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation, name, volume)
 
     def accept(self) -> Path:
@@ -116,9 +120,9 @@ class Loop:
         panel.ui.loadNextCheckBox.checked = False
         panel.ui.annotatorEdit.text = "radiologist"
         self.host.waitUntil(lambda: panel.ui.acceptButton.enabled)
-        panel.ui.acceptButton.click()
         labels = self.cases / "labelsTr"
         before = {path.name for path in labels.iterdir()}
+        panel.ui.acceptButton.click()
         self.host.waitUntil(lambda: {path.name for path in labels.iterdir()} != before, 60)
         self.host.waitUntil(lambda: not self.logic.cases.isAccepting)
         self.step("accept")

@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
+from crgloco import atomic
 from crgloco.data.dataset import SampleStream, Slots
 from crgloco.errors import Cancelled, ResourceError
-from crgloco.training import checkpoint as checkpoints
 from crgloco.training.trainer import Timings, TrainingDiverged
 from tiny_training import RECIPES, Recorder, differing, make_method, make_trainer, phantom_case, weights_of
 
@@ -274,9 +274,9 @@ def test_a_full_disk_is_told_and_the_reading_threads_end(tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(atomic, "write_through", full)
     trainer = make_trainer(make_method("supervised"), checkpoint=tmp_path / "c.safetensors", save_every=-1.0)
-    with pytest.raises(ResourceError, match="No space left on device"):
+    with pytest.raises(ResourceError, match="the disk is full"):
         trainer.fit()
 
 
