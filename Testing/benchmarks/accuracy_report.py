@@ -59,12 +59,17 @@ def grouped(entries: list[Entry]) -> dict[Group, dict[int, list[Entry]]]:
     """Return method, configuration, options -> seed -> one entry per fold."""
     groups: dict[Group, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        options = ", ".join(f"{name} {value}" for name, value in sorted(entry["options"].items()))
+        options = in_words(entry["options"])
         scale = f"{entry['suite']} ({entry['scale']})"
         method = f"{entry['start']}+{entry['method']}" if entry.get("start") else entry["method"]
         key = (scale, method, entry["configuration"], entry["labelled"], options)
         groups[key][entry["seed"]].append(entry)
     return groups
+
+
+def in_words(options: dict[str, Any]) -> str:
+    """Return options as they stand in the tables."""
+    return ", ".join(f"{name} {value}" for name, value in sorted(options.items()))
 
 
 def of_seeds(seeds: dict[int, list[Entry]], branch: str, metric: str) -> list[float]:
@@ -91,14 +96,13 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
     """Return one line of the table."""
     _, _, _, labelled, options = key
     entries = [entry for folds in seeds.values() for entry in folds]
-    name = named(key)
     dice = [spread(of_seeds(seeds, branch, "dice"), 100) for branch in ("fused", "local", "global")]
     distances = [spread(of_seeds(seeds, "fused", metric)) for metric in ("hd95_mm", "asd_mm")]
     missed = sum(entry["fused"]["missed"] for entry in entries)
     minutes = statistics.median(entry["training_seconds"] / 60 for entry in entries)
     memory = max((entry.get("peak_memory_mb", 0) for entry in entries), default=0)
     cells = [
-        name + (f" ({options})" if options else ""),
+        named(key, options),
         str(labelled),
         str(max(entry["updates"] for entry in entries)),
         str(len(seeds)),
@@ -111,9 +115,10 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def named(key: Group) -> str:
-    """Return a group's method with its configuration, if it is not the default one."""
-    return key[1] if key[2] == "default" else f"{key[1]}, {key[2]}"
+def named(key: Group, options: str = "") -> str:
+    """Return a group's method with its configuration, if it is not the default one, and with options."""
+    name = key[1] if key[2] == "default" else f"{key[1]}, {key[2]}"
+    return f"{name} ({options})" if options else name
 
 
 def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], list[float]]:
@@ -125,20 +130,20 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
     found = {}
     fewest = {suite: min(key[3] for key in groups if key[0] == suite) for suite in {key[0] for key in groups}}
     for key, seeds in groups.items():
-        options = key[4].split(", ") if key[4] else []
-        own = [text for text in options if text.split()[0] not in CONTROL_OPTIONS]
-        length = ", ".join(text for text in options if text not in own)
-        control = groups.get((key[0], "supervised", "default", key[3], length), {})
+        options = next(iter(seeds.values()))[0]["options"]
+        own = {name: value for name, value in options.items() if name not in CONTROL_OPTIONS}
+        common = {name: value for name, value in options.items() if name in CONTROL_OPTIONS}
+        control = groups.get((key[0], "supervised", "default", key[3], in_words(common)), {})
         shared = sorted(
             seed
             for seed in set(seeds) & set(control)
             if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
         )
-        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and _only_length(length)
+        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= {"iterations"}
         if not shared or not comparable:
             continue
-        name = named(key) + (f" ({', '.join(own)})" if own else "")
-        found[name, ", ".join(filter(None, (key[0], length)))] = [
+        column = f"{key[0]}, {in_words(common)}" if common else key[0]
+        found[named(key, in_words(own)), column] = [
             100
             * (
                 of_seeds({0: seeds[seed]}, "fused", "dice")[0]
@@ -153,24 +158,21 @@ def against(groups: dict[Group, dict[int, list[Entry]]]) -> list[str]:
     """Return the lines of the table of gains over the control."""
     points = gains(groups)
     suites = sorted({suite for _, suite in points})
+    of_own_length = {key[0] for key in groups}
     means = {
         method: [
             statistics.mean(points[method, suite])
             for suite in suites
-            if (method, suite) in points and suite.endswith(")")
+            if (method, suite) in points and suite in of_own_length
         ]
         for method in {method for method, _ in points}
     }
     lines = [AGAINST, f"| method | {' | '.join(suites)} | mean |", "|---" * (len(suites) + 2) + "|"]
-    for method in sorted(means, key=lambda name: -statistics.mean(means[name] or [-math.inf])):
+    for method in sorted(means, key=lambda name: (-statistics.mean(means[name] or [-math.inf]), name)):
         cells = [_gain(points.get((method, suite), [])) for suite in suites]
         mean = f"{statistics.mean(means[method]):+.2f} ({len(means[method])})" if means[method] else "-"
         lines.append(f"| {method} | {' | '.join(cells)} | {mean} |")
     return lines
-
-
-def _only_length(options: str) -> bool:
-    return not options or (options.startswith("iterations ") and "," not in options)
 
 
 def _gain(values: list[float]) -> str:

@@ -9,27 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from crgloco.data.boxes import triple
 from crgloco.inference.model import BranchShape, Sized, tensor_size
 from crgloco.io.volume import Shape
+from crgloco.networks.dual_resolution import BranchShape as Branch
 
 # How much longer than in training: what the norm layers see of a scan hardly changes yet.
 LARGEST_GROWTH = 1.25
 # Steps of a twelfth or more, so that there are few to try.
 STEPS = 12
-
-
-@dataclass(frozen=True)
-class FittedBranch:
-    """A branch with windows of another size; attributes as of ``model.BranchShape``."""
-
-    name: str
-    window: Shape
-    scale: tuple[float, float, float]
-    weight: float
-    antialias: bool
 
 
 def cheapest(branch: Sized, lay: Callable[[Shape], Sequence[object]]) -> Shape:
@@ -49,11 +39,11 @@ def cheapest(branch: Sized, lay: Callable[[Shape], Sequence[object]]) -> Shape:
     )
 
 
-def resized(branch: BranchShape, window: Shape) -> FittedBranch:
+def resized(branch: BranchShape, window: Shape) -> Branch:
     """Return the branch with a window that ``cheapest`` chose, reduced as in training."""
-    size = tensor_size(FittedBranch(branch.name, window, branch.scale, branch.weight, branch.antialias))
-    k, j, i = (tensor / n for tensor, n in zip(size, window, strict=True))
-    return FittedBranch(branch.name, window, (k, j, i), branch.weight, branch.antialias)
+    grown = Branch(branch.name, window, branch.scale, branch.weight, branch.antialias)
+    k, j, i = (tensor / n for tensor, n in zip(grown.tensor_size, window, strict=True))
+    return replace(grown, scale=(k, j, i))
 
 
 def _sides(window: int, tensor: int) -> list[int]:

@@ -280,7 +280,7 @@ class _Walk:
 
     def _windows(self, answer: GlobalAnswer | None) -> tuple[Box, ...]:
         lay = self._all_windows
-        if answer is not None and self._quality != "full":
+        if answer is not None and self._fits:
             cells = open_cells(answer, self._prepared, self._predictor.openness)
             faces = tuple(answer.grid.faces(axis) for axis in range(3))
             shape, overlap = self._prepared.shape, OVERLAP[self._quality]

@@ -64,6 +64,7 @@ def score_and_calibrate(
     truth: list[npt.NDArray[np.uint8]] = []
     for case, label, prediction, probes in _predicted(predictor, cases, report, probes=PROBES_PER_CASE):
         scores.append(_case_score(prediction, label, predictor.table, case))
+        assert probes is not None
         assert prediction.probes is not None
         logs.append(_as_shown(prediction.probes, known_classes(case, predictor.table)))
         truth.append(label[tuple(probes.T)])
@@ -72,13 +73,12 @@ def score_and_calibrate(
 
 def _predicted(
     predictor: Predictor, cases: tuple[Case, ...], report: Reporter, *, probes: int = 0
-) -> Iterator[tuple[Case, npt.NDArray[np.uint8], Prediction, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[Case, npt.NDArray[np.uint8], Prediction, npt.NDArray[np.int64] | None]]:
     """Yield each case with its label, its prediction, and so many voxels of it drawn for calibration."""
     for number, case in enumerate(cases):
         volumes, label = _read(case, predictor.table)
-        drawn = draw_probes(label, probes, np.random.default_rng(number))
-        wanted = drawn if probes else None
-        yield case, label, predictor.predict(volumes, "balanced", _Quiet(report), probes=wanted), drawn
+        drawn = draw_probes(label, probes, np.random.default_rng(number)) if probes else None
+        yield case, label, predictor.predict(volumes, "balanced", _Quiet(report), probes=drawn), drawn
         report.event("progress", stage="validation", done=number + 1, total=len(cases))
 
 

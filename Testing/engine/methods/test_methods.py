@@ -46,6 +46,13 @@ def bodies(method: Method) -> list[torch.nn.Module]:
     return [networks.local_body] if networks.global_ is None else [networks.local_body, networks.global_body]
 
 
+def predictor_of(method: Method) -> Predictor:
+    """The method's averaged networks, ready to segment phantoms."""
+    table = LabelTable.from_names({"large": 1, "small": 2})
+    preparation = Preparation((1.0, 1.0, 1.0), (ChannelRule("mr", 0.5, 99.5, 0.0, 1.0),))
+    return Predictor(method.averaged, preparation, table)
+
+
 def test_the_default_method_leads_the_list():
     assert methods.available()[0] == methods.DEFAULT
     assert {"cr_gloco", "supervised"} <= set(methods.available())
@@ -161,12 +168,9 @@ def test_saved_and_loaded_again_a_method_answers_the_same(name, recipe, tmp_path
 
 @every_segmenting_recipe
 def test_the_predictor_runs_the_branches_on_an_odd_sized_scan(name, recipe):
-    method = make_method(name, recipe)
-    rule = ChannelRule("mr", 0.5, 99.5, 0.0, 1.0)
-    table = LabelTable.from_names({"large": 1, "small": 2})
+    predictor = predictor_of(make_method(name, recipe))
     shape = (21, 27, 33)
     volume = Volume(two_ellipsoids(shape)[0], Geometry(shape, (1.1, 0.9, 1.0), (0.0, 0.0, 0.0)))
-    predictor = Predictor(method.averaged, Preparation((1.0, 1.0, 1.0), (rule,)), table)
     for quality in ("fast", "balanced", "full"):
         fused = predictor.predict([volume], quality, Silent()).fused
         assert fused.shape == shape
@@ -175,12 +179,10 @@ def test_the_predictor_runs_the_branches_on_an_odd_sized_scan(name, recipe):
 
 @every_segmenting_recipe
 def test_the_networks_answer_windows_that_inference_makes_a_little_longer(name, recipe):
-    method = make_method(name, recipe, local_window="20,20,20", global_window="20,20,20")
-    table = LabelTable.from_names({"large": 1, "small": 2})
+    predictor = predictor_of(make_method(name, recipe, local_window="20,20,20", global_window="20,20,20"))
     shape = (22, 23, 24)
     volume = Volume(two_ellipsoids(shape)[0], Geometry(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
-    preparation = Preparation((1.0, 1.0, 1.0), (ChannelRule("mr", 0.5, 99.5, 0.0, 1.0),))
-    prediction = Predictor(method.averaged, preparation, table).predict([volume], "balanced", Silent())
+    prediction = predictor.predict([volume], "balanced", Silent())
     assert prediction.windows_possible == 1
     assert prediction.fused.shape == shape
 
