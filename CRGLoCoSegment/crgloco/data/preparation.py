@@ -29,7 +29,7 @@ from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
 # Counts up when the same scans would be prepared differently.
-FORMAT = 2
+FORMAT = 3
 # An axis this many times coarser than the finest one is anisotropic.
 ANISOTROPIC_FROM = 3.0
 # More voxels than this (2 GB per channel) are a mistake in the voxel size, not a scan.

@@ -36,8 +36,10 @@ ROWS_AT_A_TIME = 8
 # are spread over threads that wait for one another, up to 15 times slower while others use the cores.
 MULTIPLICATIONS_AT_A_TIME = 2**18
 # Where a label shrinks by an even factor, half the borders fall between two equal shares. A shift of so
-# many voxels lets the neighbour decide; without it the smaller class number always wins (measured on
-# chaos_mr, 1.25 -> 2.5 mm: organs lose 3 % of their volume, with the shift 0.3 %).
+# many voxels lets a neighbour decide, forward and backward in turn like the fields of a chessboard.
+# Without it the smaller class number always wins, and with a shift one way all structures move that way
+# (measured on chaos_mr, 1.25 -> 2.5 mm and back: organs lose 3 % of their volume, or move by 0.3 voxels;
+# in turn, the volume changes by 0.04 % and the centre by less than 0.01 voxels).
 TIE_SHIFT = 1e-3
 
 
@@ -73,8 +75,9 @@ def resize_image(
 def resize_labels(classes: npt.NDArray[Any], shape: Shape) -> npt.NDArray[np.uint8]:
     """Resize class numbers: each output voxel gets the class with the largest linear share.
 
-    Identical to the argmax over linearly resized one-hot volumes, but for ties. Measured against nearest
-    neighbour there and back on chaos_mr, la2018, btcv_ct and hippocampus: 0.3 to 6 Dice points better.
+    Identical to the argmax over linearly resized one-hot volumes, but for ties: those go to either side in
+    turn, so that structures neither shrink nor move. Measured against nearest neighbour there and back on
+    chaos_mr, la2018, btcv_ct and hippocampus: 0.3 to 6 Dice points better.
 
     Args:
         classes: (K, J, I) class numbers 0..255.
@@ -92,14 +95,12 @@ def resize_labels(classes: npt.NDArray[Any], shape: Shape) -> npt.NDArray[np.uin
     axes = _axes(classes.shape, shape)
     target = tuple(axis.reached(part) for axis, part in zip(axes, box, strict=True))
     source = tuple(axis.needed(part) for axis, part in zip(axes, target, strict=True))
-    shifts = [0.0 if axis.before == axis.after else TIE_SHIFT for axis in axes]
-    resampler = _resampler(
-        axes, target, [part.start - shift for part, shift in zip(source, shifts, strict=True)]
-    )
-    resampler.SetInterpolator(sitk.sitkLabelLinear)
     image = sitk.GetImageFromArray(np.ascontiguousarray(classes[source], np.uint8))
-    labels = resampler.Execute(image)
-    resized[target] = sitk.GetArrayViewFromImage(labels)
+    resized[target] = _labels(image, axes, source, target, TIE_SHIFT)
+    if any(axis.has_ties for axis in axes):
+        k, j, i = (np.arange(part.start, part.stop) for part in target)
+        odd = (k[:, None, None] + j[:, None] + i) % 2 == 1
+        np.copyto(resized[target], _labels(image, axes, source, target, -TIE_SHIFT), where=odd)
     return resized
 
 
@@ -127,6 +128,11 @@ class _Axis:
     def centre(self, index: Any) -> Any:
         """Where the centre of an output voxel lies, in input voxels."""
         return (index + 0.5) * self.ratio - 0.5
+
+    @property
+    def has_ties(self) -> bool:
+        """Whether an output voxel lies just between two input voxels."""
+        return bool(np.isclose(self.centre(np.arange(self.after)) % 1, 0.5).any())
 
     def weights(self) -> Float32:
         """Return (after, before): what each output voxel takes from each input voxel; rows sum to 1."""
@@ -160,6 +166,19 @@ class _Axis:
 
 def _axes(before: Sequence[int], after: Sequence[int]) -> tuple[_Axis, ...]:
     return tuple(_Axis(here, there) for here, there in zip(before, after, strict=True))
+
+
+def _labels(
+    image: sitk.Image, axes: tuple[_Axis, ...], source: Sequence[slice], target: Sequence[slice], shift: float
+) -> npt.NDArray[np.uint8]:
+    """Return the labels of the output voxels ``target``, looked up a little aside to settle ties."""
+    start = [
+        part.start - (shift if axis.before != axis.after else 0.0)
+        for axis, part in zip(axes, source, strict=True)
+    ]
+    resampler = _resampler(axes, target, start)
+    resampler.SetInterpolator(sitk.sitkLabelLinear)
+    return np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)), np.uint8)
 
 
 def _resampler(
