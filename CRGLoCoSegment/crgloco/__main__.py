@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import locale
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from crgloco import __version__
@@ -33,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     _never_stumble_over_letters()
+    _open_any_name()
     _share_the_cores()
     try:
         return _run(parser().parse_args(argv))
@@ -102,6 +105,13 @@ def _never_stumble_over_letters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _open_any_name() -> None:
+    """Let ITK, which hands file names to the C library as UTF-8, open those with umlauts on Windows too."""
+    if os.name == "nt":
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_CTYPE, ".UTF-8")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crgloco.errors import ResourceError
 
 PART = ".part"
+# On Windows a file that somebody has open, if only to read it, can be neither renamed nor removed.
+SHARES_NO_DELETION = os.name == "nt"
+PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 _REASONS = {
     errno.ENOSPC: "the disk is full. Make room and try again",
@@ -60,11 +64,23 @@ def appearing(path: Path) -> Iterator[Path]:
     with saving(path):
         try:
             yield part
-            part.replace(path)
+            patiently(lambda: part.replace(path))
         except BaseException:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
+
+
+def patiently(act: Callable[[], object]) -> None:
+    """Rename or remove a file, again for a moment while Windows says that somebody reads it."""
+    for pause in PAUSES_S if SHARES_NO_DELETION else ():
+        try:
+            act()
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    act()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

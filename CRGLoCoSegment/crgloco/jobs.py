@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from crgloco.atomic import saving, write_bytes
+from crgloco.atomic import patiently, saving, write_bytes
 from crgloco.errors import JobError, ResourceError
 
 JobState = Literal["new", "running", "stopped", "finished"]
@@ -180,7 +180,7 @@ class JobFolder:
         try:
             yield
         finally:
-            self.process_file.unlink(missing_ok=True)
+            patiently(lambda: self.process_file.unlink(missing_ok=True))
 
     def forget_old_stop(self) -> None:
         """Take back a wish for an end from before this process was started.

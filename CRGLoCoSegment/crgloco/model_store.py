@@ -283,8 +283,8 @@ def load_start(folder: Path) -> StartModel:
     return StartModel(card, load_tensors(folder), Preparation.from_json(card.preparation))
 
 
-def load(folder: Path, device: torch.device) -> LoadedModel:
-    """Build the networks of a model and fill in its weights; imports torch and MONAI.
+def load(folder: Path) -> LoadedModel:
+    """Build the networks of a model, on the CPU, and fill in its weights; imports torch and MONAI.
 
     Raises:
         ModelError: The folder is damaged, or the weights do not fit the method's networks.
@@ -308,7 +308,7 @@ def load(folder: Path, device: torch.device) -> LoadedModel:
     network.weigh({branch.name: branch.weight for branch in card.branches})
     return LoadedModel(
         card,
-        network.to(device).eval(),
+        network.eval(),
         Preparation.from_json(card.preparation),
         card.labels,
         card.calibration["temperature"],

@@ -11,6 +11,7 @@ import json
 import math
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -68,7 +69,8 @@ class EventLines:
             self._stream.write(f"{EVENT_PREFIX}{line}\n")
             self._stream.flush()
             if self._copy is not None:
-                with self._copy.open("a", encoding="utf-8") as copy:
+                # A full disk is told by whatever must be kept; hours of work never end for a diary.
+                with suppress(OSError), self._copy.open("a", encoding="utf-8") as copy:
                     copy.write(line + "\n")
 
     def check(self) -> None:

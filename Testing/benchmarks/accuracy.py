@@ -110,7 +110,7 @@ def train(suite: Suite, key: dict[str, Any], work: Path, start: Path | None = No
 def evaluate(suite: Suite, model: Path, names: list[str], work: Path) -> dict[str, Any]:
     """Return the mean scores of every branch and the scores of every case."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = model_store.load(model, device)
+    loaded = model_store.load(model)
     predictor = Predictor(loaded.network, loaded.preparation, loaded.table, device=device)
     source = DATA / suite.data
     branches = BRANCHES if loaded.network.global_ is not None else BRANCHES[:1]

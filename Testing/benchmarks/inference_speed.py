@@ -87,6 +87,7 @@ class Monai:
     def __init__(
         self, model: model_store.LoadedModel, device: torch.device, variant: str = "", batch: int = 4
     ) -> None:
+        model.network.to(device)
         self._model, self._device, self._batch = model, device, batch
         self._context = variant == "with_context"
         self._precision: Callable[[], AbstractContextManager[Any]] = (
@@ -247,7 +248,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
-    model = model_store.load(options.model, device)
+    model = model_store.load(options.model)
     sides: dict[str, Balanced | Monai] = {}
     for name in options.sides.split(","):
         kind, _, variant = name.partition("_")

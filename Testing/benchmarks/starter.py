@@ -21,7 +21,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
 
 from crgloco import model_store
 from crgloco.evaluation import evaluate_folders
@@ -85,7 +84,7 @@ def pack(model: Path) -> None:
 
 def evaluate(out: Path, quality: str) -> None:
     """Write the scores of the cases that never trained; the calibration case stands apart."""
-    loaded = model_store.load(STARTER, torch.device("cpu"))
+    loaded = model_store.load(STARTER)
     predictor = Predictor(loaded.network, loaded.preparation, loaded.table, temperature=loaded.temperature)
     with tempfile.TemporaryDirectory() as work:
         predictions, labels = Path(work) / "predictions", Path(work) / "labels"

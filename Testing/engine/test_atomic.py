@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crgloco import atomic
 from crgloco.atomic import saving, write_bytes
 from crgloco.errors import ResourceError
 
@@ -44,3 +45,36 @@ def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
 def test_a_fault_that_is_not_of_the_disk_keeps_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ours"), saving(tmp_path):
         raise ValueError("ours")
+
+
+def test_on_windows_a_file_that_somebody_reads_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "SHARES_NO_DELETION", True)
+    monkeypatch.setattr(atomic, "PAUSES_S", (0.0, 0.0))
+    tries: list[int] = []
+
+    def act() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise PermissionError(13, "somebody reads it")
+
+    atomic.patiently(act)
+    assert len(tries) == 3
+
+    def never() -> None:
+        raise PermissionError(13, "no permission")
+
+    with pytest.raises(PermissionError):
+        atomic.patiently(never)
+
+
+def test_elsewhere_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "SHARES_NO_DELETION", False)
+    tries: list[int] = []
+
+    def act() -> None:
+        tries.append(1)
+        raise PermissionError(13, "no permission")
+
+    with pytest.raises(PermissionError):
+        atomic.patiently(act)
+    assert len(tries) == 1

@@ -222,7 +222,7 @@ def test_branches_are_fused_as_the_card_says_not_as_the_option_would_be_today(tm
     next(branch for branch in card["branches"] if branch["name"] == "global")["weight"] = 1.0
     del card["config"]["global_weight"]  # as models were written before there was the option
     (folder / "model.json").write_text(json.dumps(card))
-    loaded = model_store.load(folder, torch.device("cpu"))
+    loaded = model_store.load(folder)
     assert loaded.network.local.weight == 1.0
     assert loaded.network.global_.weight == 1.0
 

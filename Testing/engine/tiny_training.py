@@ -139,6 +139,10 @@ class TinyRounds:
     def __init__(self, method: Method) -> None:
         self.method = method
         self.begun: list[int] = []
+        self.forgotten = False
+
+    def forget(self) -> None:
+        self.forgotten = True
 
     def labeller(self, number: int) -> Any:
         self.begun.append(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -134,7 +135,7 @@ class LogFile:
         """Add a line for what is not progress; of a failure also where in the program it arose."""
         ended = kind in {"stopped", "failed"}
         if text := str(fields.get("traceback") or fields["text"]) if ended else in_words(kind, fields):
-            with self._path.open("a", encoding="utf-8") as file:
+            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def check(self) -> None:

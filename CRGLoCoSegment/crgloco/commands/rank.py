@@ -61,8 +61,8 @@ def show(answer: dict[str, Any], console: Console) -> None:
     rows = []
     for number, case in enumerate((case for case in answer["cases"] if "error" not in case), 1):
         region = case["regions"][0] if case["regions"] else None
-        place = "-" if region is None else ", ".join(f"{mm:.1f}" for mm in region["position"])
-        correction = f"{case['expected_correction_ml']:.2f}"
+        place = "-" if region is None else ", ".join(f"{mm:.2f}" for mm in region["position"])
+        correction = f"{case['expected_correction_ml']:.3g}"
         rows.append((str(number), case["case"], correction, f"{case['mean_confidence']:.2f}", place))
     console.table("Correct these first", _COLUMNS, rows)
     for case in answer["cases"]:

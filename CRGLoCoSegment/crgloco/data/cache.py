@@ -120,6 +120,11 @@ def prepare_case(
     return replace(prepared, known=known_classes(case, order.table))
 
 
+def is_there(case: Case, cache_dir: Path) -> bool:
+    """Whether the case was prepared before, in whatever way: what is outdated makes room for the new."""
+    return any(cache_dir.glob(f"{_file_name(case.name)}-*/case.json"))
+
+
 def open_prepared(folder: Path) -> PreparedCase:
     """Open a prepared case by its folder.
 

@@ -301,7 +301,8 @@ def _settle(root: Path, dataset: Dataset, count: int) -> None:
             for number, source in waiting.items():
                 target = _image(root, case, number, ending)
                 if source.series_uid is None and target.exists() and _same(source.path, target):
-                    source.path.unlink()
+                    with suppress(OSError):  # in use, or not ours to remove: the label is what counts
+                        source.path.unlink()
     training = len(list_case_files(root, ending, count).images)
     if training != dataset.training:
         write_dataset(root, {**read_dataset(root).document, "numTraining": training})

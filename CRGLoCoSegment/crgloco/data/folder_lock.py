@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from crgloco.atomic import SHARES_NO_DELETION, patiently
 from crgloco.errors import ResourceError
 
 LOCK = "crgloco.json.lock"
@@ -48,7 +49,7 @@ def locked(root: Path, *, patience_s: float = 20.0) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        patiently(lambda: path.unlink(missing_ok=True))
 
 
 def _assert_not_marked_read_only(root: Path) -> None:
@@ -65,6 +66,8 @@ def _created(path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
+        if isinstance(error, PermissionError) and SHARES_NO_DELETION and path.exists():
+            return False  # it is being removed while somebody reads it
         msg = (
             f"{path.parent} cannot be written: {error.strerror or error}. "
             "Make the folder writable, or free space on its disk."

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crgloco.data.case_files import IMAGES, LABELS, UNLABELLED
 from crgloco.data.cases import Case
 from crgloco.data.provenance import source_hash
-from crgloco.errors import LabelError
+from crgloco.errors import CasesError, LabelError
 from crgloco.labels import LabelTable
 
 RECORD = "predictions.json"
@@ -35,12 +37,16 @@ class Predictions:
         quality: ``"fast"``, ``"balanced"`` or ``"full"``, of the last run.
         table: The model's label table; ``None`` if it is missing or damaged.
         cases: Case name -> its record.
+        begun: Cases whose files in the folder are results, finished or not; ``None`` if nobody knows.
+        document: All of it, as it stands in the file.
     """
 
     model: str = ""
     quality: str = ""
     table: LabelTable | None = None
     cases: dict[str, dict[str, Any]] | None = None
+    begun: frozenset[str] | None = frozenset()
+    document: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self, case: str) -> dict[str, Any] | None:
         """Return the record of a case; that of a failed one has an ``error``."""
@@ -49,18 +55,53 @@ class Predictions:
 
 def read_predictions(folder: Path | None) -> Predictions:
     """Read the record of a folder; a missing or damaged one means that nothing was predicted yet."""
-    if folder is None:
+    if folder is None or not (folder / RECORD).exists():
         return Predictions()
     try:
         stored = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            return Predictions()
+            return Predictions(begun=None)
         cases = {str(record["case"]): dict(record) for record in stored.get("cases", [])}
+        begun = frozenset(map(str, stored.get("begun", ()))) | cases.keys()
     except (OSError, ValueError, TypeError, KeyError):  # the work is only done again
-        return Predictions()
+        return Predictions(begun=None)
     return Predictions(
-        str(stored.get("model", "")), str(stored.get("quality", "")), _table(stored.get("labels")), cases
+        str(stored.get("model", "")),
+        str(stored.get("quality", "")),
+        _table(stored.get("labels")),
+        cases,
+        begun,
+        stored,
     )
+
+
+def assert_only_results_are_replaced(folder: Path, cases: Sequence[Case]) -> None:
+    """Refuse a folder where a result would take the name of a scan, a label, or anybody else's file.
+
+    Args:
+        folder: Where the results will be written; need not exist.
+        cases: What will be segmented.
+
+    Raises:
+        CasesError: A file would be lost, or the folder holds the images or labels of a cases folder.
+    """
+    if folder.resolve().name in (IMAGES, LABELS, UNLABELLED):
+        msg = f"{folder} holds the images or labels of a cases folder. Choose another folder for the results."
+        raise CasesError(msg)
+    scans = {source.path.resolve() for case in cases for source in case.channels}
+    begun = read_predictions(folder).begun
+    for case in cases:
+        for kind in KINDS.values():
+            path = folder / f"{case.name}{kind}{SUFFIX}"
+            if path.resolve() in scans:
+                msg = f"The result of {case.name} would replace the scan {path}. Choose another folder."
+                raise CasesError(msg)
+            if begun is not None and case.name not in begun and path.exists():
+                msg = (
+                    f"{path} exists and is no earlier result of ours: it would be lost. Choose another "
+                    "folder for the results, or move that file away."
+                )
+                raise CasesError(msg)
 
 
 def content_of(case: Case) -> str:

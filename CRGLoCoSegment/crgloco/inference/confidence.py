@@ -21,8 +21,10 @@ from crgloco.io.volume import Geometry, Shape
 # Outside this range a temperature says that samples are too few or too easy, not how sure we are.
 TEMPERATURE_RANGE = (0.25, 4.0)
 BINS = 15
-# Regions smaller than this, in cubic millimetres, are borders of structures.
+# Regions smaller than this, in cubic millimetres, are borders of structures; in scans of small things, whose
+# voxels are far smaller than those of a patient's scan, so many voxels are enough.
 SMALLEST_REGION_MM3 = 20.0
+SMALLEST_REGION_VOXELS = 500
 # A label correct with less than this probability is uncertain.
 UNCERTAIN_BELOW = 0.7
 
@@ -155,7 +157,8 @@ def uncertain_regions(
     around = ndimage.find_objects(mask.view(np.uint8))[0]
     numbers, count = ndimage.label(mask[around], np.ones((3, 3, 3)))
     sizes = np.bincount(numbers[mask[around]], minlength=count + 1)
-    enough = sizes * math.prod(prediction.geometry.spacing) >= SMALLEST_REGION_MM3
+    voxels = SMALLEST_REGION_MM3 / math.prod(prediction.geometry.spacing)
+    enough = sizes >= min(voxels, SMALLEST_REGION_VOXELS)
     first = np.array([part.start for part in around])
     regions = [
         _region(prediction, numbers[box] == number, first + [part.start for part in box])

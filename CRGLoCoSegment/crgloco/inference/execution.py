@@ -24,6 +24,7 @@ CPU = torch.device("cpu")
 LARGEST_BATCH = 8
 # Floats that a network holds at once per voxel of its window; a network of 32 features needs about this.
 FLOATS_PER_VOXEL = 96
+_FULL = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
 
 
 class Execution:
@@ -46,9 +47,8 @@ class Execution:
         self.device = device
         self.blend_device = device
         self.notes: list[str] = []
-        self.batch = batch if batch is not None else estimated_batch(model, device)
         self._report = report
-        self._move_model(device)
+        self.batch = self._placed(batch)
 
     def each(
         self, items: Sequence[Item], run: Callable[[Sequence[Item]], T]
@@ -74,6 +74,16 @@ class Execution:
             self._report.check()
         return done.pop()
 
+    def allocate(self, make: Callable[[torch.device], T]) -> T:
+        """Make something large where windows are blended: on the CPU if the GPU cannot hold it."""
+        try:
+            return make(self.blend_device)
+        except (MemoryError, RuntimeError) as error:
+            if self.blend_device.type == "cpu" or not tells_of_memory(error):
+                raise
+        self._blend_on_the_cpu()
+        return make(self.blend_device)
+
     def note(self, text: str) -> None:
         """Say something to the user and keep it for the record."""
         self.notes.append(text)
@@ -84,10 +94,8 @@ class Execution:
         try:
             with torch.inference_mode(), self._precision(), FastConvolutions():
                 return [run()]
-        except torch.OutOfMemoryError as error:
-            reason = str(error)
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _tells_of_memory(error):
+            if not tells_of_memory(error):
                 raise
             reason = str(error)
         self._step_down(reason)
@@ -100,12 +108,9 @@ class Execution:
             self.batch = self.batch // 2
             self.note(f"The memory of the device did not suffice; now {self.batch} window(s) at once.")
         elif self.blend_device.type != "cpu":
-            self.blend_device = CPU
-            self.note("The memory of the device did not suffice; windows are now blended on the CPU.")
+            self._blend_on_the_cpu()
         elif self.device.type != "cpu":
-            self.device = CPU
-            self._move_model(CPU)
-            self.note("The memory of the device did not suffice; going on on the CPU, which takes longer.")
+            self._go_on_on_the_cpu()
         else:
             msg = (
                 "The computer's memory does not suffice for one window of this model. Close other "
@@ -113,8 +118,30 @@ class Execution:
             )
             raise ResourceError(msg)
 
+    def _placed(self, batch: int | None) -> int:
+        """Put the model on its device, or on the CPU if it is full already; return the windows at once."""
+        try:
+            self._move_model(self.device)
+            return batch if batch is not None else estimated_batch(self.model, self.device)
+        except (MemoryError, RuntimeError) as error:
+            if self.device.type == "cpu" or not tells_of_memory(error):
+                raise
+        self.blend_device = CPU
+        self._go_on_on_the_cpu()
+        return 1
+
+    def _blend_on_the_cpu(self) -> None:
+        self.blend_device = CPU
+        self.note("The memory of the device did not suffice; windows are now blended on the CPU.")
+
+    def _go_on_on_the_cpu(self) -> None:
+        self.device = CPU
+        self._move_model(CPU)
+        self.note("The memory of the device did not suffice; going on on the CPU, which takes longer.")
+
     def _move_model(self, device: torch.device) -> None:
-        self.model.to(device)
+        with torch.inference_mode(mode=False):  # else its weights could never learn again
+            self.model.to(device)
 
     def _precision(self) -> torch.autocast:
         return mixed_precision(self.device)
@@ -134,10 +161,15 @@ def window_bytes(window: Shape, classes: int) -> int:
     return math.prod(window) * (FLOATS_PER_VOXEL + 2 * classes) * 4
 
 
-def _tells_of_memory(error: RuntimeError) -> bool:
-    """Whether it is how torch says that the CPU's memory is full (it has no class for that)."""
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text
+def tells_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the computer or of a GPU is full.
+
+    Torch has a class of its own for its allocator on a GPU only; the driver, cuBLAS, cuDNN and the CPU's
+    allocator say it in words.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
 def mirrors(axes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,14 @@ from crgloco.data.prediction_files import (
     RECORD,
     SHARE_KINDS,
     SUFFIX,
+    Predictions,
+    assert_only_results_are_replaced,
     content_of,
     read_predictions,
 )
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError
 from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
+from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor, Quality
 from crgloco.io.files import assert_usable_image, read_source, write_volume
@@ -74,20 +77,26 @@ def predict_folder(
 
     Returns:
         What ``predictions.json`` holds: ``cases``, one record each, and ``failed``, their number. A
-        failed case has an ``error`` in words, and nothing else.
+        failed case has an ``error`` in words, and nothing else. (The file also says in ``begun`` which
+        results are ours.)
 
     Raises:
-        CasesError: Two cases would write the same file.
+        CasesError: Two cases would write the same file, or a result would replace what is none.
         ResourceError: The folder or its record cannot be written.
         Cancelled: The reporter asked for an end.
     """
     report = report if report is not None else Silent()
     _assert_distinct(cases)
     known: dict[str, Record] = {}
+    begun: set[str] = set()
     if out is not None:
+        assert_only_results_are_replaced(out, cases)
         with saving(out):
             out.mkdir(parents=True, exist_ok=True)
-        known = _finished(out, job)
+        stored = read_predictions(out)
+        known = _finished(stored, out, job)
+        begun = {case.name for case in cases} | (stored.begun or frozenset())
+        _write_record(out, stored.document or _answer(job, [], known), begun)
     records: list[Record] = []
     for number, case in enumerate(cases, start=1):
         report.check()
@@ -98,7 +107,7 @@ def predict_folder(
         state = "failed" if "error" in record else "kept" if record["kept"] else "done"
         report.event("case", case=case.name, number=number, total=len(cases), state=state)
         if out is not None:
-            _write_record(out, _answer(job, records, known))
+            _write_record(out, _answer(job, records, known), begun)
     return _answer(job, records, {})
 
 
@@ -134,11 +143,20 @@ def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None,
         record = _segment(job, case, out, report)
     except Cancelled:
         raise
-    except CRGLoCoError as error:
-        text = " ".join(str(error).split())
+    except (CRGLoCoError, MemoryError, RuntimeError) as error:
+        if not (isinstance(error, CRGLoCoError) or tells_of_memory(error)):
+            raise
+        text = _in_words(error)
         report.event("message", text=f"{case.name}: {text}")
         return {"case": case.name, "error": text}
     return {"case": case.name, "content": content, "kept": False, **record}
+
+
+def _in_words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, CRGLoCoError):
+        return text
+    return f"The memory does not suffice for this scan. Close other programs, or use 'fast'. ({text})"
 
 
 def _segment(job: FolderJob, case: Case, out: Path | None, report: Reporter) -> Record:
@@ -170,9 +188,9 @@ def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REG
         "windows_run": prediction.windows_run,
         "windows_possible": prediction.windows_possible,
         "mean_confidence": round(prediction.mean_confidence, 4),
-        "expected_correction_ml": round(expected_correction_ml(prediction), 3),
+        "expected_correction_ml": rounded_ml(expected_correction_ml(prediction)),
         "volumes_ml": {
-            name: round(float(counts[number] * voxel_ml), 3) for number, name in enumerate(names) if number
+            name: rounded_ml(float(counts[number] * voxel_ml)) for number, name in enumerate(names) if number
         },
         "regions": [
             {**asdict(region), "name": names[region.label]}
@@ -180,6 +198,12 @@ def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REG
         ],
         "notes": list(prediction.notes),
     }
+
+
+def rounded_ml(volume: float) -> float:
+    """Round a volume to cubic millimetres, one of a smaller object to four digits."""
+    digits = 3 if volume <= 0 else max(3, 3 - math.floor(math.log10(volume)))
+    return round(volume, digits)
 
 
 def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, name: str) -> dict[str, str]:
@@ -222,12 +246,11 @@ def _read(case: Case) -> tuple[Volume, ...]:
     return tuple(volumes)
 
 
-def _finished(out: Path, job: FolderJob) -> dict[str, Record]:
+def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Record]:
     """The records of an earlier run that still hold: same model and quality, all files there.
 
     Of cases that failed then, the reason is kept until their turn comes again.
     """
-    stored = read_predictions(out)
     if stored.model != job.model:
         return {}
     return {
@@ -256,8 +279,9 @@ def _answer(job: FolderJob, records: Sequence[Record], known: dict[str, Record])
     }
 
 
-def _write_record(out: Path, answer: Record) -> None:
-    write_bytes(out / RECORD, (json.dumps(answer, indent=2) + "\n").encode())
+def _write_record(out: Path, answer: Mapping[str, Any], begun: set[str]) -> None:
+    """Write the record; ``begun`` says which files here are ours, even if we are killed before the next."""
+    write_bytes(out / RECORD, (json.dumps({**answer, "begun": sorted(begun)}, indent=2) + "\n").encode())
 
 
 def _assert_distinct(cases: Sequence[Case]) -> None:

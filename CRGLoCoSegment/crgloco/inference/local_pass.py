@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -113,7 +114,7 @@ class LocalPass:
         if windows:
             region = self._region(windows, strip)
             depth = windows[0].size[0] + EXTRA_SLICES
-            blend = SlabBlend(region, self._classes, depth, dtype=dtype, device=self._execution.blend_device)
+            blend = self._execution.allocate(partial(SlabBlend, region, self._classes, depth, dtype))
         done, total = progress
         written = 0
         for chunk, probabilities in self._execution.each(windows, self._forward):

@@ -44,6 +44,8 @@ OVERLAP = {"fast": 0.125, "balanced": 0.125, "full": 0.5}
 GIGABYTE = 2**30
 # Python, torch, MONAI and SimpleITK, before any scan.
 LIBRARIES_BYTES = 700 * 2**20
+# Cells that the margin around open cells takes at most: scans of small things have tiny voxels.
+WIDEST_MARGIN = 8
 # Tensors of a chunk that live at once while slices are fused.
 CHUNK_TENSORS = 8
 
@@ -157,6 +159,7 @@ class Predictor:
         quality: Quality = "balanced",
         report: Reporter | None = None,
         *,
+        prepared: Geometry | None = None,
         memory_budget_gb: float = 6.0,
         probes: npt.NDArray[np.int64] | None = None,
         held_bytes: int = 0,
@@ -169,6 +172,7 @@ class Predictor:
             geometry: Grid of the scan as it is stored, and of the results.
             quality: As in ``predict``.
             report: Hears of progress, may stop.
+            prepared: Grid of ``image``; without, the one that ``geometry`` is prepared to.
             memory_budget_gb: As in ``predict``.
             probes: As in ``predict``.
             held_bytes: What the caller holds besides ``image``; counts towards the budget.
@@ -177,7 +181,7 @@ class Predictor:
         if quality not in QUALITIES:
             msg = f"There is no quality {quality!r}; choose one of {', '.join(QUALITIES)}."
             raise OptionError(msg)
-        prepared = self.preparation.prepared_geometry(geometry)
+        prepared = prepared if prepared is not None else self.preparation.prepared_geometry(geometry)
         if image.shape[1:] != prepared.shape:
             msg = f"An image of shape {image.shape} was not prepared from a scan of {geometry.describe()}."
             raise GeometryError(msg)
@@ -276,7 +280,7 @@ class _Walk:
             )
         answer = run_global(self._image, fill, branch, self._execution, self._report, flip_axes=self._flips)
         self._memory.look()
-        return answer.to(self._execution.blend_device)
+        return self._execution.allocate(answer.to)
 
     def _windows(self, answer: GlobalAnswer | None) -> tuple[Box, ...]:
         lay = self._all_windows
@@ -353,7 +357,7 @@ def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> 
     best = torch.maximum(structure, background)
     found = (structure > openness.foreground) | (structure > background) | (best < openness.certainty)
     size = [
-        2 * max(1, round(openness.margin / (cell * mm) + 0.499)) + 1
+        2 * min(max(1, round(openness.margin / (cell * mm) + 0.499)), WIDEST_MARGIN) + 1
         for cell, mm in zip(answer.grid.cell, prepared.spacing, strict=True)
     ]
     wide = found.float()[None, None]

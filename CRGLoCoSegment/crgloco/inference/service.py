@@ -128,7 +128,7 @@ class Service:
 
 
 def _warmed(model: Path, device: torch.device) -> Warm:
-    loaded = model_store.load(model, device)
+    loaded = model_store.load(model)
     predictor = Predictor(
         loaded.network,
         loaded.preparation,

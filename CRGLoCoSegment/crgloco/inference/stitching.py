@@ -24,7 +24,7 @@ class SlabBlend:
     """
 
     def __init__(
-        self, region: Box, classes: int, depth: int, *, dtype: torch.dtype, device: torch.device
+        self, region: Box, classes: int, depth: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.region = region
         self.depth = min(depth, region.size[0])

@@ -147,6 +147,9 @@ class LocalContrastive(Method):
             "Labels teach by Dice and cross-entropy, as in the supervised control.",
             "The segmentation head is not made anew after the warm start.",
             "Pseudo-labels are refined by the largest component, not by a dense CRF.",
+            "Pseudo-labels are predicted by the moving average of the weights, not by the best checkpoint.",
+            "The projection head has group norm; windows that lack a class are kept, and the class skipped.",
+            f"{self.config.anchors} anchors per class and window, not 3; pairs within a batch, not ten.",
             "The contrast is a proper mean over pairs and anchors; the code divides it for every pair.",
             *(("Background is contrasted too.",) if self.first_class == 0 else ()),
         )

@@ -159,7 +159,11 @@ class VerSemi(Method):
         """
         half = len(tasks) // 2
         if not half:
-            return {}
+            msg = (
+                "VerSemi mixes labelled windows in pairs: every process needs two of them in each update. "
+                f"Set labelled_batch to twice the number of processes (it is {self.config.labelled_batch})."
+            )
+            raise OptionError(msg)
         mask = draw_cubes(half, self.window, rng, second=second).to(tasks.device)
         a, b = slice(0, half), slice(half, 2 * half)
         images = torch.where(mask[:, None], windows.images[a], windows.images[b])

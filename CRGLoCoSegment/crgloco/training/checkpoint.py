@@ -68,7 +68,8 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # Copies: on Windows a file that is still mapped into memory can never be replaced.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             msg = f"The checkpoint {self.path} cannot be read ({error}). Delete it to start the job anew."
             raise JobError(msg) from error

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from crgloco import __version__, methods, model_store
-from crgloco.data.cache import PreparedCase, prepare_case
+from crgloco.data.cache import PreparedCase, is_there, prepare_case
 from crgloco.data.case_store import revisions
 from crgloco.data.cases import Case, source_hash
 from crgloco.data.dataset import SampleStream, Slots
@@ -22,6 +22,7 @@ from crgloco.data.patches import TrainingCase
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
+from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.predictor import Predictor
 from crgloco.jobs import Job, JobFolder
 from crgloco.labels import LabelTable
@@ -91,6 +92,16 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
     try:
         with claim:
             return _run(job, folder, report, device, team)
+    except (MemoryError, RuntimeError) as error:
+        if not tells_of_memory(error):
+            raise
+        where = "computer" if device.type == "cpu" else "GPU"
+        msg = (
+            f"The memory of the {where} does not suffice for this training. Close other programs that use "
+            "it; else train with a smaller window (option window_voxels) or fewer crops per update "
+            "(labelled_batch, unlabelled_batch)."
+        )
+        raise ResourceError(msg) from error
     finally:
         leave_team()
 
@@ -157,8 +168,8 @@ def _preparation(
     parent: model_store.StartModel | None,
     report: Reporter,
 ) -> Preparation:
+    spacing = three_numbers(config.spacing, "spacing")
     if parent is None:
-        spacing = three_numbers(config.spacing, "spacing")
         cases = (*selection.labelled, *selection.unlabelled)
         return Preparation.fit(cases, selection.channel_names, spacing, report)
     table = parent.card.labels
@@ -176,6 +187,13 @@ def _preparation(
             f"cases have {len(selection.channel_names)}."
         )
         raise ModelError(msg)
+    if spacing is not None and not np.allclose(spacing, parent.preparation.spacing, rtol=1e-3):
+        known = ",".join(f"{mm:g}" for mm in parent.preparation.spacing)
+        msg = (
+            f"The start model {parent.card.name!r} sees voxels of {known} mm and goes on so; the option "
+            f"spacing asks for {config.spacing}. Leave it out, or train without a start model."
+        )
+        raise OptionError(msg)
     return parent.preparation
 
 
@@ -189,13 +207,13 @@ def _prepare(
         table = selection.table if number < len(selection.labelled) else None
         prepared.append(prepare_case(case, preparation, table, cache, report))
         report.event("progress", stage="preparing", done=number + 1, total=len(cases))
-        _check_space(cache, prepared, len(cases))
+        _check_space(cache, prepared, sum(not is_there(left, cache) for left in cases[number + 1 :]))
     return prepared
 
 
-def _check_space(cache: Path, prepared: list[PreparedCase], cases: int) -> None:
+def _check_space(cache: Path, prepared: list[PreparedCase], left: int) -> None:
     sizes = [2 * case.channels * int(np.prod(case.shape)) for case in prepared]
-    need = int(np.mean(sizes) * (cases - len(prepared)))
+    need = int(np.mean(sizes) * left)
     free = shutil.disk_usage(cache).free
     if need > free:
         msg = (
@@ -309,7 +327,7 @@ def _finish(
         cases, calibration = score_and_calibrate(new, selection.validation, report)
         scores["new"] = in_short(cases, selection.table)
         if job.start is not None and started.parent is not None and started.parent.card.branches:
-            loaded = model_store.load(job.start, started.device)
+            loaded = model_store.load(job.start)
             start = _predictor(started, loaded.network)
             # Distances are comparable only where both found a structure; overlaps stay.
             both = where_both_found(cases, score_cases(start, selection.validation, report))

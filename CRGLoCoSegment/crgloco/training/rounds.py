@@ -42,6 +42,11 @@ class Rounds:
     report: Reporter
     team: Team
 
+    def forget(self) -> None:
+        """Remove the pseudo-labels of a run that was given up: they are not those of the next."""
+        if self.team.leads:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def labeller(self, number: int) -> _Labeller:
         """Return what makes the pseudo-labels of one round; earlier rounds are forgotten."""
         folder = self.folder / f"{number:03d}"
@@ -97,7 +102,8 @@ class _Labeller:
             self._predictor = self._rounds.predictor()
         prepared = self._rounds.cases[case.name]
         image = np.flip(prepared.image(), tuple(1 + axis for axis in mirrored))
-        prediction = self._predictor.predict_prepared(np.ascontiguousarray(image), prepared.geometry)
+        grid = prepared.geometry  # that of the image and of the answer
+        prediction = self._predictor.predict_prepared(np.ascontiguousarray(image), grid, prepared=grid)
         return np.ascontiguousarray(np.flip(prediction.fused, mirrored))
 
     def _agreement(self, case: TrainingCase, label: Labels) -> float:

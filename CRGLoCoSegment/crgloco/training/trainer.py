@@ -152,6 +152,8 @@ class Trainer:
         reached = Reached()
         if self.checkpoint is not None:
             reached = self.checkpoint.load(self.method, self.optimiser)
+        if self.rounds is not None and not reached.updates:
+            self.rounds.forget()
         self.timings.updates, self._seconds_before = reached.updates, reached.seconds
         self._clock_share = self._clock()
         return reached.updates
@@ -177,7 +179,7 @@ class Trainer:
                 msg = "A method that learns in rounds needs somebody to predict whole cases."
                 raise TypeError(msg)
             self.method.begin_round(number, self.stream.unlabelled, self.rounds.labeller(number))
-            self.method.networks.train()
+            self._go_on_learning()
         return number
 
     def _update(self, step: int, samples: Samples) -> dict[str, torch.Tensor]:
@@ -256,6 +258,11 @@ class Trainer:
             # An end that is asked for meanwhile is still asked for after the next update, when all agree.
             with suppress(Cancelled):
                 self.report.event("validation", step=step, **self.validate(step))
+        self._go_on_learning()
+
+    def _go_on_learning(self) -> None:
+        """Take the networks back from a prediction, which may have moved them off a GPU that was full."""
+        self.method.to(self.device)
         self.method.networks.train()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from crgloco import jobs
 from crgloco.__main__ import main
@@ -302,3 +306,59 @@ def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate(
     words += ["--start", str(tiny_model)] if start else []
     assert main([*words, "--set", "learning_rate=0.004", "start_rate=0.25"]) == 130
     assert seen == [pytest.approx(0.004 * share)]
+
+
+@pytest.mark.parametrize(("spacing", "code"), [("3,3,3", 1), ("", 130)])
+def test_a_voxel_size_that_the_start_model_does_not_know_is_refused(
+    cases_folder, tiny_model, tmp_path, monkeypatch, capsys, spacing, code
+):
+    def fit(_trainer):
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    words = words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model))
+    wanted = [word for word in words if not word.startswith("spacing=")]
+    assert main([*wanted, "--set", f'spacing="{spacing}"']) == code
+    assert ("the option spacing asks for 3,3,3" in capsys.readouterr().err) == (code == 1)
+
+
+def test_a_memory_that_is_too_small_for_the_training_is_told_in_words(
+    cases_folder, tmp_path, monkeypatch, capsys
+):
+    def fit(_trainer):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 1
+    said = capsys.readouterr().err
+    assert "does not suffice for this training" in said
+    assert "window_voxels" in said
+    assert "Traceback" not in said
+
+
+def test_a_disk_without_room_stops_only_what_is_not_prepared_yet(cases_folder, tmp_path, monkeypatch, capsys):
+    def fit(_trainer):
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
+    assert main(words_of(cases_folder, tmp_path / "model")) == 1
+    assert "MB more, but" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 130
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
+    assert main(words_of(cases_folder, tmp_path / "model")) == 130
+
+
+def test_a_diary_that_cannot_be_written_ends_no_training(cases_folder, tmp_path, monkeypatch):
+    whole = Path.open
+
+    def full(path, mode="r", *arguments, **options):
+        if "a" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 0
+    assert (tmp_path / "model" / "model.json").is_file()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from crgloco.data import cache
-from crgloco.data.cache import PreparedCase, open_prepared, prepare_case, sample_locations
+from crgloco.data.cache import PreparedCase, is_there, open_prepared, prepare_case, sample_locations
 from crgloco.data.cases import Case
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
@@ -51,6 +51,14 @@ def case(tmp_path: Path) -> Case:
 
 def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_case_is_there_once_it_was_prepared_in_whatever_way(case, tmp_path) -> None:
+    folder = tmp_path / "cache"
+    assert not is_there(case, folder)
+    prepare_case(case, PREPARATION, None, folder)
+    assert is_there(case, folder)
+    assert not is_there(replace(case, name="another"), folder)
 
 
 def test_a_prepared_case_holds_what_the_preparation_gives(case, tmp_path) -> None:

@@ -100,6 +100,24 @@ def test_accepting_a_label_makes_an_unlabelled_case_a_labelled_one(root: Path) -
     assert record.time_utc.endswith("+00:00")
 
 
+def test_an_image_that_cannot_be_moved_stays_and_its_label_is_accepted(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.unlink
+
+    def unlink(path: Path, *, missing_ok: bool = False) -> None:
+        if path.parent.name == "imagesUl" and path.suffix == ".gz":
+            raise PermissionError(13, "somebody reads it")
+        whole(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    accept_label(root, "second", label(1), Provenance())
+    assert (root / "imagesUl/second_0000.nii.gz").exists()
+    assert [case.name for case in open_cases(root).labelled] == ["first", "second"]
+    assert training(root) == 2
+    assert len(revisions(root)["second"]) == 1
+
+
 def test_an_accepted_label_keeps_the_one_before(root: Path) -> None:
     first = content_hash(root / "labelsTr/first.nii.gz")
     for number in (1, 2):

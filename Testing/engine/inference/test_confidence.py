@@ -113,3 +113,12 @@ def test_the_expected_correction_sums_real_doubts():
     confidence = np.full((10, 10, 10), 250, np.uint8)
     confidence[:2] = 102
     assert expected_correction_ml(prediction_of(confidence)) == pytest.approx(200 * 0.6 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("millimetres", "side", "found"), [(1.0, 3, 1), (1.0, 2, 0), (0.02, 8, 1), (0.02, 7, 0)]
+)
+def test_the_smallest_region_is_one_of_a_body_or_of_a_small_thing(millimetres, side, found):
+    confidence = np.full((20, 20, 20), 255, np.uint8)
+    confidence[4 : 4 + side, 4 : 4 + side, 4 : 4 + side] = 30
+    assert len(uncertain_regions(prediction_of(confidence, spacing=(millimetres,) * 3))) == found

@@ -1,10 +1,12 @@
 """What happens when a GPU's memory does not suffice: every step is taken in order, and said."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from crgloco.errors import Cancelled, ResourceError
-from crgloco.inference.execution import Execution, estimated_batch, mirrors
+from crgloco.inference.execution import Execution, estimated_batch, mirrors, tells_of_memory
 from crgloco.progress import Silent
 from fake_models import FakeModel
 
@@ -100,3 +102,61 @@ def test_the_cpu_takes_one_window_and_a_gpu_what_fits(monkeypatch):
 def test_mirrors_are_all_combinations_and_begin_with_none():
     assert mirrors(()) == ((),)
     assert mirrors((0, 2)) == ((), (0,), (2,), (0, 2))
+
+
+def test_sums_that_the_gpu_cannot_hold_are_made_on_the_cpu():
+    execution = Execution(FakeModel(), CPU, Silent(), batch=4)
+    execution.blend_device = GPU
+    asked = []
+
+    def make(device):
+        asked.append(device.type)
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return device.type
+
+    assert execution.allocate(make) == "cpu"
+    assert asked == ["cuda", "cpu"]
+    assert execution.blend_device == CPU
+    assert execution.batch == 4
+    assert len(execution.notes) == 1
+
+
+def test_a_gpu_that_is_full_already_leaves_all_to_the_cpu(monkeypatch):
+    def full(device):
+        if device.type == "cuda":
+            raise RuntimeError("CUDA error: out of memory")
+
+    model = FakeModel()
+    monkeypatch.setattr(model, "to", full)
+    execution = Execution(model, GPU, Silent())
+    assert (execution.device, execution.blend_device, execution.batch) == (CPU, CPU, 1)
+    assert "going on on the CPU" in execution.notes[0]
+
+
+def test_a_model_that_moved_in_a_prediction_can_still_learn():
+    model = torch.nn.Linear(2, 2, dtype=torch.float64)
+    with torch.inference_mode():
+        execution = Execution(FakeModel(), CPU, Silent(), batch=1)
+        execution.model = SimpleNamespace(to=lambda _device: model.to(torch.float32))
+        execution._move_model(CPU)
+    with torch.no_grad():
+        model.weight.mul_(2)
+    model(torch.ones(1, 2)).sum().backward()
+    assert model.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory"), True),
+        (RuntimeError("shapes do not match"), False),
+        (OSError("out of memory"), False),
+    ],
+)
+def test_a_full_memory_is_known_by_its_words(error, full):
+    assert tells_of_memory(error) == full

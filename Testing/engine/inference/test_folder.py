@@ -1,16 +1,19 @@
 """Many scans: one failure stops nothing, finished ones are kept, all is on record."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from crgloco.data.cases import open_cases
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
+from crgloco.data.scans import find_scans
 from crgloco.errors import Cancelled, CasesError, ResourceError
-from crgloco.inference.folder import FolderJob, describe, predict_folder, rank
+from crgloco.inference.folder import FolderJob, describe, predict_folder, rank, rounded_ml
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_geometry, read_volume, write_volume
@@ -67,7 +70,8 @@ def test_every_result_lies_on_the_grid_of_its_scan(cases, tmp_path):
         assert 0 <= confidence.min() < confidence.max() <= 1
         assert record["windows_run"] <= record["windows_possible"]
         assert record["volumes_ml"]["large"] == pytest.approx((label.array == 1).sum() * 0.002, abs=1e-3)
-    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == answer
+    stored = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert stored == answer | {"begun": [case.name for case in cases]}
 
 
 def test_fast_writes_no_local_labels_and_removes_old_ones(cases, tmp_path):
@@ -205,3 +209,89 @@ def test_one_case_at_a_time_the_record_keeps_the_others_and_why_they_failed(case
     write_volume(read_volume(cases[0].channels[0].path), cases[1].channels[0].path)
     answer = predict_folder(job(), cases, out)
     assert [record["kept"] for record in answer["cases"]] == [True, False, True]
+
+
+@pytest.fixture
+def scans(cases, tmp_path):
+    """Two scans in a plain folder, with a label beside them that somebody drew."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for case in cases[:2]:
+        shutil.copy(case.channels[0].path, folder / f"{case.name}.nii.gz")
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_result_never_takes_the_place_of_its_scan(scans):
+    before = contents(scans)
+    with pytest.raises(CasesError, match="would replace the scan"):
+        predict_folder(job(), find_scans(scans, 1), scans)
+    assert contents(scans) == before
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_that_is_no_result_is_never_replaced(scans, tmp_path, ending):
+    out = tmp_path / "labels"
+    out.mkdir()
+    drawn = out / f"{find_scans(scans, 1)[1].name}{ending}.nii.gz"
+    drawn.write_bytes(b"hours of work")
+    with pytest.raises(CasesError, match="no earlier result of ours"):
+        predict_folder(job(), find_scans(scans, 1), out)
+    assert contents(out) == {drawn.name: b"hours of work"}
+    drawn.rename(tmp_path / "moved away")
+    assert predict_folder(job(), find_scans(scans, 1), out)["failed"] == 0
+
+
+@pytest.mark.parametrize("name", ["imagesTr", "labelsTr", "imagesUl"])
+def test_results_do_not_go_into_a_cases_folder(cases, tmp_path, name):
+    with pytest.raises(CasesError, match="Choose another folder for the results"):
+        predict_folder(job(), cases, tmp_path / "any" / name)
+
+
+def test_what_a_killed_run_left_without_a_record_is_its_own(scans, tmp_path):
+    out, found = tmp_path / "out", find_scans(scans, 1)
+    with pytest.raises(Cancelled):
+        predict_folder(job(), found, out, Recorder(stop_at=2))
+    (out / f"{found[1].name}_local.nii.gz").write_bytes(b"half of it")
+    report = Recorder()
+    assert predict_folder(job(), found, out, report)["failed"] == 0
+    assert report.states() == ["kept", "done"]
+
+
+def test_a_scan_that_is_too_large_for_the_memory_ends_alone(cases, tmp_path, monkeypatch):
+    predictor = Predictor(FakeModel(), PREPARATION, TABLE)
+    whole, calls = predictor.predict, []
+
+    def short(volumes, *arguments, **options):
+        calls.append(volumes)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(volumes, *arguments, **options)
+
+    monkeypatch.setattr(predictor, "predict", short)
+    answer = predict_folder(FolderJob(predictor, "a"), cases, tmp_path / "out")
+    assert answer["failed"] == 1
+    assert "memory does not suffice for this scan" in answer["cases"][1]["error"]
+    assert "error" not in answer["cases"][2]
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_bad_scan(cases, tmp_path, monkeypatch):
+    predictor = Predictor(FakeModel(), PREPARATION, TABLE)
+
+    def faulty(*_arguments, **_options):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(predictor, "predict", faulty)
+    with pytest.raises(RuntimeError, match="shapes"):
+        predict_folder(FolderJob(predictor, "a"), cases, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("volume", "rounded"),
+    [(0.0, 0.0), (1523.40049, 1523.4), (0.0123456, 0.01235), (1.23456e-6, 1.235e-6)],
+)
+def test_volumes_of_small_things_keep_their_digits(volume, rounded):
+    assert rounded_ml(volume) == pytest.approx(rounded, rel=1e-9)

@@ -15,7 +15,7 @@ from crgloco.inference import predictor as predictor_module
 from crgloco.inference.execution import Execution
 from crgloco.inference.global_pass import run_global
 from crgloco.inference.local_pass import sample_window
-from crgloco.inference.predictor import OVERLAP, Openness, Predictor, open_cells
+from crgloco.inference.predictor import OVERLAP, WIDEST_MARGIN, Openness, Predictor, open_cells
 from crgloco.inference.windows import all_windows, covering_windows, gaussian_weight
 from crgloco.io.files import read_volume
 from crgloco.io.orientation import Orientation, canonical_geometry
@@ -141,6 +141,23 @@ def test_the_stream_equals_the_dense_twin(shape, spacing, quality):
     else:
         assert_agrees(result.local, fine)
         assert_share(result.disagreement, np.abs(fine - coarse).sum(0) / 2)
+
+
+@pytest.mark.parametrize(("millimetres", "reach"), [(1.0, 3), (0.02, WIDEST_MARGIN)])
+def test_the_margin_around_what_is_open_stays_small_in_scans_of_small_things(millimetres, reach):
+    model = model_of((16, 16, 16), (64, 64, 64))
+    preparation = Preparation((millimetres,) * 3, (ChannelRule("mr"),))
+    geometry = Geometry((64, 64, 64), (millimetres,) * 3, (0.0, 0.0, 0.0))
+    execution = Execution(model, CPU, Silent(), 1)
+    answer = run_global(
+        np.zeros((1, 64, 64, 64), np.float16), torch.zeros(1), model.global_, execution, Silent()
+    )
+    answer.probabilities.zero_()
+    answer.probabilities[0] = 1
+    answer.probabilities[:, 16, 16, 16] = 0.5
+    cells = np.argwhere(open_cells(answer, preparation.prepared_geometry(geometry), Openness()))
+    np.testing.assert_array_equal(cells.min(0), 16 - reach)
+    np.testing.assert_array_equal(cells.max(0), np.minimum(16 + reach, 31))
 
 
 def windows_of(model, image, geometry, quality):
@@ -471,3 +488,17 @@ def test_a_real_scan_comes_back_on_its_own_grid(path):
     # the brightest voxels of the file are where the labels are
     structures = result.fused > 0
     assert scan.array[structures].mean() > scan.array[~structures].mean()
+
+
+def test_a_prepared_scan_is_its_own_grid_even_where_preparing_it_again_would_round_otherwise():
+    preparation = Preparation((1.0, 1.0, 1.0), (ChannelRule("mr"),))
+    scan = Geometry((29, 40, 40), (0.5, 1.0, 1.0), (0.0, 0.0, 0.0))
+    grid = preparation.prepared_geometry(scan)
+    assert preparation.prepared_geometry(grid).shape != grid.shape  # half a voxel is rounded to the even side
+    predictor = Predictor(FakeModel(), preparation, table_of(FakeModel().classes))
+    image = np.random.default_rng(0).normal(size=(1, *grid.shape)).astype(np.float16)
+    with pytest.raises(GeometryError):
+        predictor.predict_prepared(image, grid)
+    prediction = predictor.predict_prepared(image, grid, prepared=grid)
+    assert prediction.fused.shape == grid.shape
+    assert prediction.geometry.same_grid(grid)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 from crgloco import model_store
 from crgloco.data.cases import Case
@@ -17,9 +16,7 @@ pytestmark = pytest.mark.data
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> FolderJob:
-    loaded = model_store.load(
-        save_tiny_model(tmp_path_factory.mktemp("models") / "tiny"), torch.device("cpu")
-    )
+    loaded = model_store.load(save_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
     # Voxels of 8 mm keep the test short; the way to the scan's own grid is the same.
     preparation = type(loaded.preparation)((8.0, 8.0, 8.0), loaded.preparation.rules)
     return FolderJob(

@@ -12,7 +12,7 @@ from crgloco.inference.windows import all_windows, gaussian_weight
 def stream(windows, answers, shape, dtype=torch.float32, region=None):
     region = region or Box((0, 0, 0), shape)
     weight = torch.from_numpy(gaussian_weight(windows[0].size))
-    blend = SlabBlend(region, 2, windows[0].size[0] + 2, dtype=dtype, device=torch.device("cpu"))
+    blend = SlabBlend(region, 2, windows[0].size[0] + 2, dtype, torch.device("cpu"))
     means = torch.zeros((2, *region.size))
     present = torch.zeros(region.size)
     written = region.start[0]

@@ -66,11 +66,13 @@ def test_a_run_passes_through_its_rounds_and_a_resumed_one_enters_the_round_it_w
     trainer = make_trainer(make_method("local_contrastive", warm_up=0.25, rounds=3), iterations=8)
     trainer.fit()
     assert trainer.rounds.begun == [1, 2, 3]
+    assert trainer.rounds.forgotten  # a run from the start takes nothing over from one that was given up
     late = make_trainer(make_method("local_contrastive", warm_up=0.25, rounds=3), iterations=8)
     late.stream, start = trainer.stream, Reached(5)
     late.checkpoint = type("At", (), {"load": lambda *_: start, "save": lambda *_: None})()
     late.fit()
     assert late.rounds.begun == [2, 3]
+    assert not late.rounds.forgotten
 
 
 def test_a_case_that_the_filter_leaves_out_gives_a_window_without_labels():

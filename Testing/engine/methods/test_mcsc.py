@@ -288,8 +288,7 @@ def test_a_model_of_a_pair_is_whole_on_disk_in_a_zip_and_in_a_prediction(how, tm
     export_zip(folder, tmp_path / "pair.zip")
     (tmp_path / "installed").mkdir()
     loaded = [
-        model_store.load(each, torch.device("cpu"))
-        for each in (folder, import_zip(tmp_path / "pair.zip", tmp_path / "installed"))
+        model_store.load(each) for each in (folder, import_zip(tmp_path / "pair.zip", tmp_path / "installed"))
     ]
     shape = (13, 27, 33)
     volume = Volume(two_ellipsoids(shape)[0], Geometry(shape, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0)))

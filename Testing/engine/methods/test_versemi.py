@@ -147,6 +147,12 @@ def test_one_labelled_window_has_no_other_to_be_mixed_with_and_is_refused():
         make_method("versemi", labelled_batch=1)
 
 
+def test_a_process_of_a_team_that_has_a_single_labelled_window_is_refused_too():
+    method = make_method("versemi")
+    with pytest.raises(OptionError, match="twice the number of processes"):
+        method.losses(make_batch(method, 1, 1), 0.0)
+
+
 # ------------------------------------------------------------------------------------- partial labels
 
 

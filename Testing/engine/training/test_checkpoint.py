@@ -1,6 +1,7 @@
 """The state of a run on disk: whole or absent, and never that of another run."""
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,3 +136,13 @@ def test_a_process_killed_while_writing_leaves_the_last_whole_checkpoint(file, m
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(*trained(seed=4), Reached(3))
     assert checkpoint.load(*fresh()) == Reached(2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc: nobody can say what is mapped")
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_nothing_of_the_file_stays_mapped_so_that_windows_can_replace_it(file, optimiser):
+    Checkpoint(file, RUN).save(*trained(optimiser=optimiser), Reached(2, 1.0))
+    method, restored = fresh(optimiser=optimiser)
+    Checkpoint(file, RUN).load(method, restored)
+    assert str(file) not in Path("/proc/self/maps").read_text()
+    assert restored.state

@@ -25,8 +25,8 @@ class FakePredictor:
     asked: list[np.ndarray] = field(default_factory=list)
     one_sided: bool = False
 
-    def predict_prepared(self, image, geometry):
-        assert geometry.shape == image.shape[1:]
+    def predict_prepared(self, image, geometry, *, prepared):
+        assert geometry.shape == prepared.shape == image.shape[1:]
         self.asked.append(image)
         fused = (image[0] > 0).astype(np.uint8)
         if self.one_sided:  # sees only the first half of what it is shown
@@ -72,6 +72,16 @@ def test_within_a_round_labels_stay_and_the_next_round_renews_them(tmp_path, cas
     rounds.labeller(2)(TrainingCase.open(case), same)
     assert len(predictor.asked) == 2
     assert [folder.name for folder in (tmp_path / "rounds").iterdir()] == ["002"]
+
+
+def test_pseudo_labels_of_a_run_that_was_given_up_are_forgotten(tmp_path, case):
+    predictor = FakePredictor()
+    rounds = rounds_of(tmp_path, case, predictor)
+    rounds.labeller(1)(TrainingCase.open(case), same)
+    rounds.forget()
+    assert not rounds.folder.exists()
+    rounds.labeller(1)(TrainingCase.open(case), same)
+    assert len(predictor.asked) == 2
 
 
 def test_refinement_is_part_of_what_is_frozen(tmp_path, case):
