@@ -15,8 +15,13 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+if sys.version_info < (3, 11):  # noqa: UP036 - else the next line would end in a syntax error
+    raise ImportError(f"CRG LoCo Segment needs Slicer 5.12 or later, not {slicer.app.applicationVersion}.")
+
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.panels import panelTitles
+
+LOOK_AFTER_MS = 1500
 
 
 class CRGLoCoSegment(ScriptedLoadableModule):
@@ -65,6 +70,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._observed = None
         self._isEntered = False
+        self._looked = False
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)  # calls setup() when it is given no parent
 
@@ -143,6 +149,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, _caller=None, _event=None):
         """Show the results that came with a scene."""
+        self.logic.view.sceneImported()
         if self._isEntered:
             self.initializeParameterNode()
         self._refresh("scene")
@@ -179,8 +186,18 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showWhatIsMissing(self):
         """Open the section that can help, after the module is shown: looking takes some milliseconds."""
-        if self.logic is not None and not self.logic.environment.isReady():
+        if self.logic is None:
+            return
+        if not self.logic.environment.isReady():
             self.sections["environment"].open()
+        elif not self._looked:
+            self._looked = True
+            qt.QTimer.singleShot(LOOK_AFTER_MS, self._lookForGraphicsCards)
+
+    def _lookForGraphicsCards(self):
+        """Ask a process in the background, once the user has settled here: devices to choose are listed."""
+        if self.logic is not None and self._isEntered and not self.logic.environment.gpus():
+            self.logic.environment.check()
 
     def _onParametersModified(self, _caller=None, _event=None):
         self._refresh("parameters")

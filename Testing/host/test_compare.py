@@ -203,6 +203,18 @@ def test_a_corrected_copy_comes_into_the_third_pane_by_itself(panel, layouts, re
     assert layouts.layout == TWO_PANES
 
 
+def test_opening_the_comparison_after_correcting_began_shows_the_copy_so_that_it_can_be_painted_on(
+    panel, layouts, result
+):
+    copy = corrected(result)
+    setCorrected(result.volume, copy)
+    panel.logic.listeners.tell("corrected")
+    panel.ui.compareButton.click()
+    assert panel.parameters.thirdPane is ThirdPane.CORRECTED
+    assert layouts.layout == THREE_PANES
+    assert copy.GetDisplayNode().IsDisplayableInView(layouts.sliceWidget("CRGThird").mrmlSliceNode().GetID())
+
+
 def test_another_volume_with_a_result_takes_the_place_of_the_first(panel, layouts):
     panel.ui.compareButton.click()
     other = makeResult(name="next case")

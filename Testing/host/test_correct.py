@@ -12,6 +12,7 @@ from crgloco.errors import OptionError
 from CRGLoCoSegmentLib.logic import correction as correction_module
 from CRGLoCoSegmentLib.logic.correction import Correction
 from CRGLoCoSegmentLib.logic.listeners import Listeners
+from CRGLoCoSegmentLib.nodes.editing import editorNode
 from CRGLoCoSegmentLib.nodes.export import labelsFromSegmentation
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels, sharedLabelmap
@@ -453,6 +454,59 @@ def test_closing_the_scene_while_editing_lets_go_of_everything(panel, module, sc
     module.logic.getParameterNode().inputVolume = result.volume
     copy = start(panel, waitUntil)
     assert editorOf(panel).segmentationNode() is copy
+
+
+def test_a_scene_that_is_closed_while_a_copy_is_made_leaves_a_section_that_works(
+    panel, module, scene, waitUntil, monkeypatch
+):
+    gate = threading.Event()
+    whole = correction_module._composition
+
+    def gated(*arguments):
+        assert gate.wait(20)
+        return whole(*arguments)
+
+    monkeypatch.setattr(correction_module, "_composition", gated)
+    panel.ui.startButton.click()
+    assert panel._busy
+    scene.Clear()
+    gate.set()
+    result = makeResult()
+    module.logic.getParameterNode().inputVolume = result.volume
+    assert panel.ui.startButton.enabled
+    copy = start(panel, waitUntil)
+    assert editorOf(panel).segmentationNode() is copy
+
+
+def test_a_scene_that_is_closed_while_changes_are_counted_leaves_a_section_that_counts(
+    panel, module, scene, waitUntil, monkeypatch
+):
+    start(panel, waitUntil)
+    gate = threading.Event()
+    whole = correction_module.labelChanges
+
+    def gated(*arguments, **options):
+        assert gate.wait(20)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(correction_module, "labelChanges", gated)
+    editorOf(panel).paint(stroke(4, 12, 6), "label_1")
+    waitUntil(lambda: panel._job is not None)
+    scene.Clear()
+    gate.set()
+    result = makeResult()
+    module.logic.getParameterNode().inputVolume = result.volume
+    start(panel, waitUntil)
+    waitUntil(lambda: "nothing" in panel.ui.changedLabel.text)
+    editorOf(panel).paint(stroke(4, 12, 6), "label_1")
+    waitUntil(lambda: "voxels" in panel.ui.changedLabel.text)
+
+
+def test_a_copy_that_is_deleted_is_not_replaced_in_the_editor_by_an_answer(panel, scene, result, waitUntil):
+    copy = start(panel, waitUntil)
+    scene.RemoveNode(copy)
+    waitUntil(lambda: panel._copy is None)
+    assert editorNode(scene).GetSegmentationNode() is None
 
 
 def test_a_scene_that_is_closed_has_no_large_labelmaps_to_take_apart(module, scene, result):

@@ -1,5 +1,6 @@
 """The module script in Slicer's hands: loading, opening, scenes that come and go, reload, the end."""
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -300,3 +301,31 @@ def test_sections_are_collapsible_and_titled(widget: Any):
     for name, section in widget.sections.items():
         assert isinstance(section.button, ctk.ctkCollapsibleButton)
         assert section.button.text == panelTitles()[name]
+
+
+def test_graphics_cards_are_looked_for_once_the_user_has_settled(
+    loadModule: Callable[[], Any], waitUntil: Any, monkeypatch: pytest.MonkeyPatch
+):
+    looked: list[int] = []
+    monkeypatch.setattr("CRGLoCoSegmentLib.logic.environment.Environment.isReady", lambda _self: True)
+    monkeypatch.setattr(
+        "CRGLoCoSegmentLib.logic.environment.Environment.check", lambda _self: looked.append(1)
+    )
+    opened = loadModule()
+    waitUntil(lambda: looked == [1])
+    opened.exit()
+    opened.enter()
+    assert looked == [1]
+
+
+def test_a_slicer_that_is_too_old_reads_the_script_and_says_so():
+    source = (FOLDER / "CRGLoCoSegment.py").read_text(encoding="utf-8")
+    script = ast.parse(source, feature_version=(3, 9))
+    guard = next(number for number, line in enumerate(script.body) if isinstance(line, ast.If))
+    ours = [
+        number
+        for number, line in enumerate(script.body)
+        if isinstance(line, ast.ImportFrom) and str(line.module).startswith("CRGLoCoSegmentLib")
+    ]
+    assert guard < min(ours)
+    assert "5.12 or later" in ast.unparse(script.body[guard])

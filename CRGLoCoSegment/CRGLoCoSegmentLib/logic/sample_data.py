@@ -29,6 +29,8 @@ def register() -> None:
     """
     from SampleData import SampleDataLogic
 
+    if not hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):
+        return  # a Slicer before 5.12: the section Environment says so
     SampleDataLogic.registerCustomSampleDataCategory(CATEGORY, title=_("CRG LoCo Segment"))
     for name, (file, digest) in SAMPLES.items():
         SampleDataLogic.registerCustomSampleDataSource(

@@ -8,6 +8,8 @@ from vtk import vtkImageData
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 Array = npt.NDArray[Any]
+# What VTK calls the voxels it allocates: Slicer's DICOM SEG export takes a segment without them for empty.
+SCALARS = "ImageScalars"
 
 
 def arrayOfImage(image: Any) -> Array:
@@ -30,7 +32,9 @@ def imageOfArray(array: Array, *, copy: bool = True, image: Any = None) -> Any:
     # Editing writes in place: memory that must not be written (a mapped file) is copied in any case.
     flat = np.ascontiguousarray(array).ravel()
     copy = copy or not flat.flags.writeable
-    image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=copy))
+    scalars = numpy_to_vtk(flat, deep=copy)
+    scalars.SetName(SCALARS)
+    image.GetPointData().SetScalars(scalars)
     return image
 
 

@@ -85,6 +85,9 @@ class ComparePanel(Panel):
     # ------------------------------------------------------------------------------------- the view
 
     def _compare(self) -> None:
+        if self._result.corrected is not None and self.parameters.thirdPane is ThirdPane.NONE:
+            # In none of the panes it could not be painted on: the editor works only in views that show it.
+            self.parameters.thirdPane = ThirdPane.CORRECTED
         third = self.parameters.thirdPane.value
         self.logic.compare(self._result, thirdPane=third)
         self._refused = not self.logic.view.isShown()

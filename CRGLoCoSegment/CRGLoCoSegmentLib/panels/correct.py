@@ -68,6 +68,8 @@ class CorrectPanel(Panel):
             return
         if slicer.mrmlScene.IsClosing():
             self._editor.letGo()
+            # Work on the nodes that go is cancelled, and never calls back.
+            self._busy, self._job, self._again = False, None, False
             self._take(None)
         elif self.parameters is not None:
             self._take(self.parameters.inputVolume)
@@ -85,6 +87,8 @@ class CorrectPanel(Panel):
 
     def _take(self, volume: Any) -> None:
         """Show another volume, result or copy; a slider of another section changes none of them."""
+        if self._copy is not None and not slicer.mrmlScene.IsNodePresent(self._copy):
+            self._editor.letGo()  # Slicer's widget would go on with the next segmentation, an answer perhaps
         self._volume = volume
         self._result = self.logic.resultOf(volume)
         self._copy = correctedOf(volume) if volume is not None else None

@@ -33,17 +33,19 @@ class EmbeddedEditor:
         node = editorNode(slicer.mrmlScene)
         if not _same(widget.mrmlSegmentEditorNode(), node):
             widget.setMRMLSegmentEditorNode(node)
-        if not _same(widget.segmentationNode(), segmentationNode):
+        if not _same(node.GetSegmentationNode(), segmentationNode):
             widget.setSegmentationNode(segmentationNode)
         if not _same(widget.sourceVolumeNode(), volumeNode):
             widget.setSourceVolumeNode(volumeNode)
 
     def edits(self, segmentationNode: Any) -> bool:
         """Whether this is what it edits."""
+        # Not ``segmentationNode()``: that is what the hidden selector shows, which Qt may move by itself.
+        node = self._widget.mrmlSegmentEditorNode() if self._widget is not None else None
         return (
-            self._widget is not None
+            node is not None
             and segmentationNode is not None
-            and _same(self._widget.segmentationNode(), segmentationNode)
+            and _same(node.GetSegmentationNode(), segmentationNode)
         )
 
     def setVisible(self, visible: bool) -> None:  # noqa: FBT001 (as Qt's own setter)

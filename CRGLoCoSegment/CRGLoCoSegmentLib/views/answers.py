@@ -34,7 +34,7 @@ def showAnswers(scene: Any, result: Any, panes: Mapping[str, str]) -> None:
         if display is None or node.GetAttribute(OUTLINE):
             continue
         if node.GetID() in placed:
-            showOutlined(display, [placed[node.GetID()]])
+            showOutlined(display, [placed[node.GetID()]], others=views)
         elif _isOurs(node) or node in answers.values():
             keepOutOf(display, views)
 

@@ -119,6 +119,12 @@ class CompareView:
         if self.isShown():
             self.show(result, thirdPane=self._third)
 
+    def sceneImported(self) -> None:
+        """Show segmentations as the user had chosen, should a file have kept how they look in our panes."""
+        manager = self._manager()
+        if manager is not None and not self.isShown() and not self.isLeftOver():
+            restoreAll(self._scene())
+
     def sceneClosed(self) -> None:
         """Leave the comparison; its nodes are gone."""
         self.hide()
@@ -240,6 +246,7 @@ class CompareView:
             node = make()
             node.SetAttribute(OUTLINE, of)
             node.SaveWithSceneOff()
+            node.GetDisplayNode().SaveWithSceneOff()
             self._showOutline()
 
     def _outlineNode(self) -> Any:

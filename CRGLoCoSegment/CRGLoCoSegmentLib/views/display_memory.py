@@ -11,15 +11,22 @@ BEFORE = "CRGLoCoSegment.shownBefore"
 OUTLINE_PIXELS = 2
 
 
-def showOutlined(displayNode: Any, views: Iterable[str], *, pixels: int = OUTLINE_PIXELS) -> None:
-    """Show a segmentation as outlines, in these views only.
+def showOutlined(
+    displayNode: Any, views: Iterable[str], *, others: Iterable[str] = (), pixels: int = OUTLINE_PIXELS
+) -> None:
+    """Show a segmentation as outlines, in these views and in those of others that showed it before.
+
+    A scene may be saved meanwhile, and no event tells of it: opened without our panes, it must not look
+    as if the segmentation were gone.
 
     Args:
         displayNode: Its display node.
         views: IDs of view nodes.
+        others: IDs of the view nodes that are not ours.
         pixels: Thickness of the lines.
     """
     remember(displayNode)
+    shownBefore = _shownBefore(displayNode, others)
     wasModifying = displayNode.StartModify()
     displayNode.VisibilityOn()
     displayNode.SetVisibility2D(1)
@@ -27,7 +34,7 @@ def showOutlined(displayNode: Any, views: Iterable[str], *, pixels: int = OUTLIN
     displayNode.Visibility2DOutlineOn()
     displayNode.SetOpacity2DOutline(1.0)
     displayNode.SetSliceIntersectionThickness(pixels)
-    displayNode.SetViewNodeIDs(tuple(views))
+    displayNode.SetViewNodeIDs((*views, *shownBefore))
     displayNode.EndModify(wasModifying)
 
 
@@ -40,11 +47,10 @@ def keepOutOf(displayNode: Any, others: Iterable[str]) -> None:
     """
     restore(displayNode)
     remember(displayNode)
-    before = _state(displayNode)
-    views = [view for view in others if not before["views"] or view in before["views"]]
+    views = _shownBefore(displayNode, others)
     wasModifying = displayNode.StartModify()
     # An empty list would mean: in all views.
-    displayNode.SetVisibility(before["visible"] and bool(views))
+    displayNode.SetVisibility(bool(views))
     displayNode.SetViewNodeIDs(tuple(views))
     displayNode.EndModify(wasModifying)
 
@@ -85,6 +91,14 @@ def restoreAll(scene: Any) -> None:
     """Show every segmentation of a scene as it was before."""
     for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode")):
         restore(scene.GetNthNodeByClass(number, "vtkMRMLSegmentationDisplayNode"))
+
+
+def _shownBefore(displayNode: Any, views: Iterable[str]) -> list[str]:
+    """Return the views that showed it as the user had chosen."""
+    before = json.loads(displayNode.GetAttribute(BEFORE))
+    if not before["visible"]:
+        return []
+    return [view for view in views if not before["views"] or view in before["views"]]
 
 
 def _state(displayNode: Any) -> dict[str, Any]:

@@ -256,3 +256,11 @@ def test_letting_go_of_all_spares_what_an_editor_holds_and_what_others_made(scen
     assert not ours.GetSegmentation().ContainsRepresentation(LABELMAP)
     for node in (held, foreign):
         assert np.array_equal(sharedLabelmap(node), labels())
+
+
+def test_voxels_bear_the_name_by_which_slicers_dicom_seg_export_finds_them(scene):
+    node = segmentationFromLabels(labels(OBLIQUE), OBLIQUE, TABLE, "answer", volumeNode(OBLIQUE))
+    segmentation = node.GetSegmentation()
+    for name in segmentation.GetSegmentIDs():
+        image = segmentation.GetSegment(name).GetRepresentation(LABELMAP)
+        assert image.GetPointData().GetArray("ImageScalars") is not None

@@ -9,9 +9,9 @@ import vtk
 
 from crgloco.io.volume import Geometry
 from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
-from CRGLoCoSegmentLib.nodes.results import setCorrected
+from CRGLoCoSegmentLib.nodes.results import resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
-from CRGLoCoSegmentLib.views.answers import hideAnswers
+from CRGLoCoSegmentLib.views.answers import hideAnswers, segmentations
 from CRGLoCoSegmentLib.views.compare import CompareView
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, VIEW_GROUP
 from CRGLoCoSegmentLib.views.pane_views import PaneView
@@ -533,3 +533,30 @@ def test_each_bar_explains_its_letter(view, layouts, result):
         layouts.sliceWidget(name).sliceController().toolTip for name in ("CRGGlobal", "CRGLocal", "CRGThird")
     ]
     assert [text.partition(":")[0] for text in texts] == ["Global", "Local", "Fused"]
+
+
+def test_a_scene_saved_while_comparing_shows_the_copy_in_the_users_views_when_it_is_opened(
+    view, layouts, scene, result, tmp_path
+):
+    copy = segmentationFromLabels(np.ones(STRAIGHT.shape, np.uint8), STRAIGHT, TABLE, "copy", result.volume)
+    setCorrected(result.volume, copy)
+    view.show(resultOf(result.volume), thirdPane="corrected")
+    assert scene.Commit(str(tmp_path / "scene.mrml"))
+    view.hide()
+    scene.Clear(False)
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import(None)
+    red = layouts.sliceWidget("Red").mrmlSliceNode().GetID()
+    opened = {node.GetName(): node.GetDisplayNode() for node in segmentations(scene)}
+    assert opened["copy"].IsDisplayableInView(red)
+    assert not opened[result.global_.GetName()].IsDisplayableInView(red)
+
+
+def test_a_file_that_kept_the_looks_of_our_panes_is_shown_as_the_user_had_chosen(view, layouts, result):
+    before = looks(result)
+    view.show(result)
+    # What such a file brings back: the nodes with what was noted on them, and not our arrangement.
+    again = CompareView(layoutManager=lambda: layouts, later=lambda call: call())
+    layouts.layoutLogic().GetLayoutNode().SetViewArrangement(FOUR_UP)
+    again.sceneImported()
+    assert looks(result) == before
