@@ -13,7 +13,8 @@ class Settings:
     """Machine settings as plain values.
 
     Keys in use: ``modelsFolder``, ``currentModel``, ``device``, ``memoryGb``, ``casesFolder``,
-    ``unlabelledFolders`` (list), ``wheelFolder``, ``annotator``, ``training`` (dict).
+    ``unlabelledFolders`` (list), ``wheelFolder``, ``annotator``, ``training`` (dict), ``exportFolder``,
+    ``pendingInstallation``, ``keptLabel``.
     """
 
     def get(self, key: str, default: Any = None) -> Any:

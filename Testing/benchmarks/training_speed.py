@@ -3,8 +3,8 @@
     python Testing/benchmarks/training_speed.py [--rounds 3] [--sides ours,published] [--no-json]
 
 *ours* is the product's own path: ``Trainer._update`` on samples of ``SampleStream``, in bf16 where the
-processor has it. *published* is written here from the specification (``methods/cr_gloco.md``, section
-2): padding, clip and z-score of the whole volume, one-hot labels, cubic affine of the labelled crops by
+processor has it. *published* is written here from a description of the authors' code: padding, clip and
+z-score of the whole volume, one-hot labels, cubic affine of the labelled crops by
 ``scipy.ndimage``, enlargement of the 16-channel map to 128 x 256 x 256 before the classifier, CE and Dice on
 the native grids, two optimisers, float32. Both use the same networks, cases, boxes and threads.
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from crgloco.progress import parse_event
+from crgloco.worker import PATIENCE_S
 from phantoms import write_cases_folder
 from tiny_models import save_tiny_model
 
@@ -276,7 +277,7 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_work(fake):
     began = time.monotonic()
     fake.process.stdin.close()
     assert fake.process.wait(10) == 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PATIENCE_S + 1
 
 
 def test_the_end_of_stdin_ends_also_work_that_never_listens(fake):

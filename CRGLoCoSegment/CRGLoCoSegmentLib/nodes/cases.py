@@ -60,7 +60,7 @@ class CaseArrays:
     @property
     def images(self) -> list[str]:
         """The kinds of the channels, in their order."""
-        return sorted(self.windows)
+        return sorted(self.windows, key=lambda kind: int(kind.removeprefix("image_")))
 
 
 def lookedAt(arrays: Mapping[str, Any]) -> CaseArrays:

@@ -47,7 +47,7 @@ def draw_aligned_pair(
     scale: tuple[float, float],
     at_least: float,
 ) -> tuple[AlignedView, AlignedView]:
-    """Draw two views with a guaranteed overlap (PGL, specification 3: crop, zoom, flips).
+    """Draw two views with a guaranteed overlap (PGL, arXiv 2011.12640: crop, zoom, flips).
 
     Args:
         case: Case to read from; its label is not looked at.
@@ -84,7 +84,7 @@ def box_affine(box: Box, size: Triple, flips: tuple[bool, bool, bool]) -> Affine
 def align(
     features: torch.Tensor, first: Affine, second: Affine, size: Triple, *, shape: Triple | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sample a feature map of the second view at the cells of the first one (specification 5).
+    """Sample a feature map of the second view at the cells of the first one.
 
     Args:
         features: (F, k, j, i) of the second view; the map of the first view has the same shape.

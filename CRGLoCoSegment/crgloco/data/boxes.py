@@ -94,7 +94,7 @@ def overlap_share(large: Box, small: Box) -> float:
 def draw_released_pair(
     shape: Triple, large: Triple, small: Triple, rng: np.random.Generator, *, at_least: float = 0.1
 ) -> tuple[Box, Box]:
-    """Draw the two fields of view as CR-GLoCo's code does (specification 2.2, steps 1 to 3).
+    """Draw the two fields of view as CR-GLoCo's code does.
 
     The volume counts as padded evenly to at least the large box. Both corners are uniform and
     independent; ``b - a`` is even on each axis; redrawn until the overlap share suffices, at most 50

@@ -123,7 +123,9 @@ def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
     if not count and folder.table is not None:
         findings.error("", f"{root} has no labelled case; training needs one. Label a case and accept it.")
     elif not count:
-        findings.warning("", f"{root} is a plain folder of scans without labels: good for prediction only.")
+        findings.warning(
+            "", f"{root} is a plain folder of scans without labels: good for prediction and for pre-training."
+        )
     elif count == 1:
         text = f"{root} has one labelled case: it teaches, and nothing is left to measure. Label another one."
         findings.warning("", text)

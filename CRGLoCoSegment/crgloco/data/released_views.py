@@ -1,4 +1,4 @@
-"""The training views of CR-GLoCo's released code (specification 2.2 and 2.3)."""
+"""The training views of CR-GLoCo's released code."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from crgloco.inference.execution import window_bytes
 from crgloco.inference.fitting import cheapest
 from crgloco.inference.fusion import CHUNK_BYTES
 from crgloco.inference.local_pass import EXTRA_SLICES
-from crgloco.inference.predictor import CHUNK_TENSORS, LIBRARIES_BYTES, OVERLAP, Quality
+from crgloco.inference.predictor import CHUNK_TENSORS, LIBRARIES_BYTES, MEMORY_BUDGET_GB, OVERLAP, Quality
 from crgloco.inference.windows import all_windows
 from crgloco.io.volume import Geometry, Shape
 
@@ -58,7 +58,12 @@ class Estimate:
 
 
 def estimate(
-    card: ModelCard, grid: Geometry, quality: Quality, device: torch.device, *, budget_gb: float = 6.0
+    card: ModelCard,
+    grid: Geometry,
+    quality: Quality,
+    device: torch.device,
+    *,
+    budget_gb: float = MEMORY_BUDGET_GB,
 ) -> Estimate:
     """Estimate memory and work; on the cautious side.
 

@@ -34,7 +34,7 @@ from crgloco.errors import Cancelled, CasesError, CRGLoCoError
 from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
 from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
-from crgloco.inference.predictor import Predictor, Quality
+from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
 from crgloco.io.files import assert_usable_image, read_source, write_volume
 from crgloco.io.label_files import write_label
 from crgloco.io.volume import Volume, assert_same_grid
@@ -60,7 +60,7 @@ class FolderJob:
     predictor: Predictor
     model: str
     quality: Quality = "balanced"
-    memory_budget_gb: float = 6.0
+    memory_budget_gb: float = MEMORY_BUDGET_GB
     title: str = ""
 
 

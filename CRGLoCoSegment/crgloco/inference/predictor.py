@@ -42,6 +42,8 @@ Quality = Literal["fast", "balanced", "full"]
 QUALITIES: tuple[Quality, ...] = ("fast", "balanced", "full")
 OVERLAP = {"fast": 0.125, "balanced": 0.125, "full": 0.5}
 GIGABYTE = 2**30
+# Memory of the whole process to stay below, unless the user says otherwise, in GiB.
+MEMORY_BUDGET_GB = 6.0
 # Python, torch, MONAI and SimpleITK, before any scan.
 LIBRARIES_BYTES = 700 * 2**20
 # Cells that the margin around open cells takes at most: scans of small things have tiny voxels.
@@ -115,7 +117,7 @@ class Predictor:
         quality: Quality = "balanced",
         report: Reporter | None = None,
         *,
-        memory_budget_gb: float = 6.0,
+        memory_budget_gb: float = MEMORY_BUDGET_GB,
         probes: npt.NDArray[np.int64] | None = None,
     ) -> Prediction:
         """Segment one scan.
@@ -160,7 +162,7 @@ class Predictor:
         report: Reporter | None = None,
         *,
         prepared: Geometry | None = None,
-        memory_budget_gb: float = 6.0,
+        memory_budget_gb: float = MEMORY_BUDGET_GB,
         probes: npt.NDArray[np.int64] | None = None,
         held_bytes: int = 0,
         started: float | None = None,

@@ -12,7 +12,7 @@ from crgloco.data.scans import find_scans
 from crgloco.inference import folder
 from crgloco.inference.device import choose_device
 from crgloco.inference.estimate import Estimate, estimate
-from crgloco.inference.predictor import Predictor, Quality
+from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
 from crgloco.io.volume import Geometry
 from crgloco.progress import Reporter
 
@@ -74,7 +74,7 @@ class Service:
         *,
         quality: Quality = "balanced",
         device: str = "auto",
-        memory_gb: float = 6.0,
+        memory_gb: float = MEMORY_BUDGET_GB,
         report: Reporter,
     ) -> Answer:
         """Segment scans into a folder; returns what ``predictions.json`` holds.
@@ -100,7 +100,7 @@ class Service:
         *,
         quality: Quality = "balanced",
         device: str = "auto",
-        memory_gb: float = 6.0,
+        memory_gb: float = MEMORY_BUDGET_GB,
         report: Reporter,
     ) -> Answer:
         """Order scans by the expected benefit of correcting them; arguments as of ``predict``."""
@@ -109,12 +109,18 @@ class Service:
         return folder.rank(job, cases, out, report)
 
     def estimate(
-        self, model: Path, grid: Geometry, quality: Quality = "balanced", device: str = "auto"
+        self,
+        model: Path,
+        grid: Geometry,
+        *,
+        quality: Quality = "balanced",
+        device: str = "auto",
+        memory_gb: float = MEMORY_BUDGET_GB,
     ) -> Estimate:
-        """Return what a prediction will take; the model need not be loaded for it."""
+        """Return what a prediction will take, see ``predict``; the model need not be loaded for it."""
         card = model_store.read_card(model)
         model_store.assert_segments(card, model)
-        return estimate(card, grid, quality, choose_device(device))
+        return estimate(card, grid, quality, choose_device(device), budget_gb=memory_gb)
 
     def job(
         self, model: Path, *, quality: Quality, device: str, memory_gb: float, report: Reporter

@@ -110,7 +110,7 @@ def inter_contrast(parts: Contrasted, pairs: tuple[tuple[int, int], ...], temper
 
 
 def balanced_contrast(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the class-balanced supervised contrast of one set of features (MCSC, specification 4).
+    """Return the class-balanced supervised contrast of one set of features (MCSC, arXiv 2306.14293).
 
     ``l_i = -1/|P(i)| sum_j [ s_ij - log sum_c 1/n_c sum_(j in c, j != i) exp(s_ij) ]`` with ``s`` the cosine
     over the temperature, P(i) the other members of i's class, and n_c their number, i not counted.
@@ -139,7 +139,7 @@ def draw_members(
 ) -> torch.Tensor:
     """Draw members of a set uniformly, but so many of each class that is present.
 
-    Equal counts would hide the balance of the contrast (specification 6); the floor only gives rare
+    Equal counts would hide the balance of the contrast; the floor only gives rare
     classes partners.
 
     Args:

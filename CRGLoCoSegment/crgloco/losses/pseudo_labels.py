@@ -11,7 +11,7 @@ from crgloco.data.patches import IGNORE
 
 
 def fixed_filter(logits: torch.Tensor, *, background: float = 0.99, foreground: float = 0.95) -> torch.Tensor:
-    """Return hard labels where the network is sure (CR-GLoCo as released, specification 2.4).
+    """Return hard labels where the network is sure (the filter of CR-GLoCo's code).
 
     Args:
         logits: (B, C, K, J, I); the result carries no gradient.

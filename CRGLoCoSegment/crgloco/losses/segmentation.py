@@ -52,8 +52,8 @@ def dice_loss(
 ) -> torch.Tensor:
     """Return the mean soft Dice loss over classes, background included, with squared denominators.
 
-    ``1 - (2 sum p y + e) / (sum p^2 + sum y^2 + e)``, ``e = 1e-5``, over kept voxels (CR-GLoCo,
-    specification 2.4).
+    ``1 - (2 sum p y + e) / (sum p^2 + sum y^2 + e)``, ``e = 1e-5``, over kept voxels (CR-GLoCo's
+    code).
 
     Args:
         logits: (B, C, K, J, I).

@@ -1,9 +1,9 @@
 """What a learning method is: networks, views, losses, and the branches that inference runs.
 
 The trainer and the predictor know this class and no method by name. A method is one file in this
-folder with ``title``, ``reference``, ``kind``, a frozen dataclass ``Config`` and one subclass of
-``Method`` (and ``partial_labels``, if it learns from labels that show some structures only); everything
-else finds it by itself.
+folder with the constants ``TITLE`` and ``REFERENCE`` (and ``KIND``, ``CONFIGURATIONS``, ``PARTIAL_LABELS``
+where they differ from the usual), which are read without importing it, a frozen dataclass ``Config``, and
+one subclass of ``Method`` that repeats them; everything else finds it by itself.
 """
 
 from __future__ import annotations

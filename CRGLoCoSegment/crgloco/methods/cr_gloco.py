@@ -385,7 +385,7 @@ def released_weight(progress: float) -> float:
     """Return lambda(t) of the released code, with its iteration numbers as shares of the training.
 
     0 before 20 %; then ``0.1 exp(-5 (1 - min(floor(t / 150), 200) / 200)^2)`` for T = 20,000: the
-    ramp would be full at 1.5 T and never is (specification 2.4).
+    ramp would be full at 1.5 T and never is.
     """
     if progress < RAMP_START:
         return 0.0

@@ -25,7 +25,7 @@ class PublishedUNet(nn.Module):
     """The 3-D U-Net of CR-GLoCo's code: 16-32-64-128-256, max-pooling, trilinear up-sampling.
 
     Each block is twice convolution 3 x 3 x 3 with bias, InstanceNorm without affine, ReLU.
-    Element-wise dropout acts on the bottleneck and on the last map (specification 2.1). With its
+    Element-wise dropout acts on the bottleneck and on the last map, as in the code. With its
     1 x 1 x 1 head it has 5.884 M parameters.
 
     Args:

@@ -19,7 +19,7 @@ GENERATED = 2 * HIDDEN + 2 * WIDTH + 2
 
 
 class PromptedHead(nn.Module):
-    """The dynamic head of VerSemi: prompt and bottleneck make its weights (specification 2).
+    """The dynamic head of VerSemi: prompt and bottleneck make its weights.
 
     Args:
         features: Channels of the last decoder map.

@@ -97,7 +97,7 @@ class ModelRequests:
         model = read.path(fields, "model")
         grid = _grid(fields) if "shape" in fields else _grid_of(model, _scans(fields))
         how = _how(fields)
-        return self._service.estimate(model, grid, how["quality"], how["device"]).to_json()
+        return self._service.estimate(model, grid, **how).to_json()
 
     def _unload(self, fields: Fields, report: Reporter) -> Answer:
         del fields, report

@@ -1,7 +1,6 @@
 """One scan in, labels of both branches out: against direct computation and a dense twin."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -470,24 +469,21 @@ def test_a_scan_gets_the_same_labels_however_it_is_stored(quality, turn, ways):
         assert result.mean_confidence == expected.mean_confidence
 
 
-GEOMETRY_CASES = sorted(
-    Path("/work/shared/data/geometry/images").glob("*.nii.gz"), key=lambda p: p.stat().st_size
-)
-
-
-@pytest.mark.skipif(not GEOMETRY_CASES, reason="the geometry cases are not on this machine")
-@pytest.mark.parametrize("path", GEOMETRY_CASES, ids=lambda path: path.name.split(".")[0])
-def test_a_real_scan_comes_back_on_its_own_grid(path):
-    scan = read_volume(path)
-    spacing = tuple(max(mm, 2.5) for mm in canonical_geometry(scan.geometry).spacing)
-    preparation = Preparation(spacing, (ChannelRule("mr"),))
-    model = FakeModel(local=FakeBranch("local", (32, 32, 32)))
-    result = Predictor(model, preparation, table_of(3)).predict([scan], "fast")
-    assert result.geometry == scan.geometry
-    assert result.fused.shape == result.confidence.shape == scan.array.shape
-    # the brightest voxels of the file are where the labels are
-    structures = result.fused > 0
-    assert scan.array[structures].mean() > scan.array[~structures].mean()
+@pytest.mark.data
+def test_every_real_scan_comes_back_on_its_own_grid(data_root):
+    paths = sorted((data_root / "geometry" / "images").glob("*.nii.gz"))
+    assert paths
+    for path in paths:
+        scan = read_volume(path)
+        spacing = tuple(max(mm, 2.5) for mm in canonical_geometry(scan.geometry).spacing)
+        preparation = Preparation(spacing, (ChannelRule("mr"),))
+        model = FakeModel(local=FakeBranch("local", (32, 32, 32)))
+        result = Predictor(model, preparation, table_of(3)).predict([scan], "fast")
+        assert result.geometry == scan.geometry
+        assert result.fused.shape == result.confidence.shape == scan.array.shape
+        # the brightest voxels of the file are where the labels are
+        structures = result.fused > 0
+        assert scan.array[structures].mean() > scan.array[~structures].mean(), path.name
 
 
 def test_a_prepared_scan_is_its_own_grid_even_where_preparing_it_again_would_round_otherwise():

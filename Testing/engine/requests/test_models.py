@@ -10,6 +10,7 @@ import pytest
 from array_files import OBLIQUE, reference
 from crgloco import model_store
 from crgloco.errors import CasesError, CRGLoCoError, GeometryError, InputError, ModelError, OptionError
+from crgloco.inference import service
 from crgloco.inference.service import Service
 from crgloco.io.files import read_volume
 from crgloco.io.volume import Geometry
@@ -162,6 +163,20 @@ def test_one_case_of_a_folder_is_predicted_and_the_others_stay_known(requests, m
     assert kept["kept"]
     with pytest.raises(CasesError, match="phantom_009"):
         requests.answer("predict", {**fields, "case": "phantom_009"}, Silent())
+
+
+def test_an_estimate_keeps_to_the_memory_that_the_user_allows(requests, model, monkeypatch):
+    seen = []
+    whole = service.estimate
+
+    def watched(*arguments, budget_gb):
+        seen.append(budget_gb)
+        return whole(*arguments, budget_gb=budget_gb)
+
+    monkeypatch.setattr(service, "estimate", watched)
+    fields = {"model": str(model), "device": "cpu", "shape": [24, 32, 32], "spacing": [2, 1, 1]}
+    requests.answer("estimate", {**fields, "memory_gb": 2.5}, Silent())
+    assert seen == [2.5]
 
 
 def test_an_estimate_takes_a_shape_or_a_case(requests, model, tmp_path):

