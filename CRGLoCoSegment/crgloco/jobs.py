@@ -283,7 +283,10 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     job = _absolute(job)
     if target.job_file.exists():
         if read_job(folder) != job:
-            msg = f"{folder} holds another job already. Choose another folder."
+            msg = (
+                f"{folder} holds another job already. Go on with that one by its own options, delete the "
+                "folder, or choose another one."
+            )
             raise JobError(msg)
         return target
     with saving(folder):

@@ -142,7 +142,8 @@ def keys_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what identifies each run that was asked for, seed by seed."""
     suite = SUITES[arguments.suite]
     everything = [name for name in methods.available() if methods.card(name).kind == "segmentation"]
-    default = [*(suite.methods or everything), f"supervised@{ALL}"]
+    few = suite.methods if arguments.scale == "cpu" else ()
+    default = [*(few or everything), f"supervised@{ALL}"]
     chosen = arguments.methods.split(",") if arguments.methods else default
     options = {name: json.loads(value) for name, _, value in (word.partition("=") for word in arguments.set)}
     keys = []

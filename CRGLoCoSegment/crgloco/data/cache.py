@@ -28,9 +28,9 @@ from crgloco.data.cases import Case, content_hash, source_hash
 from crgloco.data.partial_labels import assert_shown, known_classes
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ResourceError
-from crgloco.io.files import assert_usable_image, read_source
+from crgloco.io.files import read_channels
 from crgloco.io.label_files import read_label
-from crgloco.io.volume import Geometry, Shape, Volume, assert_same_grid
+from crgloco.io.volume import Geometry, Shape, Volume
 from crgloco.labels import LabelTable
 from crgloco.progress import Reporter, Silent
 
@@ -223,7 +223,7 @@ def _prepare(order: _Order, folder: Path, report: Reporter) -> PreparedCase:
 
 
 def _write(part: Path, order: _Order, report: Reporter) -> None:
-    volumes = _read_channels(order.case)
+    volumes = read_channels(order.case.channels)
     original = volumes[0].geometry
     label = None
     if order.case.label is not None and order.table is not None:
@@ -284,14 +284,6 @@ def _open(folder: Path) -> PreparedCase | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _read_channels(case: Case) -> list[Volume]:
-    volumes = [read_source(source) for source in case.channels]
-    for source, volume in zip(case.channels, volumes, strict=True):
-        assert_usable_image(volume, source.path)
-        assert_same_grid(volumes[0].geometry, volume.geometry, f"Case {case.name}: its channels")
-    return volumes
 
 
 def _remove_old(prepared: PreparedCase, order: _Order) -> None:

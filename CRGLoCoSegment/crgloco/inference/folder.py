@@ -35,9 +35,8 @@ from crgloco.inference.confidence import expected_correction_ml, uncertain_regio
 from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
-from crgloco.io.files import assert_usable_image, read_source, write_volume
+from crgloco.io.files import read_channels, write_volume
 from crgloco.io.label_files import write_label
-from crgloco.io.volume import Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
 REGIONS_KEPT = 5
@@ -160,7 +159,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _segment(job: FolderJob, case: Case, out: Path | None, report: Reporter) -> Record:
-    volumes = _read(case)
+    volumes = read_channels(case.channels)
     prediction = job.predictor.predict(volumes, job.quality, report, memory_budget_gb=job.memory_budget_gb)
     del volumes
     files = {} if out is None else write_prediction(prediction, job.predictor, out, case.name)
@@ -231,19 +230,6 @@ def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, na
         write_volume(prediction.share(values), path)
         files[kind] = path.name
     return files
-
-
-def _read(case: Case) -> tuple[Volume, ...]:
-    """Read the channels of a case and refuse what no network can make sense of."""
-    volumes: list[Volume] = []
-    for source in case.channels:
-        volume = read_source(source)
-        assert_usable_image(volume, source.path)
-        if volumes:
-            what = f"The channels {case.channels[0].path} and {source.path}"
-            assert_same_grid(volumes[0].geometry, volume.geometry, what)
-        volumes.append(volume)
-    return tuple(volumes)
 
 
 def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Record]:

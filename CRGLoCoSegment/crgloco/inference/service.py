@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crgloco import model_store
+from crgloco.data.case_files import UNLABELLED
+from crgloco.data.cases import open_cases
+from crgloco.data.manifest import DATASET
 from crgloco.data.scans import find_scans
+from crgloco.errors import CasesError
 from crgloco.inference import folder
 from crgloco.inference.device import choose_device
 from crgloco.inference.estimate import Estimate, estimate
@@ -103,8 +107,14 @@ class Service:
         memory_gb: float = MEMORY_BUDGET_GB,
         report: Reporter,
     ) -> Answer:
-        """Order scans by the expected benefit of correcting them; arguments as of ``predict``."""
-        cases = _cases(model, scans)
+        """Order scans by the expected benefit of correcting them; arguments as of ``predict``.
+
+        Of a cases folder, those are ranked that nobody has labelled yet.
+
+        Raises:
+            CasesError: All of its cases are labelled.
+        """
+        cases = _unlabelled(model, scans)
         job = self.job(model, quality=quality, device=device, memory_gb=memory_gb, report=report)
         return folder.rank(job, cases, out, report)
 
@@ -144,6 +154,16 @@ def _warmed(model: Path, device: torch.device) -> Warm:
         flip_axes=loaded.flip_axes,
     )
     return Warm(model.absolute(), loaded.card, device, predictor)
+
+
+def _unlabelled(model: Path, scans: Path | Sequence[Case]) -> Sequence[Case]:
+    if not (isinstance(scans, Path) and (scans / DATASET).is_file()):
+        return _cases(model, scans)
+    cases = open_cases(scans).unlabelled
+    if not cases:
+        msg = f"{scans} has no unlabelled case to rank. Put scans into its folder {UNLABELLED}."
+        raise CasesError(msg)
+    return cases
 
 
 def _cases(model: Path, scans: Path | Sequence[Case]) -> Sequence[Case]:

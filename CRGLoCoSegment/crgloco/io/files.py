@@ -77,21 +77,21 @@ def read_geometry(path: Path) -> Geometry:
     return read_file_geometry(path)
 
 
-def read_channels(paths: Sequence[Path]) -> tuple[Volume, ...]:
-    """Read the channels of one case, one file each, on one grid.
+def read_channels(sources: Sequence[Source]) -> tuple[Volume, ...]:
+    """Read the channels of one case, and refuse what no network can make sense of.
 
     Raises:
-        InputError: A file cannot be read; 4-D and colour files are refused, with advice to split them.
+        InputError: A channel cannot be read, or shows nothing (``assert_usable_image``).
         GeometryError: The channels lie on different grids.
     """
-    if not paths:
-        msg = "No image file was given."
-        raise InputError(msg)
-    volumes = []
-    for path in paths:
-        volumes.append(read_volume(path))
-        what = f"The channels {paths[0]} and {path}"
-        assert_same_grid(volumes[0].geometry, volumes[-1].geometry, what)
+    volumes: list[Volume] = []
+    for source in sources:
+        volume = read_source(source)
+        assert_usable_image(volume, source.path)
+        if volumes:
+            what = f"The channels {sources[0].path} and {source.path}"
+            assert_same_grid(volumes[0].geometry, volume.geometry, what)
+        volumes.append(volume)
     return tuple(volumes)
 
 

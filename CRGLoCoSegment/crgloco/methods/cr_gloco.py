@@ -9,7 +9,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 | networks | U-Net 16..256 at full resolution | strided stem, EMA teachers, context gate |
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
 | pseudo-labels | other network, same pass, 0.99 / 0.95 | entropy-fused teachers, threshold per class |
-| loss on overlap | CE, weight up to 0.1 after 20 % | 0.5 (CE + Dice), weight 1 from a ramp |
+| loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
 
 Not reproduced from the code, in both recipes: its preparation (the project's own is used), fp16
@@ -34,12 +34,7 @@ from crgloco.data.released_views import ReleasedView, draw_released_view, releas
 from crgloco.data.views import DualCrop, DualView, draw_dual_view, strong_inputs, weak_inputs
 from crgloco.losses.contrastive import at_cells, draw_pairs, gather_classes, inter_contrast, joined
 from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
-from crgloco.losses.segmentation import (
-    batch_cross_entropy,
-    dice_loss,
-    masked_cross_entropy,
-    segmentation_loss,
-)
+from crgloco.losses.segmentation import batch_cross_entropy, masked_cross_entropy, segmentation_loss
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
 from crgloco.networks.dual_resolution import sample_context
 from crgloco.networks.options import DualResolutionOptions
@@ -176,7 +171,7 @@ class CRGLoCo(Method):
             *shared,
             (
                 "Improved recipe, not the paper's: EMA teachers, weak and strong views of one scene, "
-                "entropy-fused and class-adaptive pseudo-labels with CE and Dice, weight up to 1, global "
+                "entropy-fused and class-adaptive pseudo-labels with CE, weight up to 1, global "
                 "context with dropout in the local branch, fused inference."
             ),
             *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
@@ -394,10 +389,13 @@ def released_weight(progress: float) -> float:
 
 
 def _overlap_loss(logits: torch.Tensor, target: torch.Tensor, voxels: list[int]) -> torch.Tensor:
-    """Return ``0.5 (CE summed over kept voxels / voxels of the overlap + Dice on kept voxels)``."""
+    """Return the cross-entropy summed over kept voxels, divided by the voxels of the overlap.
+
+    No Dice: it gives a class that the teachers found in ten voxels as much weight as an organ, and what
+    they imagined grows (``docs/methods/cr_gloco.md`` has the numbers).
+    """
     sizes = torch.tensor(voxels, device=logits.device, dtype=torch.float32)
-    entropy = masked_cross_entropy(logits, target, voxels=sizes)
-    return 0.5 * (entropy + dice_loss(logits, target, present_only=True))
+    return masked_cross_entropy(logits, target, voxels=sizes)
 
 
 def _count(points: tuple[slice, slice, slice]) -> int:

@@ -8,7 +8,7 @@ some structures only, as where sets with tables of their own were merged: its ca
 | part | paper | here | why |
 |---|---|---|---|
 | tasks | four data sets, one structure each | structures of one table, in one set or several | both exist |
-| synthetic label | foreground of the two tasks | any structure that both labels show | no other is known |
+| synthetic label | foreground of the two tasks | any structure that either label shows | no other is known |
 | auxiliary label | the task's half of the mix | the task's structure in the mix | both may hold it |
 | auxiliary voxels | all | those of known truth: shown there, or another structure | a label may show less |
 | networks | V-Net-like, head at full resolution | local network, logits enlarged | CPU |

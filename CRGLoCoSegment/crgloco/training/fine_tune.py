@@ -20,7 +20,7 @@ from crgloco.data.cases import Case, source_hash
 from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
 from crgloco.data.preparation import Preparation
-from crgloco.errors import ModelError, OptionError, ResourceError
+from crgloco.errors import CasesError, ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
 from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.predictor import Predictor
@@ -38,7 +38,7 @@ from crgloco.training.distributed import Team, join_team, leave_team
 from crgloco.training.rounds import Rounds
 from crgloco.training.selection import Selection, select_cases, select_scans
 from crgloco.training.trainer import Schedule, Trainer
-from crgloco.training.validation import in_short, score, score_and_calibrate, score_cases
+from crgloco.training.validation import assert_usable, in_short, score, score_and_calibrate, score_cases
 
 RESIDENT_SHARE = 0.4
 LICENCE = "As the training data; not to be passed on unless their licence allows it."
@@ -116,7 +116,11 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     preparation = _preparation(config, selection, parent, report)
     for text in (*selection.left_out, _in_words(selection)):
         report.event("message", text=text)
+    channels = len(selection.channel_names)
+    if methods.card(job.method).kind == "segmentation":
+        assert_usable(selection.validation, channels, selection.table, report)
     prepared = _prepare(selection, preparation, job.out.parent / ".crgloco-cache", report)
+    _assert_shown(selection, prepared)
     task = _task(config, selection, prepared, preparation, parent)
     started = Run(job, selection, preparation, config, task, device, team, parent)
     method = build_method(started, report)
@@ -209,6 +213,18 @@ def _prepare(
         report.event("progress", stage="preparing", done=number + 1, total=len(cases))
         _check_space(cache, prepared, sum(not is_there(left, cache) for left in cases[number + 1 :]))
     return prepared
+
+
+def _assert_shown(selection: Selection, prepared: Sequence[PreparedCase]) -> None:
+    """Refuse labels in which nothing was drawn: what they teach is that there is nothing."""
+    labelled = prepared[: len(selection.labelled)]
+    if labelled and not any(number > 0 for case in labelled for number in case.locations()):
+        names = ", ".join(selection.table.names[1:])
+        msg = (
+            f"No label of the {len(labelled)} training case(s) shows any structure ({names}): there is "
+            "nothing to learn. Check that the labels were saved with these values."
+        )
+        raise CasesError(msg)
 
 
 def _check_space(cache: Path, prepared: list[PreparedCase], left: int) -> None:
@@ -412,7 +428,10 @@ def _taken_in_words(parent: model_store.StartModel, taken: Sequence[str], method
 
 
 def _in_words(selection: Selection) -> str:
-    return (
+    text = (
         f"Training on {len(selection.labelled)} labelled and {len(selection.unlabelled)} unlabelled cases; "
         f"{len(selection.validation)} are kept for validation."
     )
+    if selection.validation or not selection.labelled:
+        return text
+    return f"{text} Nothing will be measured, and the confidence of the new model is not calibrated."

@@ -254,6 +254,7 @@ class Trainer:
         every = self.schedule.validate_every
         if self.validate is None or not every or step % every or step == self.schedule.iterations:
             return
+        self._save(step)  # whatever measuring may meet, the updates are kept
         if self.team.leads:
             # An end that is asked for meanwhile is still asked for after the next update, when all agree.
             with suppress(Cancelled):

@@ -11,10 +11,11 @@ import torch
 
 from crgloco.data.cases import Case
 from crgloco.data.partial_labels import known_classes
+from crgloco.errors import InputError
 from crgloco.inference.confidence import draw_probes, expected_calibration_error, fit_temperature
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
-from crgloco.io.files import read_source
+from crgloco.io.files import read_channels
 from crgloco.io.label_files import read_label
 from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
@@ -22,6 +23,26 @@ from crgloco.metrics import CaseScores, evaluate_case, summarise
 from crgloco.progress import Reporter
 
 PROBES_PER_CASE = 20_000
+
+
+def assert_usable(cases: tuple[Case, ...], channels: int, table: LabelTable, report: Reporter) -> None:
+    """Read every case once, before hours of training that they are to measure.
+
+    Raises:
+        InputError: An image or a label cannot be used, or has another number of channels.
+        GeometryError: Image and label lie on different grids.
+        LabelError: Label values outside the table.
+    """
+    for number, case in enumerate(cases):
+        report.check()
+        if len(case.channels) != channels:
+            msg = (
+                f"The validation case {case.name} has {len(case.channels)} channels; the others have "
+                f"{channels}. Add what is missing, or take the case out of the folder."
+            )
+            raise InputError(msg)
+        _read(case, table)
+        report.event("progress", stage="checking validation", done=number + 1, total=len(cases))
 
 
 def score(predictor: Predictor, cases: tuple[Case, ...], report: Reporter) -> dict[str, Any]:
@@ -129,7 +150,7 @@ def in_short(scores: Sequence[CaseScores], table: LabelTable) -> dict[str, Any]:
 
 
 def _read(case: Case, table: LabelTable) -> tuple[tuple[Volume, ...], npt.NDArray[np.uint8]]:
-    volumes = tuple(read_source(source) for source in case.channels)
+    volumes = read_channels(case.channels)
     assert case.label is not None
     return volumes, read_label(case.label, table, volumes[0].geometry).array.astype(np.uint8)
 

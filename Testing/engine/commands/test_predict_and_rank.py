@@ -7,6 +7,7 @@ import json
 import pytest
 
 from crgloco.__main__ import main
+from crgloco.data.cases import open_cases
 from crgloco.io.files import read_geometry
 from crgloco.progress import parse_event
 
@@ -40,6 +41,7 @@ def test_a_cases_folder_is_predicted_evaluated_and_ranked(tiny_model, cases_fold
     benefits = [case["expected_correction_ml"] for case in ranked]
     assert benefits == sorted(benefits, reverse=True)
     assert all(case["kept"] for case in ranked)
+    assert {case["case"] for case in ranked} == {case.name for case in open_cases(cases_folder).unlabelled}
 
 
 def test_a_single_file_is_predicted_and_programs_hear_events_only(tiny_model, cases_folder, tmp_path, capsys):

@@ -7,15 +7,21 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from crgloco import jobs
 from crgloco.__main__ import main
+from crgloco.data.cases import draw_split, open_cases
 from crgloco.errors import Cancelled, ResourceError
+from crgloco.io.files import read_volume, write_volume
+from crgloco.io.volume import Volume
+from phantoms import write_cases_folder
 
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
 
@@ -362,3 +368,51 @@ def test_a_diary_that_cannot_be_written_ends_no_training(cases_folder, tmp_path,
     monkeypatch.setattr(Path, "open", full)
     assert main(words_of(cases_folder, tmp_path / "model")) == 0
     assert (tmp_path / "model" / "model.json").is_file()
+
+
+FAULTS = {
+    "cut off": lambda image, _label: image.write_bytes(image.read_bytes()[:200]),
+    "the same everywhere": lambda image, _label: write_volume(
+        Volume(np.zeros_like(read_volume(image).array), read_volume(image).geometry), image
+    ),
+    "label value 9": lambda _image, label: write_volume(
+        Volume(np.full_like(read_volume(label).array, 9), read_volume(label).geometry), label
+    ),
+    "another grid": lambda _image, label: write_volume(
+        Volume(read_volume(label).array, replace(read_volume(label).geometry, spacing=(9.0, 9.0, 9.0))), label
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_validation_case_that_cannot_measure_is_told_before_the_first_update(
+    tmp_path, monkeypatch, capsys, fault
+):
+    def fit(_trainer):
+        pytest.fail("It trained first.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    folder = write_cases_folder(tmp_path / "cases", 3, 0)
+    (kept,) = draw_split(open_cases(folder)).validating
+    fault(kept.channels[0].path, kept.label)
+    assert main(words_of(folder, tmp_path / "model")) == 1
+    assert kept.name in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_labels_in_which_nothing_was_drawn_teach_nothing_and_are_refused(tmp_path, capsys):
+    folder = write_cases_folder(tmp_path / "cases", 2, 0)
+    for path in (folder / "labelsTr").iterdir():
+        volume = read_volume(path)
+        write_volume(Volume(np.zeros_like(volume.array), volume.geometry), path)
+    assert main(words_of(folder, tmp_path / "model")) == 1
+    assert "there is nothing to learn" in capsys.readouterr().err
+
+
+def test_a_training_that_nothing_measures_says_so(cases_folder, tmp_path, monkeypatch, capsys):
+    def fit(_trainer):
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    folder = write_cases_folder(tmp_path / "cases", 1, 1)
+    main(words_of(folder, tmp_path / "model"))
+    assert "Nothing will be measured" in capsys.readouterr().err

@@ -273,14 +273,16 @@ def test_the_header_is_enough_for_the_geometry(tmp_path: Path, monkeypatch: pyte
 def test_channels_lie_on_one_grid(tmp_path: Path) -> None:
     write_volume(_volume(), tmp_path / "a.nii.gz")
     write_volume(_volume("f4"), tmp_path / "b.nii.gz")
-    first, second = read_channels([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
+    sources = {name: Source(name, tmp_path / f"{name}.nii.gz", None) for name in "abc"}
+    first, second = read_channels([sources["a"], sources["b"]])
     assert first.geometry == second.geometry
     moved = Geometry(SHAPE, (2.5, 0.75, 0.5), (0.0, 0.0, 0.0))
     write_volume(Volume(_volume().array, moved), tmp_path / "c.nii.gz")
     with pytest.raises(GeometryError, match=r"a\.nii\.gz and .*c\.nii\.gz lie on different grids"):
-        read_channels([tmp_path / "a.nii.gz", tmp_path / "c.nii.gz"])
-    with pytest.raises(InputError, match="No image file"):
-        read_channels([])
+        read_channels([sources["a"], sources["c"]])
+    write_volume(Volume(np.zeros(SHAPE, np.uint8), moved), tmp_path / "c.nii.gz")
+    with pytest.raises(InputError, match=r"c\.nii\.gz"):
+        read_channels([sources["c"]])
 
 
 # ------------------------------------------------------------------------------------- bad input
