@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from crgloco.data.prediction_files import (
     content_of,
     read_predictions,
 )
-from crgloco.errors import Cancelled, CasesError, CRGLoCoError
+from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
 from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
 from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
@@ -81,7 +82,7 @@ def predict_folder(
 
     Raises:
         CasesError: Two cases would write the same file, or a result would replace what is none.
-        ResourceError: The folder or its record cannot be written.
+        ResourceError: The folder, its record or a result cannot be written; what is finished stays.
         Cancelled: The reporter asked for an end.
     """
     report = report if report is not None else Silent()
@@ -139,7 +140,9 @@ def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None,
         content = content_of(case)
         if known is not None and known.get("content") == content:
             return {**known, "kept": True}
-        record = _segment(job, case, out, report)
+        prediction = job.predictor.predict(
+            read_channels(case.channels), job.quality, report, memory_budget_gb=job.memory_budget_gb
+        )
     except Cancelled:
         raise
     except (CRGLoCoError, MemoryError, RuntimeError) as error:
@@ -148,7 +151,15 @@ def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None,
         text = _in_words(error)
         report.event("message", text=f"{case.name}: {text}")
         return {"case": case.name, "error": text}
-    return {"case": case.name, "content": content, "kept": False, **record}
+    # A disk that is full now is so for the next case too: that ends the batch.
+    files = {} if out is None else write_prediction(prediction, job.predictor, out, case.name)
+    return {
+        "case": case.name,
+        "content": content,
+        "kept": False,
+        **describe(prediction, job.predictor),
+        "files": files,
+    }
 
 
 def _in_words(error: Exception) -> str:
@@ -156,14 +167,6 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, CRGLoCoError):
         return text
     return f"The memory does not suffice for this scan. Close other programs, or use 'fast'. ({text})"
-
-
-def _segment(job: FolderJob, case: Case, out: Path | None, report: Reporter) -> Record:
-    volumes = read_channels(case.channels)
-    prediction = job.predictor.predict(volumes, job.quality, report, memory_budget_gb=job.memory_budget_gb)
-    del volumes
-    files = {} if out is None else write_prediction(prediction, job.predictor, out, case.name)
-    return {**describe(prediction, job.predictor), "files": files}
 
 
 def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REGIONS_KEPT) -> Record:
@@ -215,6 +218,19 @@ def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, na
         ResourceError: The disk is full, or the folder cannot be written.
     """
     files: dict[str, str] = {}
+    try:
+        _write_volumes(prediction, predictor, out, name, files)
+    except ResourceError:
+        for file in files.values():  # half a result would be taken for a whole one
+            with suppress(OSError):
+                (out / file).unlink()
+        raise
+    return files
+
+
+def _write_volumes(
+    prediction: Prediction, predictor: Predictor, out: Path, name: str, files: dict[str, str]
+) -> None:
     labels = (prediction.fused, prediction.global_, prediction.local)
     for (kind, ending), classes in zip(LABEL_KINDS.items(), labels, strict=True):
         path = out / f"{name}{ending}{SUFFIX}"
@@ -229,7 +245,6 @@ def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, na
         path = out / f"{name}{ending}{SUFFIX}"
         write_volume(prediction.share(values), path)
         files[kind] = path.name
-    return files
 
 
 def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Record]:

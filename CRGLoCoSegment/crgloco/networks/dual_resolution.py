@@ -71,7 +71,8 @@ class Head(nn.Module):
 
 
 def _hidden_layers(features: int) -> nn.Sequential:
-    layers: list[nn.Module] = [group_norm(features), nn.ReLU()]
+    # No norm: just before the last layer it lends windows without structure the contrast of those with one.
+    layers: list[nn.Module] = []
     for _ in range(2):
         layers += [nn.Conv3d(features, features, 1), nn.ReLU()]
     return nn.Sequential(*layers)

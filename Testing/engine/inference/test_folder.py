@@ -13,6 +13,7 @@ from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.data.scans import find_scans
 from crgloco.errors import Cancelled, CasesError, ResourceError
+from crgloco.inference import folder as folder_module
 from crgloco.inference.folder import FolderJob, describe, predict_folder, rank, rounded_ml
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
@@ -295,3 +296,22 @@ def test_a_fault_of_ours_is_not_taken_for_a_bad_scan(cases, tmp_path, monkeypatc
 )
 def test_volumes_of_small_things_keep_their_digits(volume, rounded):
     assert rounded_ml(volume) == pytest.approx(rounded, rel=1e-9)
+
+
+def test_a_full_disk_ends_the_batch_and_leaves_no_half_result(cases, tmp_path, monkeypatch):
+    out, whole = tmp_path / "out", folder_module.write_volume
+
+    def full(volume, path):
+        if path.name.startswith(cases[1].name):
+            raise ResourceError(f"{path} cannot be written: the disk is full.")
+        whole(volume, path)
+
+    monkeypatch.setattr(folder_module, "write_volume", full)
+    report = Recorder()
+    with pytest.raises(ResourceError, match="disk is full"):
+        predict_folder(job(), cases, out, report)
+    assert report.states() == ["done"]
+    assert list(out.glob(f"{cases[1].name}*")) == []
+    assert len(list(out.glob(f"{cases[0].name}*"))) == 5
+    monkeypatch.undo()
+    assert predict_folder(job(), cases, out)["failed"] == 0
