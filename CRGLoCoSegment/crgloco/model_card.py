@@ -180,7 +180,7 @@ def decode(content: bytes) -> ModelCard:
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
-        msg = f"The model card is damaged or cut off ({error})."
+        msg = f"The model card is damaged or cut off ({error}). Copy or import the model again."
         raise ModelError(msg) from error
     return ModelCard.from_json(values)
 

@@ -89,7 +89,11 @@ class Preparation:
             raise CasesError(msg)
         for case in cases:
             if len(case.channels) != len(channel_names):
-                msg = f"Case {case.name} has {len(case.channels)} channels; expected {len(channel_names)}."
+                msg = (
+                    f"Case {case.name} ({case.channels[0].path.parent}) has {len(case.channels)} channels; "
+                    f"{len(channel_names)} are needed ({', '.join(channel_names)}). Add what is missing, or "
+                    "take the case away."
+                )
                 raise CasesError(msg)
         if spacing is None:
             grids = [canonical_geometry(source_geometry(case.channels[0])) for case in cases]
