@@ -206,12 +206,13 @@ def _prepare(
 ) -> list[PreparedCase]:
     cases: Sequence[Case] = (*selection.labelled, *selection.unlabelled)
     prepared = []
+    new = [not is_there(case, cache) for case in cases]
     for number, case in enumerate(cases):
         report.check()
         table = selection.table if number < len(selection.labelled) else None
         prepared.append(prepare_case(case, preparation, table, cache, report))
         report.event("progress", stage="preparing", done=number + 1, total=len(cases))
-        _check_space(cache, prepared, sum(not is_there(left, cache) for left in cases[number + 1 :]))
+        _check_space(cache, prepared, sum(new[number + 1 :]))
     return prepared
 
 
