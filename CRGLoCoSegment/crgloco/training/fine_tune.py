@@ -278,6 +278,7 @@ def _trainer(
     report: Reporter,
 ) -> Trainer:
     job, config, team = started.job, started.config, started.team
+    assert_enough_at_once(method, config.labelled_batch, team.processes)
     home = started.device if _fits(started.device, [*labelled, *unlabelled]) else None
     sides = [[TrainingCase.open(case, home) for case in side] for side in (labelled, unlabelled)]
     slots = Slots(config.labelled_batch, config.unlabelled_batch, team.rank, team.processes)
@@ -311,6 +312,21 @@ def _trainer(
     )
     wanted = validate if started.selection.validation and method.kind == "segmentation" else None
     return Trainer(method, schedule, stream, report, checkpoint, wanted, team, rounds)
+
+
+def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None:
+    """Refuse to share so few labelled samples that a process could not do a part of the method.
+
+    Raises:
+        OptionError: A process would have too few.
+    """
+    if labelled // processes < method.labelled_at_once:
+        least = method.labelled_at_once * processes
+        msg = (
+            f"{method.title} needs {method.labelled_at_once} labelled windows in each process and update. "
+            f"Set labelled_batch to at least {least} for {processes} process(es)."
+        )
+        raise OptionError(msg)
 
 
 def learning_rate(started: Run) -> float:

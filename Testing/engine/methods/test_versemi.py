@@ -10,6 +10,7 @@ from crgloco.errors import OptionError
 from crgloco.methods.base import Task
 from crgloco.methods.versemi import binary_loss, draw_cubes, draw_tasks, shows, soft_dice
 from crgloco.options import from_mapping
+from crgloco.training.fine_tune import assert_enough_at_once
 from tiny_training import TINY, make_batch, make_method, make_trainer
 
 SIZE = (12, 16, 16)
@@ -148,9 +149,10 @@ def test_one_labelled_window_has_no_other_to_be_mixed_with_and_is_refused():
 
 
 def test_a_process_of_a_team_that_has_a_single_labelled_window_is_refused_too():
-    method = make_method("versemi")
-    with pytest.raises(OptionError, match="twice the number of processes"):
-        method.losses(make_batch(method, 1, 1), 0.0)
+    with pytest.raises(OptionError, match="labelled_batch to at least 8 for 4"):
+        assert_enough_at_once(make_method("versemi"), 4, 4)
+    assert_enough_at_once(make_method("versemi"), 4, 2)
+    assert_enough_at_once(make_method("supervised"), 2, 2)
 
 
 # ------------------------------------------------------------------------------------- partial labels
