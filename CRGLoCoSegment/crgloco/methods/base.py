@@ -108,8 +108,8 @@ class Method(nn.Module, ABC):
     reference: ClassVar[str]
     kind: ClassVar[str] = "segmentation"
     partial_labels: ClassVar[bool] = False
-    # Labelled samples that every process must have in an update.
-    labelled_at_once: ClassVar[int] = 1
+    # Labelled samples that every process must have in an update, if some parts need more than any.
+    labelled_at_once: ClassVar[int] = 0
     Config: ClassVar[type[DualResolutionOptions]]
 
     networks: DualResolution

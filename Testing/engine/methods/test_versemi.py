@@ -153,6 +153,7 @@ def test_a_process_of_a_team_that_has_a_single_labelled_window_is_refused_too():
         assert_enough_at_once(make_method("versemi"), 4, 4)
     assert_enough_at_once(make_method("versemi"), 4, 2)
     assert_enough_at_once(make_method("supervised"), 2, 2)
+    assert_enough_at_once(make_method("pgl"), 0, 1)
 
 
 # ------------------------------------------------------------------------------------- partial labels
