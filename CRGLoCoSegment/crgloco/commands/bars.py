@@ -153,6 +153,11 @@ def in_words(kind: str, fields: dict[str, Any]) -> str:
     return ""
 
 
+def millilitres(volume: float) -> str:
+    """Return a volume in ml with two decimals; one of a small thing with two figures that count."""
+    return f"{volume:.2f}" if volume == 0 or volume >= 0.01 else f"{volume:.2g}"
+
+
 def duration(seconds: float) -> str:
     """Return a time in the words of a clock: ``"42 s"``, ``"3 min 05 s"``, ``"2 h 10 min"``."""
     whole = max(0, round(seconds))

@@ -15,7 +15,7 @@ from crgloco.commands.arguments import (
     add_model,
     add_quality,
 )
-from crgloco.commands.bars import duration
+from crgloco.commands.bars import duration, millilitres
 from crgloco.commands.console import Console
 
 if TYPE_CHECKING:
@@ -89,5 +89,5 @@ def _row(case: dict[str, Any]) -> tuple[str, ...]:
         f"{case['peak_memory_mb'] / 1024:.1f} GB",
         f"{case['windows_run']} of {case['windows_possible']}",
         f"{case['mean_confidence']:.2f}",
-        f"{case['expected_correction_ml']:.3g} ml",
+        f"{millilitres(case['expected_correction_ml'])} ml",
     )

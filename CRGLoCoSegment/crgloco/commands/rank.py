@@ -14,6 +14,7 @@ from crgloco.commands.arguments import (
     add_model,
     add_quality,
 )
+from crgloco.commands.bars import millilitres
 from crgloco.commands.console import Console
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def show(answer: dict[str, Any], console: Console) -> None:
     for number, case in enumerate((case for case in answer["cases"] if "error" not in case), 1):
         region = case["regions"][0] if case["regions"] else None
         place = "-" if region is None else ", ".join(f"{mm:.2f}" for mm in region["position"])
-        correction = f"{case['expected_correction_ml']:.3g}"
+        correction = millilitres(case["expected_correction_ml"])
         rows.append((str(number), case["case"], correction, f"{case['mean_confidence']:.2f}", place))
     console.table("Correct these first", _COLUMNS, rows)
     for case in answer["cases"]:

@@ -122,7 +122,7 @@ def prepare_case(
 
 def is_there(case: Case, cache_dir: Path) -> bool:
     """Whether the case was prepared before, in whatever way: what is outdated makes room for the new."""
-    return any(cache_dir.glob(f"{_file_name(case.name)}-*/case.json"))
+    return any((folder / "case.json").is_file() for folder in _versions(case.name, cache_dir))
 
 
 def open_prepared(folder: Path) -> PreparedCase:
@@ -290,11 +290,17 @@ def _remove_old(prepared: PreparedCase, order: _Order) -> None:
     """Note that this case is in use, and remove what it was before."""
     with contextlib.suppress(OSError):  # a cache that can only be read is still of use
         os.utime(prepared.folder / "case.json")
-    stem = prepared.folder.name[:-12]
-    for folder in prepared.folder.parent.iterdir():
-        same_case = folder.name.startswith(stem) and re.fullmatch("[0-9a-f]{12}", folder.name[len(stem) :])
-        if same_case and folder != prepared.folder and _is_outdated(folder, order):
+    for folder in _versions(order.case.name, prepared.folder.parent):
+        if folder != prepared.folder and _is_outdated(folder, order):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _versions(case: str, cache_dir: Path) -> list[Path]:
+    """Return the folders of a case, in whatever way it was prepared."""
+    if not cache_dir.is_dir():
+        return []
+    name = re.compile(re.escape(_file_name(case)) + "-[0-9a-f]{12}")
+    return [folder for folder in cache_dir.iterdir() if name.fullmatch(folder.name)]
 
 
 def _is_outdated(folder: Path, order: _Order) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crgloco.data.case_files import CaseFiles, list_case_files, listed_first
-from crgloco.data.cases import Case, CasesFolder, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases
 from crgloco.data.manifest import DATASET, Dataset, read_dataset, read_manifest
 from crgloco.data.partial_labels import assert_shown, in_words, partial_cases
 from crgloco.data.provenance import content_hash
@@ -123,9 +123,8 @@ def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
     if not count and folder.table is not None:
         findings.error("", f"{root} has no labelled case; training needs one. Label a case and accept it.")
     elif not count:
-        findings.warning(
-            "", f"{root} is a plain folder of scans without labels: good for prediction and for pre-training."
-        )
+        text = f"{root} is a plain folder of scans without labels: good for prediction and for pre-training."
+        findings.warning("", text)
     elif count == 1:
         text = f"{root} has one labelled case: it teaches, and nothing is left to measure. Label another one."
         findings.warning("", text)
@@ -231,11 +230,10 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
 
 
 def _check_channel_numbers(case: Case, folder: CasesFolder, findings: _Findings) -> None:
-    wanted = len(folder.channel_names)
-    if len(case.channels) != wanted:
-        names = ", ".join(folder.channel_names)
-        text = f"Case {case.name} has {len(case.channels)} channels; {wanted} are needed ({names})."
-        findings.error(case.name, text)
+    try:
+        assert_channels(case, folder.channel_names)
+    except CasesError as error:
+        findings.error(case.name, str(error))
         return
     for number, source in enumerate(case.channels):
         plain = source.series_uid is not None or source.name == case.name

@@ -71,6 +71,20 @@ class Case:
     structures: tuple[str, ...] | None = None
 
 
+def assert_channels(case: Case, names: Sequence[str]) -> None:
+    """Refuse a case that does not have one scan for each channel.
+
+    Raises:
+        CasesError: It has more or fewer.
+    """
+    if len(case.channels) != len(names):
+        msg = (
+            f"Case {case.name} ({case.channels[0].path.parent}) has {len(case.channels)} channels; "
+            f"{len(names)} are needed ({', '.join(names)}). Add what is missing, or take the case away."
+        )
+        raise CasesError(msg)
+
+
 @dataclass(frozen=True)
 class CasesFolder:
     """What a cases folder holds.

@@ -75,12 +75,15 @@ def read_predictions(folder: Path | None) -> Predictions:
     )
 
 
-def assert_only_results_are_replaced(folder: Path, cases: Sequence[Case]) -> None:
+def assert_only_results_are_replaced(
+    folder: Path, cases: Sequence[Case], begun: frozenset[str] | None
+) -> None:
     """Refuse a folder where a result would take the name of a scan, a label, or anybody else's file.
 
     Args:
         folder: Where the results will be written; need not exist.
         cases: What will be segmented.
+        begun: Of ``read_predictions``.
 
     Raises:
         CasesError: A file would be lost, or the folder holds the images or labels of a cases folder.
@@ -89,7 +92,6 @@ def assert_only_results_are_replaced(folder: Path, cases: Sequence[Case]) -> Non
         msg = f"{folder} holds the images or labels of a cases folder. Choose another folder for the results."
         raise CasesError(msg)
     scans = {source.path.resolve() for case in cases for source in case.channels}
-    begun = read_predictions(folder).begun
     for case in cases:
         for kind in KINDS.values():
             path = folder / f"{case.name}{kind}{SUFFIX}"

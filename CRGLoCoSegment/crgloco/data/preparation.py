@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.data.cases import Case
+from crgloco.data.cases import Case, assert_channels
 from crgloco.data.intensities import ChannelRule, body_voxels, ct_rule, kind_of
 from crgloco.data.resampling import resize_image, resize_labels
 from crgloco.errors import CasesError, GeometryError, InputError, ModelError, OptionError
@@ -88,13 +88,7 @@ class Preparation:
             msg = "There is no training case to fit the preparation on; add cases to the folder."
             raise CasesError(msg)
         for case in cases:
-            if len(case.channels) != len(channel_names):
-                msg = (
-                    f"Case {case.name} ({case.channels[0].path.parent}) has {len(case.channels)} channels; "
-                    f"{len(channel_names)} are needed ({', '.join(channel_names)}). Add what is missing, or "
-                    "take the case away."
-                )
-                raise CasesError(msg)
+            assert_channels(case, channel_names)
         if spacing is None:
             grids = [canonical_geometry(source_geometry(case.channels[0])) for case in cases]
             spacing = target_spacing([grid.spacing for grid in grids])

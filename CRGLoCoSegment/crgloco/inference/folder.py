@@ -90,10 +90,10 @@ def predict_folder(
     known: dict[str, Record] = {}
     begun: set[str] = set()
     if out is not None:
-        assert_only_results_are_replaced(out, cases)
+        stored = read_predictions(out)
+        assert_only_results_are_replaced(out, cases, stored.begun)
         with saving(out):
             out.mkdir(parents=True, exist_ok=True)
-        stored = read_predictions(out)
         known = _finished(stored, out, job)
         begun = {case.name for case in cases} | (stored.begun or frozenset())
         _write_record(out, stored.document or _answer(job, [], known), begun)

@@ -78,11 +78,6 @@ def _hidden_layers(features: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Return a norm over four groups of channels, or over all where four do not divide them."""
-    return nn.GroupNorm(4 if channels % 4 == 0 else 1, channels)
-
-
 class ContextGate(nn.Module):
     """Add the global branch's view to the local map: 1 x 1 x 1 without bias, gate that starts at zero.
 

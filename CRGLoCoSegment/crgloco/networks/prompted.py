@@ -9,7 +9,7 @@ from torch import nn
 
 from crgloco.data.patches import resize
 from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
-from crgloco.networks.dual_resolution import DualResolution, group_norm
+from crgloco.networks.dual_resolution import DualResolution
 from crgloco.networks.plan import Windows
 
 WIDTH = 8
@@ -30,10 +30,8 @@ class PromptedHead(nn.Module):
     def __init__(self, features: int, bottleneck: int, tasks: int) -> None:
         super().__init__()
         self.tasks = tasks
-        self.prepare = nn.Sequential(group_norm(features), nn.ReLU(), nn.Conv3d(features, WIDTH, 1))
-        self.describe = nn.Sequential(
-            group_norm(bottleneck), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten()
-        )
+        self.prepare = nn.Sequential(_norm(features), nn.ReLU(), nn.Conv3d(features, WIDTH, 1))
+        self.describe = nn.Sequential(_norm(bottleneck), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
         self.control = nn.Linear(bottleneck + tasks, GENERATED)
 
     def forward(self, features: torch.Tensor, deepest: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
@@ -80,6 +78,10 @@ def _layer(sum_: str, given: torch.Tensor, weights: torch.Tensor, outputs: int) 
     matrix = matrix.reshape(*matrix.shape[:-1], outputs, WIDTH)
     result: torch.Tensor = torch.einsum(sum_, matrix, given) + bias[..., None]
     return result
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(4 if channels % 4 == 0 else 1, channels)
 
 
 class PromptedNetwork(DualResolution):

@@ -116,9 +116,8 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     preparation = _preparation(config, selection, parent, report)
     for text in (*selection.left_out, _in_words(selection)):
         report.event("message", text=text)
-    channels = len(selection.channel_names)
     if methods.card(job.method).kind == "segmentation":
-        assert_usable(selection.validation, channels, selection.table, report)
+        assert_usable(selection.validation, selection.channel_names, selection.table, report)
     prepared = _prepare(selection, preparation, job.out.parent / ".crgloco-cache", report)
     _assert_shown(selection, prepared)
     task = _task(config, selection, prepared, preparation, parent)

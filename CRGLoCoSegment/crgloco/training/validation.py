@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from crgloco.data.cases import Case
+from crgloco.data.cases import Case, assert_channels
 from crgloco.data.partial_labels import known_classes
-from crgloco.errors import InputError
 from crgloco.inference.confidence import draw_probes, expected_calibration_error, fit_temperature
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import Predictor
@@ -25,22 +24,20 @@ from crgloco.progress import Reporter
 PROBES_PER_CASE = 20_000
 
 
-def assert_usable(cases: tuple[Case, ...], channels: int, table: LabelTable, report: Reporter) -> None:
+def assert_usable(
+    cases: tuple[Case, ...], channel_names: Sequence[str], table: LabelTable, report: Reporter
+) -> None:
     """Read every case once, before hours of training that they are to measure.
 
     Raises:
-        InputError: An image or a label cannot be used, or has another number of channels.
+        CasesError: A case has another number of channels.
+        InputError: An image or a label cannot be used.
         GeometryError: Image and label lie on different grids.
         LabelError: Label values outside the table.
     """
     for number, case in enumerate(cases):
         report.check()
-        if len(case.channels) != channels:
-            msg = (
-                f"The validation case {case.name} has {len(case.channels)} channels; the others have "
-                f"{channels}. Add what is missing, or take the case out of the folder."
-            )
-            raise InputError(msg)
+        assert_channels(case, channel_names)
         _read(case, table)
         report.event("progress", stage="checking validation", done=number + 1, total=len(cases))
 

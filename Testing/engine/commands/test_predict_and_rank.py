@@ -7,6 +7,7 @@ import json
 import pytest
 
 from crgloco.__main__ import main
+from crgloco.commands.bars import millilitres
 from crgloco.data.cases import open_cases
 from crgloco.io.files import read_geometry
 from crgloco.progress import parse_event
@@ -80,3 +81,10 @@ def test_a_model_of_two_channels_wants_two_files(tmp_path, cases_folder, capsys)
     scan = cases_folder / "imagesTr" / "phantom_000_0000.nii.gz"
     assert predict(model, scan, tmp_path / "out") == 1
     assert "1 of 2 channels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("volume", "text"), [(0.0, "0.00"), (1234.567, "1234.57"), (12.345, "12.35"), (0.00012, "0.00012")]
+)
+def test_volumes_are_shown_in_plain_figures_whatever_their_size(volume, text):
+    assert millilitres(volume) == text

@@ -94,10 +94,15 @@ def test_smoothing_keeps_the_mean_and_a_flat_scan_flat() -> None:
 
 
 def _shares(present: np.ndarray, after: tuple[int, int, int]) -> np.ndarray:
-    """Linear shares without smoothing, to within a few TIE_SHIFT."""
+    """Linear shares, looked up a little forward; where there are ties, at every odd voxel backward."""
     if present.shape == after:
         return present.astype(float)
-    return (_naive(present, after, TIE_SHIFT) + _naive(present, after, -TIE_SHIFT)) / 2
+    forward = _naive(present, after, TIE_SHIFT)
+    axes = zip(present.shape, after, strict=True)
+    if not any((2 * i + 1) * b % (2 * a) == 0 for b, a in axes for i in range(a)):
+        return forward
+    odd = np.indices(after).sum(0) % 2 == 1
+    return np.where(odd, _naive(present, after, -TIE_SHIFT), forward)
 
 
 @given(before=SHAPES, after=SHAPES, seed=st.integers(0, 9))
@@ -109,7 +114,7 @@ def test_labels_go_to_the_class_with_the_largest_share(before, after, seed) -> N
         return
     shares = np.stack([_shares(classes == number, after) for number in range(4)])
     chosen = np.take_along_axis(shares, resized[None].astype(int), 0)[0]
-    assert (chosen >= shares.max(0) - 6 * TIE_SHIFT).all()
+    assert (chosen >= shares.max(0) - 1e-4).all()
 
 
 @given(before=SHAPES, after=SHAPES, corner=st.tuples(*[st.integers(0, 8)] * 3))
@@ -118,8 +123,8 @@ def test_a_small_structure_anywhere_is_resized_as_if_the_whole_volume_were(befor
     classes[tuple(min(c, n - 1) for c, n in zip(corner, before, strict=True))] = 3
     share = _shares(classes == 3, after)
     resized = resize_labels(classes, after)
-    assert (resized[share > 0.5 + 3 * TIE_SHIFT] == 3).all()
-    assert (resized[share < 0.5 - 3 * TIE_SHIFT] == 0).all()
+    assert (resized[share > 0.501] == 3).all()
+    assert (resized[share < 0.499] == 0).all()
 
 
 def test_an_empty_label_stays_empty() -> None:
