@@ -121,3 +121,8 @@ SUITES["la2018_dev"] = replace(SUITES["la2018"], splits=(Split(tuple(range(30)),
 SUITES["hippocampus_dev"] = replace(
     SUITES["hippocampus"], splits=(Split(tuple(range(128)), tuple(range(128, 148))),)
 )
+SUITES["hippocampus_dev60"] = replace(
+    SUITES["hippocampus"], splits=(Split(tuple(range(88)), tuple(range(88, 148))),)
+)
+# Twelve cases are too few to keep some for this alone: other folds evaluate these.
+SUITES["chaos_dev"] = replace(SUITES["chaos_mr"], splits=(Split((4, 5, 6, 7, 0, 1), (8, 9, 10, 11)),))
