@@ -9,6 +9,7 @@
      ├─ OptionError         an option that does not exist or a value out of range
      ├─ JobError            a job folder that cannot be run or resumed
      ├─ ResourceError       disk full, folder not writable, memory or device missing
+     ├─ TrainingDiverged    the loss of a training is no longer a number
      └─ Cancelled           the user asked for an end; nothing is wrong
 
 Every message says what was found, where (path), and what to do. The command line prints it as one
@@ -52,6 +53,10 @@ class JobError(CRGLoCoError):
 
 class ResourceError(CRGLoCoError):
     """The disk is full, a folder is not writable, memory or the asked device is missing."""
+
+
+class TrainingDiverged(CRGLoCoError):
+    """The loss of a training is no longer a number."""
 
 
 class Cancelled(CRGLoCoError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -35,11 +35,13 @@ class Problem:
         case: Name of the case; empty if it concerns the whole folder.
         severity: ``"error"``: the case (or the folder) cannot be used; ``"warning"``: it can.
         text: What was found, where, and what to do.
+        spared: Whether a training goes on without the case: nobody's label is lost.
     """
 
     case: str
     severity: Severity
     text: str
+    spared: bool = False
 
 
 @dataclass
@@ -52,6 +54,9 @@ class _Findings:
 
     def error(self, case: str, text: object) -> None:
         self.problems.append(Problem(case, "error", str(text)))
+
+    def unusable(self, case: Case, text: object) -> None:
+        self.problems.append(Problem(case.name, "error", str(text), spared=case.label is None))
 
     def warning(self, case: str, text: object) -> None:
         self.problems.append(Problem(case, "warning", str(text)))
@@ -98,26 +103,6 @@ def check(
     return tuple(sorted(findings.problems, key=lambda problem: order.get(problem.case, len(order))))
 
 
-def without_faulty(folder: CasesFolder, problems: Sequence[Problem]) -> CasesFolder:
-    """Leave out the cases that have errors, so that the others can be used.
-
-    Raises:
-        CasesError: An error concerns the whole folder, or no case is left.
-    """
-    for problem in problems:
-        if problem.severity == "error" and not problem.case:
-            raise CasesError(problem.text)
-    faulty = {problem.case for problem in problems if problem.severity == "error"}
-    labelled, unlabelled = (
-        tuple(case for case in cases if case.name not in faulty)
-        for cases in (folder.labelled, folder.unlabelled)
-    )
-    if not labelled and not unlabelled:
-        msg = f"None of the cases of {folder.root} can be used; 'crgloco cases check' says why."
-        raise CasesError(msg)
-    return replace(folder, labelled=labelled, unlabelled=unlabelled)
-
-
 def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
     root, count = folder.root, len(folder.labelled)
     if not count and folder.table is not None:
@@ -131,11 +116,13 @@ def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
     elif not folder.training:
         findings.error("", f"All labelled cases of {root} are for validation; none is left to teach.")
     for name in sorted(set(folder.validation) - {case.name for case in folder.labelled}):
-        if any(case.name == name for case in folder.unlabelled):
-            findings.error(name, f"Validation case {name} is unlabelled in {root}. Put its label back.")
-        else:
-            text = f"Validation case {name} of crgloco.json does not exist in {root}. Put it back."
-            findings.error("", text)
+        unlabelled = any(case.name == name for case in folder.unlabelled)
+        text = (
+            f"Validation case {name} has no label in {root}: it neither measures nor teaches. Label it."
+            if unlabelled
+            else f"Validation case {name} of crgloco.json does not exist in {root} any more. Put it back."
+        )
+        findings.warning(name if unlabelled else "", text)
 
 
 def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:
@@ -220,7 +207,7 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
             assert_usable_image(volume, source.path)
             assert_same_grid(grid, volume.geometry, f"Channels 0 and {number} of case {case.name}")
         except (InputError, ResourceError) as error:
-            findings.error(case.name, error)
+            findings.unusable(case, error)
     if len(set(hashes)) < len(hashes):
         findings.warning(case.name, f"Two channels of case {case.name} are the same image. Check the export.")
     if hashes and len(hashes) == len(case.channels):
@@ -233,7 +220,7 @@ def _check_channel_numbers(case: Case, folder: CasesFolder, findings: _Findings)
     try:
         assert_channels(case, folder.channel_names)
     except CasesError as error:
-        findings.error(case.name, str(error))
+        findings.unusable(case, error)
         return
     for number, source in enumerate(case.channels):
         plain = source.series_uid is not None or source.name == case.name

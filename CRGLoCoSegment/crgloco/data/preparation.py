@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,8 +221,13 @@ def _fit_ct(cases: Sequence[Case], channel: int, report: Reporter) -> ChannelRul
     samples: list[npt.NDArray[Any]] = []
     for number, case in enumerate(chosen):
         report.check()
-        samples.append(_ct_sample(case, channel))
+        # a scan without label that cannot be read is named, and left out, where it is prepared
+        with suppress(InputError) if case.label is None else nullcontext():
+            samples.append(_ct_sample(case, channel))
         report.event("progress", stage="intensities", done=number + 1, total=len(chosen))
+    if not samples:
+        msg = f"None of the {len(chosen)} scans can be read; 'crgloco cases check' names what is wrong."
+        raise CasesError(msg)
     voxels = np.concatenate(samples)
     if not voxels.size:
         voxels = np.concatenate([body_voxels(_canonical(case, channel).array) for case in chosen])

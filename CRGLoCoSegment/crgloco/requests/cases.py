@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,8 @@ def check(fields: Fields, report: Reporter) -> Answer:
     """Answer ``check``: read every image and label, and say what is wrong before a training starts.
 
     With ``labels`` false, as for pre-training, any folder of scans will do, and labels are not looked at.
-    With ``method``, labels that show less than that method needs are an error.
+    With ``method``, labels that show less than that method needs are an error. Unlabelled scans that the
+    training would leave out are a warning, as long as others are left.
     """
     root, labels = read.path(fields, "folder"), bool(fields.get("labels", True))
     try:
@@ -101,7 +103,8 @@ def check(fields: Fields, report: Reporter) -> Answer:
     # Together, so that one image in two places is found: what is measured must not have taught.
     whole = whole if labels else _bare(whole)
     left_out = [Problem("", "warning", copy.text) for copy in copies]
-    problems = (*_unsuited(whole, fields), *left_out, *check_folder(whole, report, labels=labels))
+    found = _as_training_takes_them(whole, check_folder(whole, report, labels=labels))
+    problems = (*_unsuited(whole, fields), *left_out, *found)
     return {
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "labelled": len(whole.training),
@@ -120,6 +123,20 @@ def _unsuited(folder: CasesFolder, fields: Fields) -> tuple[Problem, ...]:
     except CasesError as error:
         return (Problem("", "error", str(error)),)
     return ()
+
+
+def _as_training_takes_them(folder: CasesFolder, problems: Sequence[Problem]) -> list[Problem]:
+    spared = {problem.case for problem in problems if problem.spared}
+    if not folder.labelled and len(spared) == len(folder.unlabelled):
+        return list(problems)
+    return [
+        dataclasses.replace(
+            problem, severity="warning", text=f"{problem.text} The training goes on without it."
+        )
+        if problem.spared
+        else problem
+        for problem in problems
+    ]
 
 
 def _bare(folder: CasesFolder) -> CasesFolder:

@@ -40,7 +40,8 @@ def select_cases(job: Job, split_file: Path) -> Selection:
 
     Validation cases come from the split stored in the cases folder, drawn once (beside the job where
     the folder cannot be written). With ``job.labelled``, the first so many keep their labels, and the
-    rest serve as unlabelled. An unlabelled scan that is a labelled case's image again is left out.
+    rest serve as unlabelled. An unlabelled scan that is a labelled case's image again is left out; a
+    validation case that lost its label, or is gone, is named.
 
     Args:
         job: Folders and number of labelled cases.
@@ -67,11 +68,11 @@ def select_cases(job: Job, split_file: Path) -> Selection:
     assert_all_taught(folder.training, table)
     extra = open_further(folder, job.unlabelled)
     known = {case.name for case in folder.labelled}
-    inside = [case for case in folder.unlabelled if case.name not in known]
+    inside = [case for case in folder.unlabelled if case.name not in {*known, *whole.validation}]
     # What measures must not teach through the back door: not as an unlabelled copy either.
-    unlabelled, copies = without_copies([*inside, *extra], [*whole.validating, *folder.training])
+    unlabelled, copies = without_copies([*inside, *extra], [*_measuring(whole), *folder.training])
     unlabelled = names_apart(unlabelled, known)
-    left_out = tuple(copy.text for copy in copies)
+    left_out = (*_lost(whole), *(copy.text for copy in copies))
     return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names, left_out)
 
 
@@ -92,15 +93,32 @@ def select_scans(job: Job, split_file: Path) -> Selection:
         folder = _with_split(folder, split_file)
     extra = open_further(folder, job.unlabelled)
     bare = [replace(case, label=None) for case in folder.training]
-    scans, copies = without_copies([*bare, *folder.unlabelled, *extra], folder.validating)
-    scans = names_apart(scans, {case.name for case in folder.validating})
+    inside = [case for case in folder.unlabelled if case.name not in folder.validation]
+    scans, copies = without_copies([*bare, *inside, *extra], _measuring(folder))
+    scans = names_apart(scans, folder.validation)
     if not scans:
         msg = f"{folder.root} holds no scan to learn from."
         raise CasesError(msg)
     # A pre-trained start knows no structure; its card needs a table all the same.
     table = folder.table or LabelTable.from_names({"structure": 1})
-    left_out = tuple(copy.text for copy in copies)
+    left_out = (*_lost(folder), *(copy.text for copy in copies))
     return Selection((), scans, folder.validating, table, folder.channel_names, left_out)
+
+
+def _measuring(folder: CasesFolder) -> list[Case]:
+    """Return the validation cases, with their label or without: they must not teach."""
+    return [case for case in (*folder.labelled, *folder.unlabelled) if case.name in folder.validation]
+
+
+def _lost(folder: CasesFolder) -> tuple[str, ...]:
+    """Name the validation cases without which is measured from now on."""
+    there = {case.name for case in folder.labelled}
+    return tuple(
+        f"Validation case {name} of {folder.root} has no label or is gone: nothing is measured on it, and "
+        "it does not teach either. Put it back to compare models as before."
+        for name in folder.validation
+        if name not in there
+    )
 
 
 def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crgloco.data.dataset import Samples, SampleStream
-from crgloco.errors import Cancelled, CRGLoCoError
+from crgloco.errors import Cancelled, TrainingDiverged
 from crgloco.methods.base import Batch, Method
 from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
@@ -25,10 +25,6 @@ POWER = 0.9
 MOMENTUM = 0.9
 WEIGHT_DECAY = {"sgd": 1e-5, "adamw": 1e-2}
 CLIP_NORM = 12.0
-
-
-class TrainingDiverged(CRGLoCoError):
-    """The loss is no longer a number."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from crgloco.data.case_check import Problem, check, without_faulty
+from crgloco.data.case_check import check
 from crgloco.data.cases import open_cases
-from crgloco.errors import Cancelled, CasesError
+from crgloco.errors import Cancelled
 from crgloco.io.files import read_geometry, read_volume, write_volume
 from crgloco.io.volume import Geometry, Volume
 from crgloco.progress import Silent
@@ -172,8 +172,8 @@ def test_unlabelled_copies_are_only_a_warning(root: Path) -> None:
 
 def test_validation_cases_must_exist_and_be_labelled(root: Path) -> None:
     split(root, "phantom_000", "phantom_004", "nowhere")
-    found = problems(root)
-    assert "unlabelled" in found["phantom_004"]
+    found = problems(root, "warning")
+    assert "has no label" in found["phantom_004"]
     assert "nowhere" in found[""]
     split(root, *(f"phantom_00{n}" for n in range(4)))
     assert "none is left to teach" in problems(root)[""]
@@ -211,7 +211,6 @@ def test_a_plain_folder_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "b.nrrd").write_text("x")
     found = check(tmp_path)
     assert [(problem.case, problem.severity) for problem in found] == [("", "warning"), ("b", "error")]
-    assert [case.name for case in without_faulty(open_cases(tmp_path), found).unlabelled] == ["a"]
 
 
 def test_a_folder_that_cannot_be_opened_is_one_problem(root: Path) -> None:
@@ -222,16 +221,14 @@ def test_a_folder_that_cannot_be_opened_is_one_problem(root: Path) -> None:
     assert "dataset.json" in problem.text
 
 
-def test_faulty_cases_are_left_out_and_faulty_folders_refused(root: Path) -> None:
-    (root / "imagesTr/phantom_001_0000.nii.gz").write_bytes(b"")
-    folder = open_cases(root)
-    usable = without_faulty(folder, check(folder))
-    assert [case.name for case in usable.labelled] == ["phantom_000", "phantom_002", "phantom_003"]
-    with pytest.raises(CasesError, match="broken"):
-        without_faulty(folder, [Problem("", "error", "broken")])
-    everything = [Problem(f"phantom_00{n}", "error", "bad") for n in range(6)]
-    with pytest.raises(CasesError, match="None of the cases"):
-        without_faulty(folder, everything)
+def test_a_case_without_label_can_be_spared_and_one_with_a_label_cannot(root: Path) -> None:
+    for name in ("imagesTr/phantom_001", "imagesUl/phantom_005"):
+        (root / f"{name}_0000.nii.gz").write_bytes(b"")
+    found = {problem.case: problem for problem in check(root) if problem.severity == "error"}
+    assert {name: problem.spared for name, problem in found.items()} == {
+        "phantom_001": False,
+        "phantom_005": True,
+    }
 
 
 def test_a_check_tells_its_progress_and_can_be_stopped(root: Path) -> None:

@@ -237,6 +237,25 @@ def test_a_check_finds_a_labelled_image_again_that_was_written_in_another_format
     assert answer["unlabelled"] == 3
 
 
+def test_an_unlabelled_scan_that_a_training_leaves_out_does_not_forbid_it(cases):
+    scans = sorted((cases / "imagesUl").iterdir())
+    scans[0].write_bytes(b"no image")
+    (problem,) = check({"folder": str(cases), "unlabelled": []}, Silent())["problems"]
+    assert problem["severity"] == "warning"
+    assert problem["text"].endswith("The training goes on without it.")
+    (label,) = [path for path in (cases / "labelsTr").iterdir() if "001" in path.name]
+    label.write_bytes(b"no label")
+    found = check({"folder": str(cases), "unlabelled": []}, Silent())["problems"]
+    assert {problem["case"] for problem in found if problem["severity"] == "error"} == {"phantom_001"}
+
+
+def test_scans_of_which_none_can_be_used_forbid_a_pre_training(cases):
+    for scan in (cases / "imagesUl").iterdir():
+        scan.write_bytes(b"no image")
+    answer = check({"folder": str(cases / "imagesUl"), "labels": False}, Silent())
+    assert [problem["severity"] for problem in answer["problems"]] == ["error", "error"]
+
+
 @pytest.mark.parametrize("folder", ["none", "empty"])
 def test_a_check_of_what_is_no_folder_of_cases_is_an_answer(tmp_path, folder):
     (tmp_path / "empty").mkdir()

@@ -71,3 +71,24 @@ def test_labelled_cases_need_not_appear_twice_and_others_of_the_same_name_may(
     found = selected(root, others)
     assert names(found.unlabelled) == ["phantom_005", "phantom_006", "phantom_000-2"]
     assert len(found.left_out) == 7
+
+
+@pytest.mark.parametrize("method", ["supervised", "pgl"])
+@pytest.mark.parametrize("lost", ["its label", "everything"])
+def test_a_validation_case_that_is_lost_is_named_and_does_not_teach(
+    root: Path, tmp_path: Path, method: str, lost: str
+) -> None:
+    (measuring,) = selected(root, method=method).validation
+    assert measuring.label is not None
+    others = tmp_path / "others"
+    others.mkdir()
+    measuring.label.unlink()
+    if lost == "everything":
+        measuring.channels[0].path.unlink()
+    else:
+        shutil.copy(measuring.channels[0].path, others / "innocent.nii.gz")
+    further = () if lost == "everything" else (others,)
+    found = selected(root, *further, method=method)
+    assert found.validation == ()
+    assert measuring.name in found.left_out[0]
+    assert not {measuring.name, "innocent"} & {*names(found.labelled), *names(found.unlabelled)}

@@ -8,8 +8,8 @@ import torch
 
 from crgloco import atomic
 from crgloco.data.dataset import SampleStream, Slots
-from crgloco.errors import Cancelled, ResourceError
-from crgloco.training.trainer import Timings, TrainingDiverged
+from crgloco.errors import Cancelled, ResourceError, TrainingDiverged
+from crgloco.training.trainer import Timings
 from tiny_training import RECIPES, Recorder, differing, make_method, make_trainer, phantom_case, weights_of
 
 UPDATES = 5

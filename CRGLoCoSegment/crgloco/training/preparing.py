@@ -1,0 +1,182 @@
+"""From the cases of a job to prepared cases.
+
+A labelled case that cannot be used ends the training: its label is somebody's work, and its owner wants
+to know. An unlabelled scan that cannot be used is named and left out: the others teach as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from crgloco import model_store
+from crgloco.data.cache import PreparedCase, is_there, prepare_case
+from crgloco.data.cases import Case, assert_channels
+from crgloco.data.preparation import Preparation
+from crgloco.errors import CasesError, CRGLoCoError, InputError, ModelError, OptionError, ResourceError
+from crgloco.io.files import source_geometry
+from crgloco.io.volume import Spacing
+from crgloco.progress import Reporter
+from crgloco.training.selection import Selection
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The cases of a job as training reads them.
+
+    Attributes:
+        selection: The cases by role, without the unlabelled scans that cannot be used.
+        preparation: How scans became arrays.
+        labelled: In the order of the selection.
+        unlabelled: In the order of the selection.
+    """
+
+    selection: Selection
+    preparation: Preparation
+    labelled: tuple[PreparedCase, ...]
+    unlabelled: tuple[PreparedCase, ...]
+
+
+def prepare(
+    selection: Selection,
+    spacing: Spacing | None,
+    parent: model_store.StartModel | None,
+    cache: Path,
+    report: Reporter,
+) -> Prepared:
+    """Prepare all cases, as the start model did or as fits them best.
+
+    Args:
+        selection: The cases by role.
+        spacing: Voxel size that was asked for, mm along canonical K, J, I.
+        parent: The start model, whose preparation is kept.
+        cache: Where prepared cases are kept.
+        report: Hears ``progress``, and a ``message`` for every scan that is left out; may stop.
+
+    Raises:
+        CasesError: A labelled case has another number of channels, no label shows anything, or nothing is
+            left to learn from.
+        InputError: A labelled case cannot be used.
+        ModelError: The start model knows other structures or channels.
+        OptionError: The voxel size is not that of the start model.
+        ResourceError: The cache cannot be written, or not enough of the disk is free.
+    """
+    found = len(selection.unlabelled)
+    selection = _only(selection, lambda case: _is_readable(case, selection, report), found)
+    preparation = _preparation(spacing, selection, parent, report)
+    done = _prepare_cases(selection, preparation, cache, report)
+    selection = _only(selection, lambda case: case.name in done, found)
+    labelled, unlabelled = (
+        tuple(done[case.name] for case in cases) for cases in (selection.labelled, selection.unlabelled)
+    )
+    _assert_shown(selection, labelled)
+    return Prepared(selection, preparation, labelled, unlabelled)
+
+
+def _only(selection: Selection, usable: Callable[[Case], bool], found: int) -> Selection:
+    """Keep the unlabelled scans that are usable; refuse if nothing is left to learn from."""
+    kept = tuple(case for case in selection.unlabelled if usable(case))
+    if not kept and not selection.labelled:
+        msg = f"None of the {found} scans can be used; the messages above say why. There is nothing to learn."
+        raise CasesError(msg)
+    return replace(selection, unlabelled=kept)
+
+
+def _is_readable(case: Case, selection: Selection, report: Reporter) -> bool:
+    """Whether an unlabelled scan has all its channels and a header; the voxels are read later."""
+    try:
+        assert_channels(case, selection.channel_names)
+        source_geometry(case.channels[0])
+    except (CasesError, InputError) as error:
+        _tell_left_out(case, error, report)
+        return False
+    return True
+
+
+def _prepare_cases(
+    selection: Selection, preparation: Preparation, cache: Path, report: Reporter
+) -> dict[str, PreparedCase]:
+    """Return the prepared cases by name, without the unlabelled ones that cannot be used."""
+    cases = (*selection.labelled, *selection.unlabelled)
+    new = [not is_there(case, cache) for case in cases]
+    done: dict[str, PreparedCase] = {}
+    for number, case in enumerate(cases, 1):
+        report.check()
+        teaches = number <= len(selection.labelled)
+        try:
+            table = selection.table if teaches else None
+            done[case.name] = prepare_case(case, preparation, table, cache, report)
+        except InputError as error:
+            if teaches:
+                raise
+            _tell_left_out(case, error, report)
+        report.event("progress", stage="preparing", done=number, total=len(cases))
+        _check_space(cache, tuple(done.values()), sum(new[number:]))
+    return done
+
+
+def _tell_left_out(case: Case, error: CRGLoCoError, report: Reporter) -> None:
+    report.event("message", text=f"Unlabelled scan {case.name} is left out. {error}")
+
+
+def _preparation(
+    spacing: Spacing | None,
+    selection: Selection,
+    parent: model_store.StartModel | None,
+    report: Reporter,
+) -> Preparation:
+    if parent is None:
+        cases = (*selection.labelled, *selection.unlabelled)
+        return Preparation.fit(cases, selection.channel_names, spacing, report)
+    table = parent.card.labels
+    same = (table.names, table.values) == (selection.table.names, selection.table.values)
+    if not same and not model_store.is_pretraining(parent.card):
+        msg = (
+            f"The start model {parent.card.name!r} knows {', '.join(table.names[1:])}; the cases are "
+            f"labelled with {', '.join(selection.table.names[1:])}. "
+            "Choose a start model with the same label table."
+        )
+        raise ModelError(msg)
+    if len(parent.preparation.rules) != len(selection.channel_names):
+        msg = (
+            f"The start model {parent.card.name!r} expects {len(parent.preparation.rules)} channels; the "
+            f"cases have {len(selection.channel_names)}."
+        )
+        raise ModelError(msg)
+    if spacing is not None and not np.allclose(spacing, parent.preparation.spacing, rtol=1e-3):
+        known, asked = (",".join(f"{mm:g}" for mm in size) for size in (parent.preparation.spacing, spacing))
+        msg = (
+            f"The start model {parent.card.name!r} sees voxels of {known} mm and goes on so; the option "
+            f"spacing asks for {asked}. Leave it out, or train without a start model."
+        )
+        raise OptionError(msg)
+    return parent.preparation
+
+
+def _assert_shown(selection: Selection, labelled: Sequence[PreparedCase]) -> None:
+    """Refuse labels in which nothing was drawn: what they teach is that there is nothing."""
+    if labelled and not any(number > 0 for case in labelled for number in case.locations()):
+        names = ", ".join(selection.table.names[1:])
+        msg = (
+            f"No label of the {len(labelled)} training case(s) shows any structure ({names}): there is "
+            "nothing to learn. Check that the labels were saved with these values."
+        )
+        raise CasesError(msg)
+
+
+def _check_space(cache: Path, prepared: Sequence[PreparedCase], left: int) -> None:
+    if not prepared:
+        return
+    sizes = [2 * case.channels * int(np.prod(case.shape)) for case in prepared]
+    need = int(np.mean(sizes) * left)
+    free = shutil.disk_usage(cache).free
+    if need > free:
+        msg = (
+            f"The prepared cases need about {need >> 20} MB more, but {cache} has {free >> 20} MB free. "
+            "Free some space, or put the new model on another disk."
+        )
+        raise ResourceError(msg)

@@ -1,0 +1,46 @@
+"""What a training run consists of, once everything that can go wrong early has not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from crgloco import model_store
+from crgloco.data.preparation import Preparation
+from crgloco.inference.predictor import Predictor
+from crgloco.jobs import Job
+from crgloco.methods.base import Task
+from crgloco.networks.dual_resolution import DualResolution
+from crgloco.networks.options import DualResolutionOptions
+from crgloco.training.distributed import Team
+from crgloco.training.selection import Selection
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that stands before the first update.
+
+    Attributes:
+        job: What was asked for.
+        selection: Cases by role.
+        preparation: How scans become arrays.
+        config: The method's options.
+        task: What the scans are like.
+        device: Where the networks run.
+        team: The processes that share the run.
+        parent: The start model.
+    """
+
+    job: Job
+    selection: Selection
+    preparation: Preparation
+    config: DualResolutionOptions
+    task: Task
+    device: torch.device
+    team: Team
+    parent: model_store.StartModel | None
+
+    def predictor(self, network: DualResolution) -> Predictor:
+        """Return a network ready to segment scans as these."""
+        return Predictor(network, self.preparation, self.selection.table, device=self.device)

@@ -1,0 +1,201 @@
+"""Every fault that a scan or a label can have, wherever a command meets it: named, and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from crgloco.__main__ import main
+from crgloco.data.cases import draw_split, open_cases
+from crgloco.errors import Cancelled
+from crgloco.io.files import read_volume
+from phantoms import write_cases_folder
+
+TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
+DAMAGED, SOME_FAILED, STOPPED = 1, 3, 130
+
+
+def written(array: np.ndarray) -> Callable[[Path], None]:
+    return lambda path: sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+
+
+def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def fault(path: Path) -> None:
+        image = sitk.ReadImage(str(path))
+        other = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)))
+        if other.GetSize() == image.GetSize():
+            other.CopyInformation(image)
+        sitk.WriteImage(other, str(path))
+
+    return fault
+
+
+def with_voxel(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array[3, 4, 5] = value
+        return array
+
+    return change
+
+
+def moved(path: Path) -> None:
+    image = sitk.ReadImage(str(path))
+    image.SetOrigin((5.0, 0.0, 0.0))
+    sitk.WriteImage(image, str(path))
+
+
+IMAGE_FAULTS = {
+    "no image": lambda path: path.write_text("not an image"),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "2-D": written(np.zeros((32, 32), np.float32)),
+    "4-D": written(np.random.default_rng(0).normal(size=(2, 6, 8, 8)).astype(np.float32)),
+    "one voxel thin": changed(lambda array: array[:1]),
+    "NaN": changed(with_voxel(np.nan)),
+    "infinite": changed(with_voxel(np.inf)),
+    "the same everywhere": changed(np.zeros_like),
+}
+LABEL_FAULTS = {
+    "no image": IMAGE_FAULTS["no image"],
+    "cut off": IMAGE_FAULTS["cut off"],
+    "value outside the table": changed(with_voxel(9)),
+    "another grid": moved,
+    "another shape": changed(lambda array: array[:-1]),
+}
+images = pytest.mark.parametrize("fault", IMAGE_FAULTS.values(), ids=IMAGE_FAULTS)
+labels = pytest.mark.parametrize("fault", LABEL_FAULTS.values(), ids=LABEL_FAULTS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = write_cases_folder(tmp_path / "cases", 3, 2)
+    draw_split(open_cases(root))
+    return root
+
+
+@pytest.fixture
+def trained(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Train up to the first update; says which unlabelled scans would teach."""
+
+    def fit(trainer):
+        msg = "taught: " + ", ".join(case.name for case in trainer.stream.unlabelled)
+        raise Cancelled(msg)
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    words = ["train", "--cases", str(folder), "--out", str(tmp_path / "model"), "--iterations", "2", *TINY]
+    return lambda: main(words)
+
+
+def image_of(root: Path, name: str) -> Path:
+    return next(root.glob(f"images*/{name}_0000.nii.gz"))
+
+
+def contents(root: Path) -> dict[Path, str]:
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*.nii.gz")}
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said.strip().splitlines()[-1]
+
+
+@images
+def test_a_scan_that_cannot_be_segmented_is_named_and_the_others_are_done(
+    folder, tiny_model, tmp_path, capsys, fault
+):
+    fault(image_of(folder, "phantom_003"))
+    before = contents(folder)
+    words = ["predict", "--model", str(tiny_model), "--input", str(folder / "imagesUl"), "--device", "cpu"]
+    assert main([*words, "--quality", "fast", "--out", str(tmp_path / "out")]) == SOME_FAILED
+    said = capsys.readouterr().err
+    assert "phantom_003" in said
+    assert "Traceback" not in said
+    made = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
+    assert "phantom_004_0000.nii.gz" in made or "phantom_004.nii.gz" in made
+    assert not [name for name in made if name.startswith("phantom_003")]
+    assert contents(folder) == before
+
+
+@images
+def test_an_unlabelled_scan_that_cannot_be_used_is_left_out_of_the_training(folder, trained, capsys, fault):
+    fault(image_of(folder, "phantom_003"))
+    assert trained() == STOPPED
+    said = capsys.readouterr().err
+    assert "Unlabelled scan phantom_003 is left out." in said
+    assert "and 1 unlabelled cases" in said
+    assert "taught: phantom_004" in said
+
+
+@images
+def test_a_labelled_scan_that_cannot_be_used_ends_the_training_before_it_begins(
+    folder, trained, capsys, fault
+):
+    teacher = open_cases(folder).training[0]
+    fault(teacher.channels[0].path)
+    before = contents(folder)
+    assert trained() == DAMAGED
+    assert teacher.name in last_line(capsys)
+    assert contents(folder) == before
+
+
+@labels
+@pytest.mark.parametrize("role", ["training", "validating"])
+def test_a_label_that_cannot_be_used_ends_the_training_before_it_begins(folder, trained, capsys, role, fault):
+    case = getattr(open_cases(folder), role)[0]
+    assert case.label is not None
+    fault(case.label)
+    before = contents(folder)
+    assert trained() == DAMAGED
+    assert case.name in last_line(capsys)
+    assert contents(folder) == before
+
+
+@images
+def test_a_check_names_the_scan(folder, capsys, fault):
+    fault(image_of(folder, "phantom_003"))
+    assert main(["cases", "check", str(folder)]) == SOME_FAILED
+    assert "error: phantom_003" in capsys.readouterr().out
+
+
+@labels
+def test_a_check_names_the_label(folder, capsys, fault):
+    fault(folder / "labelsTr" / "phantom_001.nii.gz")
+    assert main(["cases", "check", str(folder)]) == SOME_FAILED
+    assert "error: phantom_001" in capsys.readouterr().out
+
+
+@images
+def test_scans_of_which_none_can_be_used_pre_train_nothing(tmp_path, capsys, fault):
+    root = write_cases_folder(tmp_path / "scans", 0, 2)
+    for path in (root / "imagesUl").iterdir():
+        fault(path)
+    words = ["train", "--method", "pgl", "--cases", str(root / "imagesUl"), "--out", str(tmp_path / "model")]
+    assert main([*words, "--iterations", "2", *TINY]) == DAMAGED
+    assert "can be used" in last_line(capsys)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_ct_pre_training_is_fitted_on_the_scans_that_can_be_read(folder, trained, capsys, tmp_path):
+    description = folder / "dataset.json"
+    description.write_text(description.read_text().replace('"MR"', '"CT"'))
+    for label in (folder / "labelsTr").iterdir():
+        label.unlink()
+    image_of(folder, "phantom_004").write_bytes(image_of(folder, "phantom_003").read_bytes()[:3000])
+    words = ["train", "--method", "pgl", "--cases", str(folder), "--out", str(tmp_path / "encoder")]
+    assert main([*words, "--iterations", "2", *TINY]) == STOPPED
+    assert "Unlabelled scan phantom_004 is left out." in capsys.readouterr().err
+
+
+def test_a_label_of_another_grid_is_never_moved_to_fit(folder):
+    label = folder / "labelsTr" / "phantom_001.nii.gz"
+    moved(label)
+    assert read_volume(label).geometry != replace(
+        read_volume(label).geometry, origin=read_volume(image_of(folder, "phantom_001")).geometry.origin
+    )
