@@ -93,7 +93,7 @@ SUITES = {
                 "width": 16,
                 "local_window": "16,64,64",
                 "global_window": "32,144,160",
-                "iterations": 2500,
+                "iterations": 1200,
             },
             "gpu": _GPU,
         },

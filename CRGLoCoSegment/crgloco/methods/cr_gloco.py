@@ -8,7 +8,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 |---|---|---|
 | networks | U-Net 16..256 at full resolution | strided stem, EMA teachers, context gate |
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
-| pseudo-labels | other network, same pass, 0.99 / 0.95 | entropy-fused teachers, threshold per class |
+| pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers that agree, threshold per class |
 | loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
 
@@ -20,6 +20,7 @@ on the test list (last, averaged weights are deployed), distances in voxels only
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 
 from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box, draw_released_pair, overlap, triple
+from crgloco.data.boxes import Box, Triple, draw_released_pair, overlap, triple
 from crgloco.data.mixing import Scene, draw_mix, mix_scenes
 from crgloco.data.patches import IGNORE, TrainingCase, resize
 from crgloco.data.released_views import ReleasedView, draw_released_view, released_inputs
@@ -171,8 +172,8 @@ class CRGLoCo(Method):
             *shared,
             (
                 "Improved recipe, not the paper's: EMA teachers, weak and strong views of one scene, "
-                "entropy-fused and class-adaptive pseudo-labels with CE, weight up to 1, global "
-                "context with dropout in the local branch, fused inference."
+                "entropy-fused and class-adaptive pseudo-labels that both teachers agree on with CE, weight "
+                "up to 1, global context with dropout in the local branch, fused inference."
             ),
             *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
@@ -276,15 +277,16 @@ class CRGLoCo(Method):
     def _label_by_teachers(
         self, crops: list[DualCrop], views: list[DualView]
     ) -> tuple[list[DualCrop], torch.Tensor]:
-        """Give unlabelled crops the fused, filtered labels of both teachers on the overlap.
+        """Give unlabelled crops the fused, filtered labels of both teachers where they agree on the overlap.
 
-        The local teacher answers without context, so that the two opinions stay independent.
+        The local teacher sees the global map, as it will in use; what only one of the two says is ignored.
         """
         small, large = weak_inputs(crops, self.averaged.local.tensor_size)
-        local = self.averaged.full_resolution(small).softmax(1)
-        low = self.averaged.low_resolution(large)[0].float()
+        low, large_map = self.averaged.low_resolution(large)
+        context = self._context(large_map, [view.offset for view in views])
+        local = self.averaged.full_resolution(small, context).softmax(1)
         labelled, kept = [], []
-        for crop, view, own, other in zip(crops, views, local, low, strict=True):
+        for crop, view, own, other in zip(crops, views, local, low.float(), strict=True):
             shared = overlap(view.large, view.small)
             small_label = torch.full_like(crop.small_label, IGNORE)
             large_label = torch.full_like(crop.large_label, IGNORE)
@@ -292,9 +294,11 @@ class CRGLoCo(Method):
                 in_small = shared.moved_to_frame_of(view.small).slices()
                 in_large = shared.moved_to_frame_of(view.large).slices()
                 glob = resize(other[None], self.large, part=in_large).softmax(1)
-                fused = fuse_by_entropy(own[(..., *in_small)][None], glob)
+                own_part = own[(..., *in_small)][None]
+                fused = fuse_by_entropy(own_part, glob)
                 self.threshold.update(*fused.max(1))
-                label = self.threshold.filter(fused)[0]
+                differ = own_part.argmax(1) != glob.argmax(1)
+                label = self.threshold.filter(fused).masked_fill(differ, IGNORE)[0]
                 small_label[in_small] = label
                 large_label[in_large] = label
                 kept.append((label != IGNORE).float().mean())
@@ -308,10 +312,8 @@ class CRGLoCo(Method):
         small, large = strong_inputs([s.crop for s in scenes], rngs, self.networks.local.tensor_size)
         large_map = self.networks.global_body(large)
         low = self.networks.global_head(large_map)
-        sees_context = self.networks.context_stride is not None
-        small_map = self.networks.local_map(
-            small, self._context(large_map, scenes, rngs) if sees_context else None
-        )
+        context = self._context(large_map, [scene.offset for scene in scenes])
+        small_map = self.networks.local_map(small, self._with_dropout(context, rngs))
         local = resize(self.networks.local_head(small_map), self.small)
         points = Box((0, 0, 0), self.large).lattice(*lattice)
         glob = resize(low, self.large, part=points)
@@ -361,19 +363,28 @@ class CRGLoCo(Method):
         pairs = (*both_branches, *draw_pairs(len(batch.labelled), number))
         return inter_contrast(joined(parts), pairs, TEMPERATURE)
 
-    def _context(
-        self, features: torch.Tensor, scenes: list[Scene], rngs: list[np.random.Generator]
-    ) -> torch.Tensor:
-        """Return the global map at the local window; zero for samples that must do without."""
-        stride = self.networks.context_stride or (1, 1, 1)
+    def _context(self, features: torch.Tensor | None, offsets: Sequence[Triple]) -> torch.Tensor | None:
+        """Return the global map at the local windows; ``None`` if the local network takes none."""
+        stride = self.networks.context_stride
+        if stride is None or features is None:
+            return None
         size = triple([math.ceil(n / s) for n, s in zip(self.small, stride, strict=True)])
-        context = [
-            sample_context(own[None], self.large, Box(scene.offset, self.small), size)
-            for own, scene in zip(features, scenes, strict=True)
-        ]
+        return torch.cat(
+            [
+                sample_context(own[None], self.large, Box(offset, self.small), size)
+                for own, offset in zip(features, offsets, strict=True)
+            ]
+        )
+
+    def _with_dropout(
+        self, context: torch.Tensor | None, rngs: list[np.random.Generator]
+    ) -> torch.Tensor | None:
+        """Put zeros in place of the context of samples that must do without."""
+        if context is None:
+            return None
         with_context = [rng.random() >= self.config.context_dropout for rng in rngs]
-        keep = torch.tensor(with_context, device=features.device).float()
-        return torch.cat(context) * keep[:, None, None, None, None]
+        keep = torch.tensor(with_context, device=context.device).float()
+        return context * keep[:, None, None, None, None]
 
 
 def released_weight(progress: float) -> float:
