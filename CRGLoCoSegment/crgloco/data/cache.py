@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ import numpy.typing as npt
 from crgloco.data.cases import Case, content_hash, source_hash
 from crgloco.data.partial_labels import assert_shown, known_classes
 from crgloco.data.preparation import Preparation
-from crgloco.errors import ResourceError
+from crgloco.errors import GeometryError, ResourceError
+from crgloco.histogram import histogram
 from crgloco.io.files import read_channels
 from crgloco.io.label_files import read_label
 from crgloco.io.volume import Geometry, Shape, Volume
@@ -246,8 +247,8 @@ def _write(part: Path, order: _Order, report: Reporter) -> None:
         "preparation": order.preparation.digest(),
         "channels": len(volumes),
         "labelled": label is not None,
-        "geometry": asdict(order.preparation.prepared_geometry(original)),
-        "original": asdict(original),
+        "geometry": order.preparation.prepared_geometry(original).to_json(),
+        "original": original.to_json(),
         "voxels": voxels,
         "bytes": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
     }
@@ -272,7 +273,7 @@ def _open(folder: Path) -> PreparedCase | None:
             return None
         if any((folder / name).stat().st_size != size for name, size in description["bytes"].items()):
             return None
-        geometry = _geometry(description["geometry"])
+        geometry = Geometry.from_json(description["geometry"])
         return PreparedCase(
             name=description["name"],
             folder=folder,
@@ -280,9 +281,9 @@ def _open(folder: Path) -> PreparedCase | None:
             channels=description["channels"],
             labelled=description["labelled"],
             geometry=geometry,
-            original=_geometry(description["original"]),
+            original=Geometry.from_json(description["original"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, GeometryError):
         return None
 
 
@@ -329,10 +330,7 @@ def _remove_abandoned(cache_dir: Path) -> None:
 
 
 def _counts(label: npt.NDArray[np.uint8]) -> dict[int, int]:
-    counts = np.zeros(256, np.int64)
-    for plane in label:
-        counts += np.bincount(plane.ravel(), minlength=256)
-    return {number: int(counts[number]) for number in np.flatnonzero(counts).tolist()}
+    return {number: count for number, count in enumerate(histogram(label).tolist()) if count}
 
 
 def _mapped(path: Path) -> np.memmap[Any, Any]:
@@ -349,11 +347,3 @@ def _mapped(path: Path) -> np.memmap[Any, Any]:
 
 def _file_name(case: str) -> str:
     return re.sub(r"[^\w.-]", "_", case)[:80]
-
-
-def _geometry(entry: dict[str, Any]) -> Geometry:
-    k, j, i = entry["shape"]
-    a, b, c = entry["spacing"]
-    x, y, z = entry["origin"]
-    direction = tuple((row[0], row[1], row[2]) for row in entry["direction"])
-    return Geometry((k, j, i), (a, b, c), (x, y, z), direction)

@@ -15,6 +15,7 @@ from scipy import ndimage, optimize
 
 from crgloco.data.boxes import triple
 from crgloco.errors import CasesError
+from crgloco.histogram import histogram
 from crgloco.inference.prediction import Prediction
 from crgloco.io.volume import Geometry, Shape
 
@@ -134,9 +135,7 @@ def expected_correction_ml(prediction: Prediction) -> float:
 
     Sure voxels are left out: over a large scan their tiny doubts would outweigh a real one.
     """
-    counts = np.zeros(256)
-    for plane in prediction.confidence:
-        counts += np.bincount(plane.ravel(), minlength=256)
+    counts = histogram(prediction.confidence)
     doubt = np.where(np.arange(256) < UNCERTAIN_BELOW * 255, 1 - np.arange(256) / 255, 0)
     return float((counts * doubt).sum() * math.prod(prediction.geometry.spacing) / 1000)
 

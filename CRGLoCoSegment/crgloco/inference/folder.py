@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from crgloco.atomic import saving, write_bytes
 from crgloco.data.cases import Case
 from crgloco.data.prediction_files import (
@@ -32,6 +30,7 @@ from crgloco.data.prediction_files import (
     read_predictions,
 )
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
+from crgloco.histogram import histogram
 from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
 from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
@@ -178,9 +177,7 @@ def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REG
         regions: Largest number of uncertain regions; each also has the ``name`` of its structure.
     """
     voxel_ml = math.prod(prediction.geometry.spacing) / 1000
-    counts = np.zeros(256, np.int64)
-    for plane in prediction.fused:
-        counts += np.bincount(plane.ravel(), minlength=256)
+    counts = histogram(prediction.fused)
     names = predictor.table.names
     return {
         "quality": prediction.quality,

@@ -25,6 +25,7 @@ from torch.nn import functional
 from crgloco.data.boxes import Box
 from crgloco.data.preparation import Preparation
 from crgloco.errors import GeometryError, ModelError, OptionError
+from crgloco.histogram import histogram
 from crgloco.inference.execution import Execution, window_bytes
 from crgloco.inference.fitting import cheapest, resized
 from crgloco.inference.fusion import CHUNK_BYTES, FusedSlices
@@ -372,12 +373,9 @@ def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> 
 
 def mean_confidence(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> float:
     """Return the mean confidence 0..1 over the structures, or over everything if there are none."""
-    counts = np.zeros(256, np.int64)
-    whole = np.zeros(256, np.int64)
-    for classes, values in zip(labels, confidence, strict=True):
-        counts += np.bincount(values[classes > 0], minlength=256)
-        whole += np.bincount(values.ravel(), minlength=256)
-    chosen = counts if counts.any() else whole
+    chosen = histogram(confidence, labels)
+    if not chosen.any():
+        chosen = histogram(confidence)
     return float((chosen * np.arange(256)).sum() / chosen.sum() / 255)
 
 

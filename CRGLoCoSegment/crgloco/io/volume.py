@@ -6,7 +6,9 @@ are millimetres in the patient, LPS (left, posterior, superior), as in DICOM and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +88,37 @@ class Geometry:
         first = self.affine @ np.array([*shift[::-1], 1.0])
         return Geometry(shape, tuple(spacing.tolist()), tuple(first[:3].tolist()), self.direction)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON, under the names of the attributes."""
+        return {
+            "shape": list(self.shape),
+            "spacing": list(self.spacing),
+            "origin": list(self.origin),
+            "direction": [list(row) for row in self.direction],
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Geometry:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            GeometryError: A part is missing, or it is no grid that can be used.
+        """
+        try:
+            i, j, k = (_triple(row) for row in entry["direction"])
+            shape = _triple(entry["shape"])
+            if any(count != int(count) for count in shape):
+                msg = f"voxels are counted in whole numbers: {entry['shape']}"
+                raise ValueError(msg)
+            counts = (int(shape[0]), int(shape[1]), int(shape[2]))
+            return cls(counts, _triple(entry["spacing"]), _triple(entry["origin"]), (i, j, k))
+        except (KeyError, TypeError, ValueError) as error:
+            msg = (
+                "A geometry needs 'shape' and 'spacing' (K, J, I), 'origin' (x, y, z, LPS) and 'direction' "
+                f"(three rows); {error!r}."
+            )
+            raise GeometryError(msg) from error
+
     def describe(self) -> str:
         """Return shape, spacing and origin in words, for messages."""
         shape = " x ".join(str(n) for n in self.shape[::-1])
@@ -128,3 +161,8 @@ def assert_same_grid(first: Geometry, second: Geometry, what: str) -> None:
             "Nothing was resampled; export the label on the grid of its image."
         )
         raise GeometryError(msg)
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from crgloco.methods.base import Method
 
 DEFAULT = "cr_gloco"
+# Files of this folder that are no methods.
+SHARED = {"base", "two_branches"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class MethodCard:
 def available() -> tuple[str, ...]:
     """Return the names of all methods, the default first."""
     files = Path(__file__).parent.glob("*.py")
-    names = {file.stem for file in files if not file.stem.startswith("_")} - {"base"}
+    names = {file.stem for file in files if not file.stem.startswith("_")} - SHARED
     return tuple(sorted(names, key=lambda name: (name != DEFAULT, name)))
 
 

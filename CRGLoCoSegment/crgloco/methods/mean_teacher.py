@@ -14,18 +14,14 @@ class probabilities, weight 0.1 from a sigmoid ramp over the whole training, dec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box
-from crgloco.data.patches import TrainingCase, resize
-from crgloco.data.views import DualView, draw_dual_view, strong_inputs, weak_inputs
+from crgloco.data.views import DualView, strong_inputs, weak_inputs
 from crgloco.losses.pseudo_labels import sigmoid_ramp
-from crgloco.losses.segmentation import segmentation_loss
-from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
+from crgloco.methods.base import Batch
+from crgloco.methods.two_branches import TwoBranches
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.options import option
 
@@ -55,18 +51,12 @@ class Config(DualResolutionOptions):
     )
 
 
-class MeanTeacher(Method):
+class MeanTeacher(TwoBranches):
     """Both branches, each consistent with its own moving average."""
 
     title = TITLE
     reference = REFERENCE
     Config = Config
-
-    def __init__(self, config: Any, task: Task) -> None:
-        super().__init__(config, task)
-        self.networks = build_networks(config, task)
-        self.averaged = averaged_copy(self.networks)
-        self.large, self.small = windows_of(config, task).global_, self.networks.local.window
 
     @property
     def deviations(self) -> tuple[str, ...]:
@@ -75,12 +65,6 @@ class MeanTeacher(Method):
             "Two networks at two resolutions, each with a teacher of its own, instead of one.",
             "The teacher sees unchanged grey values, the student strongly changed ones.",
         )
-
-    def views(self, case: TrainingCase, rng: np.random.Generator) -> DualView:
-        """Return one scene with both fields of view."""
-        ranges, spacing = SpatialRanges(self.task.flip_axes), self.task.spacing
-        aimed = self.config.foreground
-        return draw_dual_view(case, self.large, self.small, ranges, spacing, rng, foreground=aimed)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
         """Return ``total``, the supervised parts, and ``consistency_local`` and ``consistency_global``."""
@@ -94,15 +78,8 @@ class MeanTeacher(Method):
             plain_small, plain_large = weak_inputs(crops, size)
             local_aim = self.averaged.full_resolution(plain_small)
             low_aim = self.averaged.low_resolution(plain_large)[0]
-        points = Box((0, 0, 0), self.large).lattice(*draw_lattice(self.networks, batch.rng))
         parts = {
-            "supervised_local": segmentation_loss(
-                local[:count], torch.stack([crop.small_label for crop in crops[:count]])
-            ),
-            "supervised_global": segmentation_loss(
-                resize(low[:count], self.large, part=points),
-                torch.stack([crop.large_label[points] for crop in crops[:count]]),
-            ),
+            **self.supervised_parts(local[:count], low[:count], crops[:count], batch),
             "consistency_local": squared_difference(local, local_aim),
             "consistency_global": squared_difference(low, low_aim),
         }

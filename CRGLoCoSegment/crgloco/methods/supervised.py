@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Box
-from crgloco.data.patches import TrainingCase, resize
-from crgloco.data.views import DualView, draw_dual_view, strong_inputs, weak_inputs
-from crgloco.losses.segmentation import segmentation_loss
-from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
+from crgloco.data.views import strong_inputs, weak_inputs
+from crgloco.methods.base import Batch
+from crgloco.methods.two_branches import TwoBranches
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.options import option
 
@@ -37,31 +33,12 @@ class Config(DualResolutionOptions):
     )
 
 
-class Supervised(Method):
+class Supervised(TwoBranches):
     """Both branches, supervised on labelled crops with the augmentation of the other methods."""
 
     title = TITLE
     reference = REFERENCE
     Config = Config
-
-    def __init__(self, config: Any, task: Task) -> None:
-        super().__init__(config, task)
-        self.networks = build_networks(config, task)
-        self.averaged = averaged_copy(self.networks)
-        self.large, self.small = windows_of(config, task).global_, self.networks.local.window
-
-    def views(self, case: TrainingCase, rng: np.random.Generator) -> DualView:
-        """Return one scene with both fields of view."""
-        ranges = SpatialRanges(self.task.flip_axes)
-        return draw_dual_view(
-            case,
-            self.large,
-            self.small,
-            ranges,
-            self.task.spacing,
-            rng,
-            foreground=self.config.foreground,
-        )
 
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
         """Return ``total``, ``supervised_local`` and ``supervised_global``."""
@@ -71,12 +48,7 @@ class Supervised(Method):
         size = self.networks.local.tensor_size
         strong = self.config.strong_views
         small, large = strong_inputs(crops, draws, size) if strong else weak_inputs(crops, size)
-        local = segmentation_loss(
-            self.networks.full_resolution(small), torch.stack([crop.small_label for crop in crops])
-        )
-        low, _ = self.networks.low_resolution(large)
-        points = Box((0, 0, 0), self.large).lattice(*draw_lattice(self.networks, batch.rng))
-        glob = segmentation_loss(
-            resize(low, self.large, part=points), torch.stack([crop.large_label[points] for crop in crops])
-        )
-        return {"total": local + glob, "supervised_local": local.detach(), "supervised_global": glob.detach()}
+        local, low = self.networks.full_resolution(small), self.networks.low_resolution(large)[0]
+        parts = self.supervised_parts(local, low, crops, batch)
+        total = parts["supervised_local"] + parts["supervised_global"]
+        return {"total": total, **{name: part.detach() for name, part in parts.items()}}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from crgloco.atomic import appearing, saving
 from crgloco.errors import GeometryError, InputError, LabelError, OptionError
-from crgloco.io.volume import Volume
+from crgloco.io.volume import Geometry, Volume
 from crgloco.requests import fields as read
 from crgloco.requests.fields import Answer, Fields
 
@@ -36,7 +36,7 @@ def read_volume(reference: Any, what: str) -> Volume:
     if not isinstance(reference, dict):
         msg = f"{what} must be an object with 'file' and 'geometry'; found {reference!r}."
         raise OptionError(msg)
-    grid = read.geometry(read.mapping(reference, "geometry"))
+    grid = Geometry.from_json(read.mapping(reference, "geometry"))
     path = read.path(reference, "file")
     array = _load(path)
     if array.dtype.kind not in "biuf":

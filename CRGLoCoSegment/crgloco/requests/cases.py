@@ -73,7 +73,7 @@ def open_case(fields: Fields, report: Reporter) -> Answer:
         labels = model_table.to_json() if model_table is not None else None
     return {
         "arrays": out.names,
-        "geometry": read.geometry_to_json(grid),
+        "geometry": grid.to_json(),
         "channel_names": list(folder.channel_names),
         "labels": labels,
         "record": record,

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crgloco.errors import GeometryError, LabelError, OptionError
-from crgloco.io.volume import Geometry
+from crgloco.errors import LabelError, OptionError
 from crgloco.labels import LabelTable
 
 Answer = dict[str, Any]
@@ -99,43 +98,3 @@ def table(fields: Fields, key: str) -> LabelTable:
     except LabelError as error:
         msg = f"{key!r}: {error}"
         raise LabelError(msg) from error
-
-
-def geometry(fields: Fields) -> Geometry:
-    """Return the grid of an array reference.
-
-    Raises:
-        GeometryError: A part is missing, or it is no grid that can be used.
-    """
-    try:
-        i, j, k = (_triple(fields["direction"][row]) for row in range(3))
-        if len(fields["direction"]) != 3:
-            msg = "three rows of a direction are needed"
-            raise ValueError(msg)
-        shape, spacing = _triple(fields["shape"]), _triple(fields["spacing"])
-        if any(count != int(count) for count in shape):
-            msg = f"voxels are counted in whole numbers: {fields['shape']}"
-            raise ValueError(msg)
-        counts = (int(shape[0]), int(shape[1]), int(shape[2]))
-        return Geometry(counts, spacing, _triple(fields["origin"]), (i, j, k))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        msg = (
-            "A geometry needs 'shape' and 'spacing' (K, J, I), 'origin' (x, y, z, LPS) and 'direction' "
-            f"(three rows); {error!r}."
-        )
-        raise GeometryError(msg) from error
-
-
-def geometry_to_json(grid: Geometry) -> Answer:
-    """Return a grid as ``geometry`` reads it."""
-    return {
-        "shape": list(grid.shape),
-        "spacing": list(grid.spacing),
-        "origin": list(grid.origin),
-        "direction": [list(row) for row in grid.direction],
-    }
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-    first, second, third = (float(value) for value in values)
-    return first, second, third

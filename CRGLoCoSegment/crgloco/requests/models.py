@@ -77,7 +77,7 @@ class ModelRequests:
             "model": job.model,
             "title": job.title,
             "labels": predictor.table.to_json(),
-            "geometry": read.geometry_to_json(grid),
+            "geometry": grid.to_json(),
             "arrays": _write(prediction, predictor.table, read.path(fields, "out"), report),
         }
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,3 +101,28 @@ def test_two_grids_that_must_be_one_are_told_in_words_with_both_grids() -> None:
 @pytest.mark.parametrize("other", [(2.0, 1.0, 1.0), (1.0, 1.0, 1.001)])
 def test_another_voxel_size_is_another_grid(other: tuple[float, float, float]) -> None:
     assert not Geometry((3, 3, 3), (1, 1, 1), (0, 0, 0)).same_grid(Geometry((3, 3, 3), other, (0, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [1, 2]},
+        {"shape": [1.5, 2, 2]},
+        {"shape": [0, 2, 2]},
+        {"spacing": [1, -1, 1]},
+        {"spacing": [1, float("nan"), 1]},
+        {"origin": None},
+        {"direction": [[1, 0, 0], [0, 1, 0]]},
+        {"direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]},
+        {"direction": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]},
+        {"direction": "identity"},
+    ],
+)
+def test_a_geometry_that_is_none_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(GeometryError):
+        Geometry.from_json({**Geometry((2, 3, 4), (1, 1, 1), (0, 0, 0)).to_json(), **change})
+
+
+@given(grid=grids())
+def test_a_grid_comes_back_from_json_without_losing_a_bit(grid: Geometry) -> None:
+    assert Geometry.from_json(json.loads(json.dumps(grid.to_json()))) == grid

@@ -6,13 +6,9 @@ import errno
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from array_files import OBLIQUE, grid_fields, reference
 from crgloco.errors import GeometryError, InputError, LabelError, OptionError, ResourceError
-from crgloco.io.volume import Geometry
-from crgloco.requests import fields
 from crgloco.requests.arrays import ArrayFolder, read_label, read_volume, read_volumes
 
 
@@ -92,42 +88,10 @@ def test_channels_must_be_a_list(value):
         read_volumes({"arrays": value}, "arrays")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"shape": [1, 2]},
-        {"shape": [1.5, 2, 2]},
-        {"shape": [0, 2, 2]},
-        {"spacing": [1, -1, 1]},
-        {"spacing": [1, float("nan"), 1]},
-        {"origin": None},
-        {"direction": [[1, 0, 0], [0, 1, 0]]},
-        {"direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]},
-        {"direction": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]},
-        {"direction": "identity"},
-    ],
-)
-def test_a_geometry_that_is_none_is_refused(change):
-    with pytest.raises(GeometryError):
-        fields.geometry({**grid_fields(OBLIQUE), **change})
-
-
-number = st.floats(-1e6, 1e6)
-
-
-@given(
-    shape=st.tuples(*[st.integers(1, 2000)] * 3),
-    spacing=st.tuples(*[st.floats(1e-3, 1e3)] * 3),
-    origin=st.tuples(number, number, number),
-    axes=st.permutations([0, 1, 2]),
-    signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
-)
-def test_a_grid_comes_back_from_json_without_losing_a_bit(shape, spacing, origin, axes, signs):
-    direction = tuple(
-        tuple(signs[row] if axes[row] == column else 0.0 for column in range(3)) for row in range(3)
-    )
-    grid = Geometry(shape, spacing, origin, direction)
-    assert fields.geometry(fields.geometry_to_json(grid)) == grid
+def test_an_array_on_no_grid_is_refused(tmp_path):
+    entry = reference(np.zeros(OBLIQUE.shape), tmp_path / "a.npy", OBLIQUE)
+    with pytest.raises(GeometryError, match="spacing"):
+        read_volume({**entry, "geometry": {**entry["geometry"], "spacing": None}}, "The image")
 
 
 def test_a_written_array_is_plain_native_and_whole(tmp_path):
