@@ -13,7 +13,7 @@ import torch
 from crgloco.data.boxes import Box
 from crgloco.data.preparation import Preparation
 from crgloco.inference.execution import window_bytes
-from crgloco.inference.fitting import cheapest
+from crgloco.inference.fitting import cheapest, largest
 from crgloco.inference.fusion import CHUNK_BYTES
 from crgloco.inference.local_pass import EXTRA_SLICES
 from crgloco.inference.predictor import CHUNK_TENSORS, LIBRARIES_BYTES, MEMORY_BUDGET_GB, OVERLAP, Quality
@@ -82,11 +82,13 @@ def estimate(
         return all_windows(prepared.shape, window, OVERLAP[quality])
 
     window = local.window if quality == "full" else cheapest(local, lay)
+    # Which windows are open, and so which size is cheapest, only the scan itself tells.
+    at_most = local.window if quality == "full" else largest(local)
     voxels, seen = math.prod(grid.shape), math.prod(prepared.shape)
     channels, classes = len(card.channel_names), card.labels.classes
     scan = 4 * channels * voxels
     preparing = LIBRARIES_BYTES + scan + PREPARATION_BYTES_PER_VOXEL * (voxels + seen)
-    network, blend = window_bytes(window, classes), _blend_bytes(prepared.shape, window, classes)
+    network, blend = window_bytes(at_most, classes), _blend_bytes(prepared.shape, at_most, classes)
     held = LIBRARIES_BYTES + scan + 2 * channels * seen + 5 * voxels + CHUNK_TENSORS * CHUNK_BYTES
     on_gpu = device.type == "cuda"
     running = held + (0 if on_gpu else min(network + blend, max(network, int(budget_gb * 2**30) - held)))

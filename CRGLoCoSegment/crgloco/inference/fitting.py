@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from crgloco.data.boxes import triple
-from crgloco.inference.model import BranchShape, Sized, tensor_size
+from crgloco.inference.model import Branch, Sized, tensor_size
 from crgloco.io.volume import Shape
-from crgloco.networks.dual_resolution import BranchShape as Branch
+from crgloco.networks.dual_resolution import BranchShape
 
 # How much longer than in training: what the norm layers see of a scan hardly changes yet.
 LARGEST_GROWTH = 1.25
@@ -32,22 +32,30 @@ def cheapest(branch: Sized, lay: Callable[[Shape], Sequence[object]]) -> Shape:
         branch: A branch of a model.
         lay: Gives the windows that a scan would take, from their size in prepared voxels.
     """
-    sides = [_sides(n, tensor) for n, tensor in zip(branch.window, tensor_size(branch), strict=True)]
     return min(
-        (triple(window) for window in itertools.product(*sides)),
+        (triple(window) for window in itertools.product(*_sides(branch))),
         key=lambda window: len(lay(window)) * math.prod(window),
     )
 
 
-def resized(branch: BranchShape, window: Shape) -> Branch:
+def largest(branch: Sized) -> Shape:
+    """Return the largest window that ``cheapest`` may choose."""
+    return triple([sides[-1] for sides in _sides(branch)])
+
+
+def resized(branch: Branch, window: Shape) -> BranchShape:
     """Return the branch with a window that ``cheapest`` chose, reduced as in training."""
-    grown = Branch(branch.name, window, branch.scale, branch.weight, branch.antialias)
+    grown = BranchShape(branch.name, window, branch.scale, branch.weight, branch.antialias)
     k, j, i = (tensor / n for tensor, n in zip(grown.tensor_size, window, strict=True))
     return replace(grown, scale=(k, j, i))
 
 
-def _sides(window: int, tensor: int) -> list[int]:
-    """Return the sides of the window to choose from along one axis, that of training first."""
+def _sides(branch: Sized) -> list[list[int]]:
+    return [_lengths(n, tensor) for n, tensor in zip(branch.window, tensor_size(branch), strict=True)]
+
+
+def _lengths(window: int, tensor: int) -> list[int]:
+    """Return what a side may measure, from that of training upwards."""
     power = tensor & -tensor
     step = power * math.ceil(tensor / (STEPS * power))
     return [round(size * window / tensor) for size in range(tensor, int(LARGEST_GROWTH * tensor) + 1, step)]

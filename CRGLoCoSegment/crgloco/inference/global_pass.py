@@ -19,7 +19,7 @@ from torch.nn import functional
 from crgloco.data.boxes import triple
 from crgloco.data.patches import axis_matrix
 from crgloco.inference.execution import Execution, mirrors
-from crgloco.inference.model import BranchShape, tensor_size
+from crgloco.inference.model import Branch, tensor_size
 from crgloco.inference.sampling import Grid
 from crgloco.inference.windows import gaussian_weight, spread
 from crgloco.io.volume import Shape
@@ -58,7 +58,7 @@ class GlobalAnswer:
         return GlobalAnswer(self.grid, self.probabilities.to(device), self.feature_grid, features, self.field)
 
 
-def lattice(shape: Shape, branch: BranchShape) -> tuple[Grid, Shape]:
+def lattice(shape: Shape, branch: Branch) -> tuple[Grid, Shape]:
     """Return the cells of the reduced, padded volume and its padded voxels.
 
     Args:
@@ -117,7 +117,7 @@ def reduce_volume(
 def run_global(
     image: npt.NDArray[np.float16],
     fill: torch.Tensor,
-    branch: BranchShape,
+    branch: Branch,
     execution: Execution,
     report: Reporter,
     *,
@@ -171,7 +171,7 @@ def run_global(
     )
 
 
-def tiles_of(shape: Shape, branch: BranchShape) -> list[Shape]:
+def tiles_of(shape: Shape, branch: Branch) -> list[Shape]:
     """Return the first cells of all tiles over a prepared volume of that shape."""
     grid, _ = lattice(shape, branch)
     starts = [tile_starts(n, size) for n, size in zip(grid.shape, tensor_size(branch), strict=True)]

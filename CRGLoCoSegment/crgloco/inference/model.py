@@ -24,7 +24,7 @@ class Sized(Protocol):
         """Size of the input tensor divided by the window, per axis, 0..1."""
 
 
-class BranchShape(Sized, Protocol):
+class Branch(Sized, Protocol):
     """One branch as inference sees it."""
 
     @property
@@ -48,11 +48,11 @@ class SegmentationModel(Protocol):
         """Number of classes C, background included."""
 
     @property
-    def local(self) -> BranchShape:
+    def local(self) -> Branch:
         """The branch at full resolution; its scale is 1."""
 
     @property
-    def global_(self) -> BranchShape | None:
+    def global_(self) -> Branch | None:
         """The branch at low resolution; ``None`` for methods of one branch."""
 
     @property

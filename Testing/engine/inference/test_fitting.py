@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crgloco.inference.fitting import LARGEST_GROWTH, cheapest, resized
+from crgloco.inference.fitting import LARGEST_GROWTH, cheapest, largest, resized
 from crgloco.inference.global_pass import tiles_of
 from crgloco.inference.model import tensor_size
 from crgloco.inference.windows import all_windows
@@ -59,6 +59,7 @@ def test_the_choice_is_the_cheapest_of_all_that_are_allowed(window, shape, overl
         step = next(n for n in range(power, 2 * side, power) if 12 * n >= side)
         return [n for n in range(side, 2 * side, step) if n <= LARGEST_GROWTH * side]
 
+    assert largest(FakeBranch("local", window)) == tuple(allowed(side)[-1] for side in window)
     choices = list(itertools.product(*map(allowed, window)))
     assert chosen in choices
     assert cost(chosen) == min(map(cost, choices))
