@@ -21,6 +21,7 @@ import resource
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def make_cases(suite: Suite, split: Split, folder: Path) -> list[str]:
 
 def run(suite: Suite, key: dict[str, Any], work: Path) -> dict[str, Any]:
     """Train once, predict the held-out cases, evaluate all branches."""
+    _forget_peak_memory()
     split = suite.splits[key["fold"]]
     held_out = make_cases(suite, split, work / "cases")
     start, before = None, {}
@@ -138,13 +140,21 @@ def evaluate(suite: Suite, model: Path, names: list[str], work: Path) -> dict[st
     }
 
 
+def default_methods(suite: Suite, scale: str) -> list[str]:
+    """Return all methods that the suite asks for, as they are named on the command line."""
+    kinds = {name: methods.card(name).kind for name in methods.available()}
+    everything = [name for name, kind in kinds.items() if kind == "segmentation"]
+    everything += ["cr_gloco:released"]
+    everything += [f"{name}+supervised" for name, kind in kinds.items() if kind == "pretraining"]
+    chosen = list(suite.methods) if scale == "cpu" and suite.methods else everything
+    more = [f"{name}@{labelled}" for labelled in suite.also if scale == "gpu" for name in chosen]
+    return [*chosen, *more, f"supervised@{ALL}"]
+
+
 def keys_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what identifies each run that was asked for, seed by seed."""
     suite = SUITES[arguments.suite]
-    everything = [name for name in methods.available() if methods.card(name).kind == "segmentation"]
-    few = suite.methods if arguments.scale == "cpu" else ()
-    default = [*(few or everything), f"supervised@{ALL}"]
-    chosen = arguments.methods.split(",") if arguments.methods else default
+    chosen = arguments.methods.split(",") if arguments.methods else default_methods(suite, arguments.scale)
     options = {name: json.loads(value) for name, _, value in (word.partition("=") for word in arguments.set)}
     keys = []
     for seed in map(int, arguments.seeds.split(",")):
@@ -175,8 +185,17 @@ def _key(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in (*KEY, "start") if name in entry}
 
 
+def _forget_peak_memory() -> None:
+    """Let the peak of the process begin anew, where the system (Linux) can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory_mb() -> float:
-    """Return the peak of the process so far; runs of one process can only rise."""
+    """Return the peak of the process since ``_forget_peak_memory``; elsewhere since it began."""
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -11,6 +11,7 @@ import math
 import statistics
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +20,35 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from scipy.stats import wilcoxon
 
 from crgloco import methods
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PLOT = REPOSITORY / "docs" / "benchmarks.png"
-HEADER = (
-    "| method | labels | updates | seeds | Dice | local | global | HD95 mm | ASD mm | missed | min | MB |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+COLUMNS = (
+    *("method", "labels", "updates", "seeds", "Dice", "median", "worst", "local", "global"),
+    *("HD95 mm", "ASD mm", "missed", "min", "MB"),
 )
+HEADER = (f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|")
 INTRODUCTION = """# What each method is worth
 
 Made by `python Testing/benchmarks/accuracy_report.py {files}` from the lines that `accuracy.py` wrote.
 
 Every row: the last averaged weights, never selected; all windows, overlap 0.5, no mirrors, no
 post-processing; Dice in percent, mean and standard deviation over seeds (each seed is the mean over folds
-and cases); distances in mm, symmetric; "missed" counts structures that were not found, and that the
-distances leave out. Splits are those of `Testing/benchmarks/suites.py`, "labelled" the first cases of
-`train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
+and cases), median and worst seed; distances in mm, symmetric; "missed" counts structures that were not
+found, and that the distances leave out. Splits are those of `Testing/benchmarks/suites.py`, "labelled" the
+first cases of `train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
 """
 
 AGAINST = """
 ## Against the supervised control
 
 Dice points above `supervised` with the same labelled cases, updates and options; mean and standard
-deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation.
+deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation. p: paired
+Wilcoxon test, two-sided, the case as unit (its Dice averaged over structures and seeds).
 The last column is the mean over the suites that a method was run on, beside their number; trainings of
 another length than the suite's have columns of their own and do not count there.
 """
@@ -96,7 +100,9 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
     """Return one line of the table."""
     _, _, _, labelled, options = key
     entries = [entry for folds in seeds.values() for entry in folds]
-    dice = [spread(of_seeds(seeds, branch, "dice"), 100) for branch in ("fused", "local", "global")]
+    fused = [100 * value for value in of_seeds(seeds, "fused", "dice")]
+    branches = [spread(of_seeds(seeds, branch, "dice"), 100) for branch in ("local", "global")]
+    dice = [spread(fused), f"{statistics.median(fused):.2f}", f"{min(fused):.2f}", *branches]
     distances = [spread(of_seeds(seeds, "fused", metric)) for metric in ("hd95_mm", "asd_mm")]
     missed = sum(entry["fused"]["missed"] for entry in entries)
     minutes = statistics.median(entry["training_seconds"] / 60 for entry in entries)
@@ -121,8 +127,41 @@ def named(key: Group, options: str = "") -> str:
     return f"{name} ({options})" if options else name
 
 
-def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], list[float]]:
-    """Return (method with its own options, suite and length) -> points above the control, one per seed.
+@dataclass(frozen=True)
+class Gain:
+    """Dice points above the control, one per seed, and the p of the test over cases."""
+
+    points: list[float]
+    p: float
+
+    def __str__(self) -> str:
+        mean, test = statistics.mean(self.points), f"p {self.p:.2g}"
+        if len(self.points) == 1:
+            return f"{mean:+.2f} (1 seed; {test})"
+        deviation = statistics.stdev(self.points)
+        text = f"{mean:+.2f} ± {deviation:.2f}"
+        return f"{f'**{text}**' if abs(mean) > 2 * deviation else text} ({test})"
+
+
+def of_cases(seeds: dict[int, list[Entry]]) -> dict[str, float]:
+    """Return the Dice of every case, averaged over its structures and over the seeds."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for folds in seeds.values():
+        for fold in folds:
+            for case, scores in fold["cases"].items():
+                values[case].append(statistics.mean(score for score in scores.values() if score is not None))
+    return {case: statistics.mean(found) for case, found in values.items()}
+
+
+def p_value(seeds: dict[int, list[Entry]], control: dict[int, list[Entry]]) -> float:
+    """Return p of the paired Wilcoxon test, two-sided, with the case as unit."""
+    mine, other = of_cases(seeds), of_cases(control)
+    differences = [mine[case] - other[case] for case in mine]
+    return float(wilcoxon(differences).pvalue) if any(differences) else 1.0
+
+
+def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], Gain]:
+    """Return (method with its own options, suite and length) -> what it gains on the control.
 
     Only runs of few labels are compared; of the options that the control has too, only the number of
     updates may differ from the suite's.
@@ -143,14 +182,11 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
         if not shared or not comparable:
             continue
         column = f"{key[0]}, {in_words(common)}" if common else key[0]
-        found[named(key, in_words(own)), column] = [
-            100
-            * (
-                of_seeds({0: seeds[seed]}, "fused", "dice")[0]
-                - of_seeds({0: control[seed]}, "fused", "dice")[0]
-            )
-            for seed in shared
-        ]
+        mine, other = ({seed: runs[seed] for seed in shared} for runs in (seeds, control))
+        pairs = zip(of_seeds(mine, "fused", "dice"), of_seeds(other, "fused", "dice"), strict=True)
+        found[named(key, in_words(own)), column] = Gain(
+            [100 * (a - b) for a, b in pairs], p_value(mine, other)
+        )
     return found
 
 
@@ -161,7 +197,7 @@ def against(groups: dict[Group, dict[int, list[Entry]]]) -> list[str]:
     of_own_length = {key[0] for key in groups}
     means = {
         method: [
-            statistics.mean(points[method, suite])
+            statistics.mean(points[method, suite].points)
             for suite in suites
             if (method, suite) in points and suite in of_own_length
         ]
@@ -169,20 +205,10 @@ def against(groups: dict[Group, dict[int, list[Entry]]]) -> list[str]:
     }
     lines = [AGAINST, f"| method | {' | '.join(suites)} | mean |", "|---" * (len(suites) + 2) + "|"]
     for method in sorted(means, key=lambda name: (-statistics.mean(means[name] or [-math.inf]), name)):
-        cells = [_gain(points.get((method, suite), [])) for suite in suites]
+        cells = [str(points.get((method, suite), "-")) for suite in suites]
         mean = f"{statistics.mean(means[method]):+.2f} ({len(means[method])})" if means[method] else "-"
         lines.append(f"| {method} | {' | '.join(cells)} | {mean} |")
     return lines
-
-
-def _gain(values: list[float]) -> str:
-    if not values:
-        return "-"
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:+.2f} (1 seed)"
-    text = f"{mean:+.2f} ± {statistics.stdev(values):.2f}"
-    return f"**{text}**" if abs(mean) > 2 * statistics.stdev(values) else text
 
 
 def page(entries: list[Entry], files: list[Path]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -29,13 +29,15 @@ class Suite:
         labelled: How many of the training cases keep their labels.
         options: Options of every run, for each scale: ``"cpu"`` and ``"gpu"``.
         methods: Methods at CPU scale, if not all.
+        also: Further numbers of labelled cases at GPU scale.
     """
 
     data: str
     splits: tuple[Split, ...]
     labelled: int
     options: dict[str, dict[str, Any]]
-    methods: tuple[str, ...] = field(default=())
+    methods: tuple[str, ...] = ()
+    also: tuple[int, ...] = ()
 
 
 def _folds(cases: int, folds: int) -> tuple[Split, ...]:
@@ -67,6 +69,7 @@ SUITES = {
             },
             "gpu": {**_GPU, "spacing": "0.625,0.625,0.625"},
         },
+        also=(8,),
     ),
     "hippocampus": Suite(
         "hippocampus",
