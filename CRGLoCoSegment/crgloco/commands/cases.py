@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crgloco.commands.arguments import OK, SOME_CASES_FAILED, add_command, add_unlabelled
 from crgloco.commands.console import Console
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
+    from crgloco.progress import Reporter
 
 
 def add_to(commands: Subparsers) -> None:
@@ -25,6 +26,11 @@ def add_to(commands: Subparsers) -> None:
     add_unlabelled(
         parser, "folders of further scans without label, as for a training: also what is there twice is told"
     )
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="look as a training by this method would: what it only leaves out is a warning",
+    )
     parser = add_command(actions, "list", run_list, "list labelled, validation and unlabelled cases")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a cases folder")
     parser = add_command(
@@ -36,26 +42,46 @@ def add_to(commands: Subparsers) -> None:
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
     """List the problems per case; exit code 3 if a case cannot be used."""
-    from crgloco.data.case_check import Problem, check
-    from crgloco.data.cases import open_cases
-    from crgloco.data.further_scans import with_further
-
-    problems: tuple[Problem, ...] = ()
     with console.reporter() as report:
-        folder = arguments.folder
-        if arguments.unlabelled:
-            folder, copies = with_further(open_cases(folder), arguments.unlabelled)
-            problems = tuple(Problem("", "warning", copy.text) for copy in copies)
-        problems += check(folder, report)
+        look = _check_folder if arguments.method is None else _check_for_training
+        problems = look(arguments, report)
     for problem in problems:
-        console.say(f"{problem.severity}: {problem.case + ': ' if problem.case else ''}{problem.text}")
-    errors = sum(problem.severity == "error" for problem in problems)
+        case = f"{problem['case']}: " if problem["case"] else ""
+        console.say(f"{problem['severity']}: {case}{problem['text']}")
+    errors = sum(problem["severity"] == "error" for problem in problems)
     if errors:
         console.say(f"{errors} cases or files cannot be used as they are.")
     else:
         console.say(f"{arguments.folder} can be used." + (f" Warnings: {len(problems)}." if problems else ""))
-    console.result([dataclasses.asdict(problem) for problem in problems])
+    console.result(problems)
     return SOME_CASES_FAILED if errors else OK
+
+
+def _check_folder(arguments: argparse.Namespace, report: Reporter) -> list[dict[str, Any]]:
+    from crgloco.data.case_check import Problem, check
+    from crgloco.data.cases import open_cases
+    from crgloco.data.further_scans import with_further
+
+    folder, problems = arguments.folder, []
+    if arguments.unlabelled:
+        folder, copies = with_further(open_cases(folder), arguments.unlabelled)
+        problems = [Problem("", "warning", copy.text) for copy in copies]
+    return [dataclasses.asdict(problem) for problem in (*problems, *check(folder, report))]
+
+
+def _check_for_training(arguments: argparse.Namespace, report: Reporter) -> list[dict[str, Any]]:
+    """Look at the folder with the eyes of the training: its split, its method, what it leaves out."""
+    from crgloco import methods
+    from crgloco.requests.cases import check
+
+    fields = {
+        "folder": str(arguments.folder),
+        "unlabelled": [str(path) for path in arguments.unlabelled],
+        "method": arguments.method,
+        "labels": methods.card(arguments.method).kind != "pretraining",
+    }
+    problems: list[dict[str, Any]] = check(fields, report)["problems"]
+    return problems
 
 
 def run_list(arguments: argparse.Namespace, console: Console) -> int:

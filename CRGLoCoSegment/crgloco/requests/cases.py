@@ -26,7 +26,7 @@ from crgloco.io.files import read_source, read_volume
 from crgloco.io.label_files import read_label
 from crgloco.io.volume import Geometry, assert_same_grid
 from crgloco.labels import LabelTable
-from crgloco.methods import assert_suited
+from crgloco.methods import assert_suited, card
 from crgloco.progress import Reporter
 from crgloco.requests import fields as read
 from crgloco.requests.arrays import ArrayFolder
@@ -118,8 +118,12 @@ def check(fields: Fields, report: Reporter) -> Answer:
 def _unsuited(folder: CasesFolder, fields: Fields) -> tuple[Problem, ...]:
     if fields.get("method") is None:
         return ()
+    method = read.text(fields, "method")
+    if folder.table is None and card(method).kind == "segmentation":
+        text = f"{folder.root} has no labelled case; {card(method).title} needs one. Choose a cases folder."
+        return (Problem("", "error", text),)
     try:
-        assert_suited(read.text(fields, "method"), folder)
+        assert_suited(method, folder)
     except CasesError as error:
         return (Problem("", "error", str(error)),)
     return ()

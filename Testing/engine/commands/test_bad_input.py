@@ -164,6 +164,15 @@ def test_a_check_names_the_scan(folder, capsys, fault):
     assert "error: phantom_003" in capsys.readouterr().out
 
 
+@images
+def test_a_check_for_a_method_tells_that_its_training_goes_on_without_the_scan(folder, capsys, fault):
+    fault(image_of(folder, "phantom_003"))
+    assert main(["cases", "check", str(folder), "--method", "cr_gloco"]) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "phantom_003" in line]
+    assert told.startswith("warning: ")
+    assert told.endswith("The training goes on without it.")
+
+
 @labels
 def test_a_check_names_the_label(folder, capsys, fault):
     fault(folder / "labelsTr" / "phantom_001.nii.gz")

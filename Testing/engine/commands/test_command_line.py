@@ -161,6 +161,16 @@ def test_a_check_with_further_scans_names_those_that_are_there_already(cases_fol
     assert "nowhere is no folder" in capsys.readouterr().err
 
 
+def test_a_plain_folder_of_scans_can_be_checked_for_pre_training(cases_folder, capsys):
+    scans = str(cases_folder / "imagesUl")
+    assert main(["cases", "check", scans, "--method", "pgl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["cases", "check", scans, "--method", "supervised"]) == 3
+    assert "has no labelled case" in capsys.readouterr().out
+    assert main(["cases", "check", scans, "--method", "magic"]) == 1
+    assert "no method 'magic'" in capsys.readouterr().err
+
+
 def test_a_case_that_cannot_be_read_is_named_by_the_check_with_code_3(cases_folder, capsys):
     (cases_folder / "imagesTr" / "phantom_000_0000.nii.gz").write_bytes(b"no scan")
     assert main(["cases", "check", str(cases_folder), "--json"]) == 3
