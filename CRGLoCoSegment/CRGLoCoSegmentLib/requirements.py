@@ -71,10 +71,10 @@ def installedTorch() -> Torch | None:
     return Torch(version or "?", whole, whole and _packaging().pip_check("torch" + torchRequirement()))
 
 
-def missingPackages(file: Path = FILE) -> list[str]:
+def missingPackages() -> list[str]:
     """Return the requirements that are not met, torch aside; reads metadata only."""
     packaging = _packaging()
-    return [str(wanted) for wanted in packaging.load_requirements(file) if not _isMet(packaging, wanted)]
+    return [str(wanted) for wanted in packaging.load_requirements(FILE) if not _isMet(packaging, wanted)]
 
 
 def hasTorchExtension() -> bool:

@@ -35,7 +35,7 @@ class Settings:
         else:
             settings.setValue(f"{GROUP}/{key}", json.dumps(value))
 
-    def folder(self, key: str, default: Path | None = None) -> Path | None:
-        """Return a stored folder; it need not exist."""
+    def folder(self, key: str) -> Path | None:
+        """Return a stored folder, or ``None``; it need not exist."""
         text = self.get(key)
-        return Path(text) if text else default
+        return Path(text) if text else None

@@ -26,6 +26,7 @@ _REASONS = {
     errno.EFBIG: "the disk cannot hold a file of that size. Choose another one",
     errno.ENOENT: "its folder does not exist. Make it, or choose another one",
     errno.ENOTDIR: "its folder is no folder. Choose another one",
+    errno.EEXIST: "a file has the name of its folder. Choose another one",
     errno.EACCES: "there is no permission to write there. Choose another folder or change its permissions",
     errno.EPERM: "there is no permission to write there. Choose another folder or change its permissions",
     errno.EROFS: "the disk is read-only. Choose another folder",

@@ -24,11 +24,10 @@ from CRGLoCoSegmentLib.background.program import engineCommand
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
 from CRGLoCoSegmentLib.logic.case_accepting import labelOf
-from CRGLoCoSegmentLib.nodes.export import labelsFromSegmentation
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
+from grids import labelsFromSegmentation, segmentationFromLabels
 from stand_ins import StandInWorker
 
 
@@ -484,6 +483,12 @@ def test_cancel_while_ranking_ends_the_batch_and_loads_nothing(
 def test_when_all_have_labels_there_is_no_next_case(cases: Any):
     cases.rows = tuple(row for row in cases.rows if row.isLabelled)
     with pytest.raises(CasesError, match=r"Every case of the folder has a label"):
+        cases.loadNext()
+
+
+def test_without_a_cases_folder_there_is_no_next_case_and_the_words_say_why(cases: Any):
+    cases.open(None).wait()
+    with pytest.raises(CasesError, match=r"No cases folder is chosen"):
         cases.loadNext()
 
 

@@ -13,10 +13,10 @@ from crgloco.data.case_store import revisions
 from CRGLoCoSegmentLib.background.worker import Worker
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.nodes.results import setCorrected
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 from CRGLoCoSegmentLib.panels.cases import CasesPanel
 from CRGLoCoSegmentLib.parameters import Parameters
+from grids import segmentationFromLabels
 from stand_ins import StandInWorker
 
 RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"

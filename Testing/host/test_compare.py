@@ -7,11 +7,11 @@ import slicer
 from PySide6.QtTest import QTest
 
 from CRGLoCoSegmentLib.nodes.results import setCorrected
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.panels.compare import NEXT, PREVIOUS
 from CRGLoCoSegmentLib.parameters import Overlay, ThirdPane
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, registerLayouts
 from CRGLoCoSegmentLib.views.regions import seenRegions, worldPosition
+from grids import segmentationFromLabels
 from phantom_results import STRAIGHT, TABLE, colours, makeResult
 from slicer_host.slice_views import pictureOf, whyNoPictures
 

@@ -237,6 +237,20 @@ def test_a_damaged_starter_model_is_told(environment, worker, tmp_path, monkeypa
     assert str(copy) in found.text
 
 
+def test_a_drive_that_is_gone_hides_neither_the_other_disks_nor_a_damaged_model(
+    environment, worker, tmp_path, monkeypatch, waitUntil
+):
+    real = Path.exists
+    gone = environment._models.folder if environment._models is not None else Path.home()
+    lost = {gone, *gone.parents}
+    monkeypatch.setattr(Path, "exists", lambda self: self not in lost and real(self))
+    monkeypatch.setattr(environment_module, "_fault", lambda _model: "It is damaged.")
+    environment.check()
+    waitUntil(lambda: environment.facts.weights is not None)
+    assert environment.facts.weights == "It is damaged."
+    assert set(environment.facts.free) == {"temp"}
+
+
 def test_an_older_slicer_is_told_first_and_its_missing_packaging_does_no_harm(environment, monkeypatch):
     monkeypatch.setattr(environment_module, "_version", lambda: (5, 10))
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)

@@ -185,7 +185,7 @@ def test_a_new_panel_shows_the_folder_and_the_log_that_were_there(environment, s
     assert made.ui.wheelFolderPathLineEdit.currentPath == str(tmp_path)
     assert made.ui.logPlainTextEdit.plainText == "Collecting monai"
     made.cleanup()
-    environment.installation.onLine("after the end")
+    assert environment.installation.onLine is None
 
 
 def test_a_failed_installation_is_told_in_the_panel_without_a_dialog(

@@ -1,6 +1,7 @@
 """The fine-tune section: choices, check, start, stop, resume, curve, old against new model."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import qt
 import slicer
 
+import crgloco
 from crgloco import methods
 from crgloco.errors import JobError, ModelError
 from crgloco.jobs import JobFolder, read_job
@@ -401,6 +403,22 @@ def test_without_the_packages_nothing_is_started_and_the_way_out_is_named(bench:
 
 
 # ---------------------------------------------------------------------------------------- while it runs
+
+
+def stagesOfTheEngine() -> list[str]:
+    engine = Path(crgloco.__file__).parent
+    files = [*engine.glob("training/*.py"), engine / "data" / "preparation.py"]
+    return sorted(
+        {stage for file in files for stage in re.findall(r'stage="([^"]+)"', file.read_text("utf-8"))}
+    )
+
+
+@pytest.mark.parametrize("stage", stagesOfTheEngine())
+def test_every_stage_of_a_training_has_words_of_its_own(bench: Bench, stage: str):
+    panel = begun(bench)
+    bench.tell({"event": "progress", "stage": stage, "done": 1, "total": 1_234_567})
+    assert not panel.ui.statusLabel.text.startswith(stage)
+    assert panel.ui.statusLabel.text.endswith("1 of 1234567")
 
 
 def test_progress_time_left_curve_and_log_follow_the_training(bench: Bench):

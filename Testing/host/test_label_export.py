@@ -18,7 +18,7 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
+from grids import segmentationFromLabels
 from stand_ins import TABLE, StandInWorker, addVolume
 
 

@@ -20,9 +20,9 @@ from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic.cases_check import casesCheck
 from CRGLoCoSegmentLib.logic.listeners import Listeners
-from CRGLoCoSegmentLib.logic.models import Models
+from CRGLoCoSegmentLib.logic.models import Models, inside
 from CRGLoCoSegmentLib.logic.training import Training
-from CRGLoCoSegmentLib.logic.training_record import MOST_POINTS, TrainingRecord
+from CRGLoCoSegmentLib.logic.training_record import MOST_POINTS, TrainingRecord, comparisonRows
 from CRGLoCoSegmentLib.logic.training_request import TrainingRequest, folderName, proposedTitle
 from CRGLoCoSegmentLib.settings import Settings
 from phantoms import write_cases_folder
@@ -311,18 +311,23 @@ def test_the_curve_of_a_day_long_training_stays_small_and_keeps_its_shape():
     assert story.losses[-1][0] > 19_900
 
 
+def test_a_models_folder_that_cannot_be_read_counts_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_folder: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert inside(tmp_path) == []
+
+
 def test_losses_that_are_no_numbers_are_left_out():
     assert record({**progress(10), "losses": {"total": None}}).losses == []
 
 
-def test_an_end_is_kept_until_somebody_speaks_again():
+def test_an_end_is_told_and_has_no_time_left():
     story = record(
         progress(10), {"event": "failed", "type": "X", "text": "The disk is full.", "traceback": "T"}
     )
-    assert (story.outcome, story.outcomeText, story.details) == ("failed", "The disk is full.", "T")
-    assert story.messages == ["The disk is full."]
-    story.hear(progress(11))
-    assert (story.outcome, story.outcomeText) == ("", "")
+    assert (story.messages, story.secondsLeft) == (["The disk is full."], None)
 
 
 def test_old_and_new_model_stand_side_by_side_with_the_mean_first():
@@ -330,14 +335,17 @@ def test_old_and_new_model_stand_side_by_side_with_the_mean_first():
         {"event": "comparison", "new": {"dice": 0.8, "per_label": {"large": 0.9, "small": 0.7}},
          "start": {"dice": 0.75, "per_label": {"large": 0.9, "small": 0.6}}}
     )  # fmt: skip
-    rows = [(row.label, row.old, row.new, round(row.difference or 0, 6)) for row in story.rows()]
+    rows = [
+        (row.label, row.old, row.new, round(row.difference or 0, 6))
+        for row in comparisonRows(story.comparison)
+    ]
     assert rows == [("", 0.75, 0.8, 0.05), ("large", 0.9, 0.9, 0.0), ("small", 0.6, 0.7, 0.1)]
     alone = record({"event": "comparison", "new": {"dice": 0.8, "per_label": {"large": 0.9}}})
-    assert [(row.label, row.old, row.difference) for row in alone.rows()] == [
+    assert [(row.label, row.old, row.difference) for row in comparisonRows(alone.comparison)] == [
         ("", None, None),
         ("large", None, None),
     ]
-    assert record({"event": "comparison"}).rows() == []
+    assert comparisonRows(record({"event": "comparison"}).comparison) == []
 
 
 # ------------------------------------------------------------------------------------------ one session

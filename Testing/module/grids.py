@@ -1,5 +1,7 @@
 """Grids as scanners make them, and volumes and labels on them."""
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
+from CRGLoCoSegmentLib.nodes.export import labelsOf
+from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 
 # The machine may be shared: a slow draw says nothing. One scene holds the nodes of all draws.
@@ -83,6 +88,33 @@ def volumeNode(geometry: Geometry = OBLIQUE, name: str = "scan") -> Any:
 def labels(geometry: Geometry = OBLIQUE, table: LabelTable = TABLE, seed: int = 1) -> Any:
     """Return label values on a grid, all of a table."""
     return np.random.default_rng(seed).choice(table.values, geometry.shape).astype(np.uint8)
+
+
+def segmentationFromLabels(
+    values: Any, geometry: Geometry, table: LabelTable, name: str, volume: Any, *, copy: bool = True
+) -> Any:
+    """Return a segmentation node of label values on a volume's grid; checked, as those of an answer are."""
+    checked = checkedLabels(values, geometry, table, name, volume)
+    return newSegmentation(checked, table, name, volume, copy=copy and checked is values)
+
+
+def labelsFromSegmentation(
+    node: Any, table: LabelTable, volume: Any, *, onNote: Callable[[str], None] = logging.warning
+) -> Volume:
+    """Return the label values of a segmentation on a volume's grid, as an export writes them."""
+    return labelsOf(snapshotOf(node, volume), table, onNote=onNote)
+
+
+def colorTableNode(table: LabelTable, scene: Any) -> Any:
+    """Return a colour node that tells Slicer's own export the value of each label."""
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "colours")
+    node.SetTypeToUser()
+    node.SetNumberOfColors(max(table.values) + 1)
+    for label in table.labels:
+        node.SetColor(label.value, label.name, *(part / 255 for part in label.colour), 1.0)
+        if label.terminology:
+            node.SetTerminologyFromString(label.value, label.terminology)
+    return node
 
 
 def slicersExport(scene: Any, node: Any, volume: Any, colors: Any = None, *, ids: Any = None) -> Any:

@@ -1,16 +1,13 @@
 """Arrays to and from the worker: plain ``.npy`` files, written and read in a thread."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from crgloco.atomic import appearing
 from crgloco.errors import InputError
 from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
-from CRGLoCoSegmentLib.background.ticker import Ticker
 
 
 def writeArray(
@@ -18,8 +15,6 @@ def writeArray(
     path: Path,
     onDone: Callable[[Path], None],
     onError: Callable[[Exception], None],
-    *,
-    ticker: Ticker | None = None,
 ) -> ThreadJob:
     """Write an array in a thread; the file appears whole or not at all.
 
@@ -28,18 +23,14 @@ def writeArray(
         path: Ends in ``.npy``; its folder is made.
         onDone: Called on the main thread with the path.
         onError: Called on the main thread; a ``ResourceError`` in words where the disk is full.
-        ticker: When the main thread looks.
     """
-    return runInThread(lambda: saveArray(array, path), onDone, onError, ticker=ticker)
+    return runInThread(lambda: saveArray(array, path), onDone, onError)
 
 
 def readArrays(
     files: Mapping[str, Path | str],
     onDone: Callable[[dict[str, np.ndarray]], None],
     onError: Callable[[Exception], None],
-    *,
-    remove: bool = False,
-    ticker: Ticker | None = None,
 ) -> ThreadJob:
     """Read arrays in a thread.
 
@@ -47,11 +38,13 @@ def readArrays(
         files: Name -> ``.npy`` file.
         onDone: Called on the main thread with name -> array.
         onError: Called on the main thread.
-        remove: Delete the files once all are read.
-        ticker: When the main thread looks.
     """
     paths = {name: Path(path) for name, path in files.items()}
-    return runInThread(lambda: _load(paths, remove=remove), onDone, onError, ticker=ticker)
+
+    def load() -> dict[str, np.ndarray]:
+        return {name: loadArray(path) for name, path in paths.items()}
+
+    return runInThread(load, onDone, onError)
 
 
 def saveArray(array: np.ndarray, path: Path) -> Path:
@@ -65,15 +58,6 @@ def saveArray(array: np.ndarray, path: Path) -> Path:
         with part.open("wb") as file:
             np.save(file, array, allow_pickle=False)
     return path
-
-
-def _load(paths: Mapping[str, Path], *, remove: bool) -> dict[str, Any]:
-    arrays = {name: loadArray(path) for name, path in paths.items()}
-    if remove:
-        for path in paths.values():
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-    return arrays
 
 
 def loadArray(path: Path) -> np.ndarray:

@@ -28,6 +28,11 @@ def sessionFolder() -> Path:
     return folder
 
 
+def removeLater(folder: Path) -> None:
+    """Remove a folder in a thread: a large one would keep everybody waiting."""
+    threading.Thread(target=shutil.rmtree, args=(folder, True), name="CRGLoCoSegment", daemon=True).start()
+
+
 def removeLeftovers(parent: Path) -> None:
     """Remove the folders of processes that are gone: those whose lock nobody holds."""
     for folder in parent.glob(f"{PREFIX}*"):

@@ -16,13 +16,13 @@ from CRGLoCoSegmentLib.background.child import Child
 from CRGLoCoSegmentLib.background.endings import whyEnded
 from CRGLoCoSegmentLib.background.process_tree import killByNumber
 from CRGLoCoSegmentLib.background.program import engineCommand, moduleFolder
-from CRGLoCoSegmentLib.background.ticker import Ticker
 
 State = Literal["new", "running", "stopped", "finished", "failed"]
 
 OUTPUT = "output.txt"
 READ_AT_ONCE = 2**18  # bytes of events of one poll
-TAIL = 2**16
+TAIL = 2**16  # bytes
+SHOWN_LINES = 20
 
 
 class TrainingRun:
@@ -31,7 +31,6 @@ class TrainingRun:
     Args:
         folder: With the ``job.json`` that ``crgloco.jobs.write_job`` wrote.
         command: Program and arguments instead of ``crgloco train``.
-        ticker: When the main thread looks after the process.
 
     Attributes:
         files: The job's files.
@@ -41,15 +40,12 @@ class TrainingRun:
         details: Traceback or last lines of output of a failure.
     """
 
-    def __init__(
-        self, folder: Path, *, command: Sequence[str] | None = None, ticker: Ticker | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, command: Sequence[str] | None = None) -> None:
         self.files = JobFolder(folder)
         self.state: State = "new"
         self.reason = ""
         self.details = ""
         self._command = list(command) if command is not None else None
-        self._ticker = ticker
         self._child: Child | None = None
         self._ending: tuple[int | None] | None = None  # exit code of a process of ours that has ended
         self._sizeBefore = 0  # of the events when it started
@@ -81,7 +77,6 @@ class TrainingRun:
             cwd=moduleFolder(),
             stdin=not keepRunning,
             output=self.files.path / OUTPUT,
-            ticker=self._ticker,
         )
         self._look()
 
@@ -121,9 +116,9 @@ class TrainingRun:
         self._look()
         return events
 
-    def output(self, lines: int = 20) -> list[str]:
+    def output(self) -> list[str]:
         """Return the last lines that the process wrote beside its events."""
-        return [*self._log, *_tail(self.files.path / OUTPUT)][-lines:]
+        return [*self._log, *_tail(self.files.path / OUTPUT)][-SHOWN_LINES:]
 
     # ------------------------------------------------------------------------------- what the files say
 
@@ -177,8 +172,16 @@ class TrainingRun:
         """The last event; of a run of ours only what it said itself, not what one before it said."""
         if self._ending is not None and _size(self.files.events_file) <= self._sizeBefore:
             return {}
-        lines = _tail(self.files.events_file)
-        return next((event for line in reversed(lines) if (event := _event(line.encode()))), {})
+        events = lastEvents(self.files)
+        return events[-1] if events else {}
+
+
+def lastEvents(files: JobFolder) -> list[dict[str, Any]]:
+    """Return the newest events of a job, as many as its file's last bytes hold."""
+    try:
+        return files.events(max(0, _size(files.events_file) - TAIL))[0]
+    except OSError:
+        return []
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from crgloco.progress import parse_event
 from CRGLoCoSegmentLib.background.child import Child
 from CRGLoCoSegmentLib.background.endings import whyEnded
 from CRGLoCoSegmentLib.background.program import engineCommand, moduleFolder
-from CRGLoCoSegmentLib.background.ticker import SharedTicker, Ticker, waitUntil
+from CRGLoCoSegmentLib.background.ticker import SharedTicker, waitUntil
 
 log = logging.getLogger("CRGLoCoSegment")
 
@@ -52,7 +52,6 @@ class Request:
 
     Attributes:
         id: Number of the request.
-        command: What was asked for.
         state: ``"waiting"``, ``"running"``, ``"done"``, ``"failed"`` or ``"cancelled"``.
     """
 
@@ -62,13 +61,12 @@ class Request:
         number: int,
         line: str,
         *,
-        command: str,
         onResult: OnResult,
         onError: Callable[[WorkerError], None],
         onProgress: OnProgress | None,
         onCancelled: Callable[[], None] | None,
     ) -> None:
-        self.id, self.command, self.line = number, command, line
+        self.id, self.line = number, line
         self.state = "waiting"
         self.cancelledAt: float | None = None
         self._worker = worker
@@ -114,28 +112,18 @@ class Worker:
 
     Args:
         name: For messages in the log.
-        childFactory: Makes the process; takes what ``Child`` takes.
         command: Program and arguments instead of ``crgloco worker``.
-        ticker: Watches over requests that were cancelled.
 
     Attributes:
         pid: Process id of the real interpreter, told by itself; ``None`` while there is none.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        childFactory: Callable[..., Any] = Child,
-        command: Sequence[str] | None = None,
-        ticker: Ticker | None = None,
-    ) -> None:
+    def __init__(self, name: str, *, command: Sequence[str] | None = None) -> None:
         self.name = name
         self.pid: int | None = None
-        self._childFactory = childFactory
         self._command = list(command) if command is not None else None
-        self._watch = ticker if ticker is not None else SharedTicker()
-        self._child: Any = None
+        self._watch = SharedTicker()  # over requests that were cancelled
+        self._child: Child | None = None
         self._open: dict[int, Request] = {}
         self._number = 0
         self._log: deque[str] = deque(maxlen=KEPT_LOG_LINES)
@@ -167,7 +155,6 @@ class Worker:
             self,
             self._number,
             line,
-            command=command,
             onResult=onResult,
             onError=onError,
             onProgress=onProgress,
@@ -224,14 +211,14 @@ class Worker:
             self._child = self._started()
         self._child.write(line)
 
-    def _started(self) -> Any:
+    def _started(self) -> Child:
         command = engineCommand("worker") if self._command is None else self._command
-        hold: list[Any] = []  # what an ended process still says must not be taken for its successor's
+        hold: list[Child] = []  # what an ended process still says must not be taken for its successor's
 
         def ours(heard: Callable[[Any], None]) -> Callable[[Any], None]:
             return lambda value: heard(value) if not hold or self._child is hold[0] else None
 
-        child = self._childFactory(
+        child = Child(
             command,
             onLine=ours(self._hear),
             onLog=ours(self._keep),

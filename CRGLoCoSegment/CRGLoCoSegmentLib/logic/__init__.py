@@ -238,7 +238,7 @@ class SegmentLogic:
         """Return the newest result of a volume, also one that was loaded with a scene."""
         from CRGLoCoSegmentLib.nodes.results import resultOf
 
-        return resultOf(volumeNode) if volumeNode is not None else None
+        return resultOf(volumeNode)
 
     def compare(self, result: "Result", *, thirdPane: str = "none") -> bool:
         """Show global and local side by side; return whether there are views to show them in."""
@@ -252,7 +252,7 @@ class SegmentLogic:
         self, segmentationNode: Any, volumeNode: Any, path: Path | str, *, waitForCompletion: bool = False,
         onFinished: Any = None, onFailed: Any = None,
     ) -> "Path | Task":  # fmt: skip
-        """Write a label to a file: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha`` or ``.seg.nrrd``.
+        """Write a label to a file: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``, ``.seg.nrrd`` or ``.dcm``.
 
         Values follow the label table of the segmentation, whatever the order or names of the segments.
         """

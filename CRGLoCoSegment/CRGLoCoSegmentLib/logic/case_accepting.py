@@ -17,7 +17,6 @@ from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
-from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import Result, resultOf
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
@@ -178,11 +177,10 @@ def writeLabel(
         task.finish(Accepted(answer["case"], Path(answer["label"]), revision, created, tuple(task.notes)))
 
     def failed(error: Any) -> None:
-        details = getattr(error, "details", "")
         if not task.isRunning():
             return
         if isSafe():
-            task.fail(notAccepted(label.case, error), details)
+            task.fail(notAccepted(label.case, error), getattr(error, "details", ""))
             return
         keepOrFail(task, label.now, label.case, error)
 
@@ -212,4 +210,4 @@ def _prepare(label: Label, out: Path, notes: list[str]) -> dict[str, Any]:
 
 def _written(volume: Volume, path: Path) -> dict[str, Any]:
     saveArray(volume.array, path)
-    return {"file": str(path), "geometry": geometryToJson(volume.geometry)}
+    return {"file": str(path), "geometry": volume.geometry.to_json()}

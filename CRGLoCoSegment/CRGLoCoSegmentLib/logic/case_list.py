@@ -102,17 +102,14 @@ class CaseList:
             "channel_names": list(card.channel_names),
         }
 
-        def failed(error: Any) -> None:
-            task.fail(error, getattr(error, "details", ""))
-
         def made(_answer: dict[str, Any]) -> None:
             self.open(
                 chosen,
                 onFinished=lambda _rows: task.finish(chosen),
-                onFailed=lambda message, _details: failed(CasesError(message)),
+                onFailed=lambda message, details: task.fail(CasesError(message), details),
             )
 
-        self._files.ask("create", fields, onResult=made, onError=failed, onCancelled=task.cancel)
+        self._files.ask("create", fields, onResult=made, onError=task.fail, onCancelled=task.cancel)
         return task
 
     def row(self, name: str | None) -> CaseRow | None:
@@ -134,7 +131,7 @@ class CaseList:
         if task.isRunning():
             self._forget()
             self.problem = str(error)
-            task.fail(error, getattr(error, "details", ""))
+            task.fail(error)
             self._listeners.tell("cases")
 
     def _forget(self) -> None:

@@ -1,8 +1,6 @@
 """A case comes into the scene, and the one before goes, unless something on it was not accepted yet."""
 
 import itertools
-import shutil
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from slicer.i18n import tr as _
 
 from crgloco.atomic import saving
 from CRGLoCoSegmentLib.background.arrays import loadArray
-from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.background.session import removeLater, sessionFolder
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.batch import predictionsOf
 from CRGLoCoSegmentLib.logic.task import Task
@@ -157,11 +155,11 @@ class CaseInScene:
 def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
     """Read a case in the worker and make its nodes; the task's value is a ``LoadedCase``."""
     out = temporaryFolder("open", task)
-    predictions, tidy = predictionsOf(folder), removal(out)
+    predictions = predictionsOf(folder)
 
     def opened(answer: dict[str, Any]) -> None:
         if not task.isRunning():  # it was cancelled, and the worker has written nevertheless
-            tidy()
+            removeLater(out)
             return
         task.progress(_("Opening {case}").format(case=name), 1, 2)
         paths = {kind: out / file for kind, file in answer["arrays"].items()}
@@ -179,12 +177,12 @@ def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
         task.finish(_loadedCase(name, folder, made, answer))
 
     def failed(error: Any) -> None:
-        task.fail(error, getattr(error, "details", ""))
-        tidy()
+        task.fail(error)
+        removeLater(out)
 
     def cancelled() -> None:
         task.cancel()
-        tidy()
+        removeLater(out)
 
     task.progress(_("Opening {case}").format(case=name), 0, 2)
     fields = {
@@ -222,10 +220,5 @@ def temporaryFolder(purpose: str, task: Task) -> Path:
     folder = sessionFolder() / f"{purpose}-{next(_numbers)}"
     with saving(folder):
         folder.mkdir()
-    task.onEnd(removal(folder))
+    task.onEnd(lambda: removeLater(folder))
     return folder
-
-
-def removal(folder: Path) -> Callable[[], None]:
-    """Return what removes a folder without keeping anybody waiting."""
-    return lambda: threading.Thread(target=shutil.rmtree, args=(folder, True), daemon=True).start()

@@ -7,6 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.logic.result_text import plainFigures
+
 STATES = ("unlabelled", "predicted", "corrected", "validation")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -122,8 +124,8 @@ def _reason(entry: Mapping[str, Any]) -> str:
         return str(entry["reason"])
     if entry.get("state") != "predicted" or correction is None:
         return ""
-    text = _("About {ml:.3g} ml of the prediction are expected to need correction.")
-    return text.format(ml=correction)
+    text = _("About {ml} ml of the prediction are expected to need correction.")
+    return text.format(ml=plainFigures(correction, 3))
 
 
 def _number(value: Any) -> float | None:

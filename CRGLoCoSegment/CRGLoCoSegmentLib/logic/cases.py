@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,7 @@ class CasesLogic(CaseList):
         Raises:
             CasesError: No cases folder is chosen, or all cases have a label.
         """
+        self._chosenFolder()
         task = Task(_("Next case"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         row, waiting = self.mostUseful(), self._withoutLabel()
         if row is None and not waiting:
@@ -135,12 +136,7 @@ class CasesLogic(CaseList):
             else:
                 self._load(best.name, task, discardUnsaved=discardUnsaved)
 
-        predicting = self.predictAll(
-            onProgress=lambda text, done, total, left: task.progress(text, done, total, secondsLeft=left),
-            onFinished=ranked,
-            onFailed=lambda message, _details: task.fail(Cancelled(message)),
-        )
-        task.onCancel(predicting.cancel)
+        self._predictFor(task, ranked)
         return task
 
     def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
@@ -202,13 +198,17 @@ class CasesLogic(CaseList):
             ModelError: There is no model.
         """
         task = Task(_("Ranking"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        self._predictFor(task, lambda _outcome: task.finish(byUsefulness(self.rows)))
+        return task
+
+    def _predictFor(self, task: Task, onFinished: Callable[[BatchOutcome], None]) -> None:
+        """Predict all cases without a label as the first part of a task."""
         predicting = self.predictAll(
             onProgress=lambda text, done, total, left: task.progress(text, done, total, secondsLeft=left),
-            onFinished=lambda _outcome: task.finish(byUsefulness(self.rows)),
+            onFinished=onFinished,
             onFailed=lambda message, _details: task.fail(Cancelled(message)),
         )
         task.onCancel(predicting.cancel)
-        return task
 
     def _casePredicted(self, folder: Path, name: str, record: dict[str, Any]) -> None:
         if folder == self.folder:

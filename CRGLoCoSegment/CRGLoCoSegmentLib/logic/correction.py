@@ -1,6 +1,5 @@
 """Corrected copies of results: put together label by label, edited, and compared with where they started."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,9 +21,6 @@ from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, volumeOf
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
 from CRGLoCoSegmentLib.views import display_memory
 
-# Changes that follow each other faster belong to one edit: an effect may change several segments.
-ONE_EDIT_S = 0.5
-
 OnChanged = Callable[[Changes], None]
 OnError = Callable[[Exception], None]
 
@@ -34,17 +30,18 @@ class Correction:
 
     Args:
         listeners: Told ``"corrected"`` when there is another copy.
-        clock: Seconds that only grow.
+
+    Attributes:
+        onEdit: Called whenever the copy that is watched has changed.
     """
 
-    def __init__(self, *, listeners: Listeners, clock: Callable[[], float] = time.monotonic) -> None:
-        self._listeners, self._clock = listeners, clock
+    def __init__(self, *, listeners: Listeners) -> None:
+        self._listeners = listeners
         self._watched: Any = None
         self._stops: list[Callable[[], None]] = []
-        self._lastEdit = -ONE_EDIT_S
         self._jobs: list[ThreadJob] = []
         self._known: dict[Any, Array] = {}
-        self.onEdit: Callable[[], None] = _nothing
+        self.onEdit: Callable[[], None] | None = None
 
     # ------------------------------------------------------------------------------------- the copies
 
@@ -110,10 +107,6 @@ class Correction:
         """Return the answer that each label started from; empty for a label that came from elsewhere."""
         return nodes.startsOf(correctedNode)
 
-    def startOf(self, correctedNode: Any, label: str) -> str:
-        """Return the answer that one label started from."""
-        return nodes.startsOf(correctedNode).get(label, FUSED)
-
     def lostOf(self, correctedNode: Any) -> dict[str, int]:
         """Return how many voxels each label lost to others when the copy was put together."""
         return nodes.lostOf(correctedNode)
@@ -166,14 +159,10 @@ class Correction:
 
         return answer
 
-    def editCount(self, correctedNode: Any) -> int:
-        """Return how often a copy was edited since it was made; kept with the scene."""
-        return nodes.editsOf(correctedNode)
-
     # ---------------------------------------------------------------------------------- who listens
 
     def watch(self, correctedNode: Any) -> None:
-        """Count the edits of this copy from now on, and call ``onEdit`` for each change."""
+        """Call ``onEdit`` for each change of this copy from now on."""
         if correctedNode is self._watched:
             return
         for stop in self._stops:
@@ -181,19 +170,13 @@ class Correction:
         self._watched, self._stops = correctedNode, []
         if correctedNode is not None:
             self._stops = [
-                nodes.observeEdits(correctedNode, onEdit=self._edited, onUndo=self._changed),
+                nodes.observeEdits(correctedNode, self._edited),
                 nodes.observeRemoval(correctedNode, self._removed),
             ]
 
     def _edited(self) -> None:
-        now = self._clock()
-        if now - self._lastEdit >= ONE_EDIT_S:
-            nodes.countEdit(self._watched)
-        self._lastEdit = now
-        self._changed()
-
-    def _changed(self) -> None:
-        self.onEdit()
+        if self.onEdit is not None:
+            self.onEdit()
 
     def _removed(self) -> None:
         self.watch(None)
@@ -230,7 +213,3 @@ def _composition(
     answers: Mapping[str, Snapshot], table: LabelTable, starts: Mapping[str, str]
 ) -> Composition:
     return compose({kind: comparableLabels(answer, table) for kind, answer in answers.items()}, table, starts)
-
-
-def _nothing() -> None:
-    """Do nothing."""

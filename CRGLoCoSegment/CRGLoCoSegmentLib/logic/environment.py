@@ -223,8 +223,9 @@ def _oddFolder() -> Path | None:
 def _free(folders: dict[str, Path]) -> dict[str, int]:
     found = {}
     for name, folder in folders.items():
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
-        found[name] = shutil.disk_usage(existing).free
+        existing = next((place for place in (folder, *folder.parents) if place.exists()), None)
+        if existing is not None:  # on Windows the whole drive may be gone
+            found[name] = shutil.disk_usage(existing).free
     return found
 
 

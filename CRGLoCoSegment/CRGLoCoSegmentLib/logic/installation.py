@@ -27,10 +27,10 @@ class Installation:
     Args:
         settings: Holds ``wheelFolder`` and ``pendingInstallation``.
         onChange: Called when ``state`` changes.
-        onLine: Called with each line of the log.
         onInstalled: Called when something new is installed.
 
     Attributes:
+        onLine: Called with each line of the log.
         state: ``"idle"``, ``"running"``, ``"done"``, ``"declined"`` or ``"failed"``.
         message: The last end in words; empty before the first.
         lines: The last lines of the log.
@@ -42,12 +42,11 @@ class Installation:
         *,
         settings: "Settings",
         onChange: Callable[[], None],
-        onLine: Callable[[str], None] | None = None,
         onInstalled: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
         self._onChange = onChange
-        self.onLine = onLine or (lambda _line: None)
+        self.onLine: Callable[[str], None] | None = None
         self._onInstalled = onInstalled or (lambda: None)
         self.state = "idle"
         self.message = ""
@@ -185,7 +184,8 @@ class Installation:
 
     def _line(self, line: str) -> None:
         self.lines.append(line)
-        self.onLine(line)
+        if self.onLine is not None:
+            self.onLine(line)
 
 
 def extensionAwaitsRestart() -> bool:

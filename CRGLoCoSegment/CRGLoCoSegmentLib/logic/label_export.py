@@ -19,7 +19,6 @@ from CRGLoCoSegmentLib.logic.label_rescue import Keeping, keepOrFail
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, Task
 from CRGLoCoSegmentLib.nodes.cases import isInScene
 from CRGLoCoSegmentLib.nodes.export import labelsOf
-from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import resultOf
 from CRGLoCoSegmentLib.nodes.slicer_files import writeDicomSeg, writeSegNrrd
@@ -87,7 +86,7 @@ class LabelExport:
 
         def failed(error: Exception) -> None:
             if task not in self._onTheirWay or self._isClosing or isInScene(segmentationNode):
-                task.fail(error, getattr(error, "details", ""))
+                task.fail(error)
             else:
                 keepOrFail(task, snapshot, _plainName(path), error)
 
@@ -136,7 +135,7 @@ class LabelExport:
             if not task.isRunning():
                 file.unlink(missing_ok=True)
                 return
-            label = {"file": str(file), "geometry": geometryToJson(labels.geometry)}
+            label = {"file": str(file), "geometry": labels.geometry.to_json()}
             self._files.ask(
                 "write_label",
                 {"label": label, "table": table.to_json(), "path": str(path)},

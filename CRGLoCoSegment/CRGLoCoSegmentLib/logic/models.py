@@ -46,8 +46,8 @@ class Models:
 
     def list(self) -> list[tuple[Path, "ModelCard | ModelError"]]:
         """Return all models by folder; a damaged one comes with its error."""
-        inside = [folder for parent in self.folders for folder in _modelFolders(parent)]
-        return [(folder, self._cardOrError(folder)) for folder in inside]
+        found = [folder for parent in self.folders for folder in _modelFolders(parent)]
+        return [(folder, self._cardOrError(folder)) for folder in found]
 
     def segmenting(self) -> "list[tuple[Path, ModelCard | ModelError]]":
         """Return ``list`` without the pre-trained starts, which only fine-tuning can use."""
@@ -137,7 +137,7 @@ class Models:
             command,
             fields,
             onResult=take,
-            onError=lambda error: task.fail(error, error.details),
+            onError=task.fail,
             onCancelled=task.cancel,
         )
         task.onCancel(request.cancel)
@@ -161,11 +161,15 @@ def _defaultFolder() -> Path:
 
 
 def _modelFolders(parent: Path) -> "list[Path]":
+    return [folder for folder in inside(parent) if looks_like_model(folder)]
+
+
+def inside(folder: Path) -> "list[Path]":
+    """Return what lies in a folder, sorted; nothing if it is not there or cannot be read."""
     try:
-        inside = sorted(parent.iterdir()) if parent.is_dir() else []
+        return sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError:
         return []
-    return [folder for folder in inside if looks_like_model(folder)]
 
 
 def _mark(folder: Path) -> tuple[int, int, bool] | None:

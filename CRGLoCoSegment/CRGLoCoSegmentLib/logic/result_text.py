@@ -30,13 +30,17 @@ def secondsText(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def plainFigures(ml: float, count: int = 2) -> str:
+    """Write a volume with so many figures that count, or all before the point: a mouse has microlitres."""
+    return f"{ml:.{count}g}" if ml < 10 ** (count - 1) else f"{ml:,.0f}"
+
+
 def _volume(ml: Any) -> str:
-    """Give a volume with about three digits, from litres down to the kidney of a mouse."""
     if not isinstance(ml, (int, float)):
         return "&ndash;"
     if ml == 0:
         return escape(_("not found"))
-    return f"{ml:,.0f} ml" if ml >= 100 else f"{ml:.3g} ml"
+    return f"{plainFigures(ml, 3)} ml"
 
 
 def _facts(record: Mapping[str, Any]) -> str:
@@ -44,7 +48,7 @@ def _facts(record: Mapping[str, Any]) -> str:
     if isinstance(record.get("mean_confidence"), (int, float)):
         facts.append(_("Mean confidence {share} %").format(share=round(100 * record["mean_confidence"])))
     if isinstance(record.get("expected_correction_ml"), (int, float)):
-        ml = f"{record['expected_correction_ml']:.3g}"
+        ml = plainFigures(record["expected_correction_ml"], 3)
         facts.append(_("about {ml} ml are expected to need correction").format(ml=ml))
     if isinstance(record.get("seconds"), (int, float)):
         facts.append(_("took {seconds} s").format(seconds=f"{record['seconds']:.1f}"))

@@ -1,7 +1,5 @@
 """One volume on its way through the worker: write, ask, read, import; the scene is touched at the end."""
 
-import shutil
-import threading
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,9 +11,8 @@ from slicer.i18n import tr as _
 from crgloco.errors import CRGLoCoError, InputError, ResourceError
 from crgloco.io.volume import Volume
 from CRGLoCoSegmentLib.background import arrays
-from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.background.session import removeLater, sessionFolder
 from CRGLoCoSegmentLib.logic.task import Task, TimeLeft
-from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultOf
 from CRGLoCoSegmentLib.nodes.volumes import fingerprint, isUnchanged
 from CRGLoCoSegmentLib.views.answers import hideAnswers
@@ -90,9 +87,9 @@ class SegmentRun:
     def _writeNext(self) -> None:
         scan = self._scans.pop(0)
         path = self.folder / f"channel_{len(self._references)}.npy"
-        self._references.append({"file": str(path), "geometry": geometryToJson(scan.geometry)})
+        self._references.append({"file": str(path), "geometry": scan.geometry.to_json()})
         self._stepRuns = True
-        arrays.writeArray(scan.array, path, self._next(self._written), self._next(self._failed))
+        arrays.writeArray(scan.array, path, self._next(self._written), self._next(self.task.fail))
 
     def _written(self, _path: Path) -> None:
         if self._scans:
@@ -108,7 +105,7 @@ class SegmentRun:
             "segment",
             {**self._fields, "arrays": self._references, "out": str(self.folder / "out")},
             onResult=self._next(self._answered),
-            onError=self._next(self._failed),
+            onError=self._next(self.task.fail),
             onProgress=self._progress,
             onCancelled=self._next(self.task.cancel),
         )
@@ -134,7 +131,7 @@ class SegmentRun:
         self._show("import")
         self._stepRuns = True
         arrays.readArrays(
-            files, self._next(lambda found: self._import(answer, found)), self._next(self._failed)
+            files, self._next(lambda found: self._import(answer, found)), self._next(self.task.fail)
         )
 
     def _import(self, answer: dict[str, Any], found: dict[str, Any]) -> None:
@@ -149,9 +146,6 @@ class SegmentRun:
         if former is not None:
             hideAnswers(former)
         self.task.finish(result)
-
-    def _failed(self, error: Exception) -> None:
-        self.task.fail(error, getattr(error, "details", ""))
 
     def _next(self, then: Callable[..., None]) -> Callable[..., None]:
         """Let the end of a step lead on only while the task runs; a fault of ours ends the task alone."""
@@ -184,4 +178,4 @@ class SegmentRun:
         """Remove the temporary files; not under a step that still uses them, whose end leads here again."""
         self._scans.clear()
         if not self._stepRuns:
-            threading.Thread(target=shutil.rmtree, args=(self.folder, True), daemon=True).start()
+            removeLater(self.folder)

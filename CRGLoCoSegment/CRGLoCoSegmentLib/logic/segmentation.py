@@ -107,7 +107,7 @@ class Segmentation:
             "estimate",
             fields,
             onResult=task.finish,
-            onError=lambda error: task.fail(error, error.details),
+            onError=task.fail,
             onCancelled=task.cancel,
         )
         task.onCancel(request.cancel)

@@ -144,10 +144,15 @@ class Task:
         self._end("done", self._onFinished, value)
 
     def fail(self, error: Exception, details: str = "") -> None:
-        """End with an error; its text is what the user reads."""
+        """End with an error; its text is what the user reads.
+
+        Args:
+            error: Why.
+            details: A traceback or a log; those that the error brings along if none are given.
+        """
         if self.isRunning():
-            self.error, self.details = error, details
-            self._end("failed", self._onFailed, str(error), details)
+            self.error, self.details = error, details or getattr(error, "details", "")
+            self._end("failed", self._onFailed, str(error), self.details)
 
     def _end(self, state: str, callback: Callable[..., None] | None, *values: Any) -> None:
         if not self.isRunning():

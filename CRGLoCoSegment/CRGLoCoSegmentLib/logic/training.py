@@ -13,6 +13,7 @@ from crgloco.errors import JobError, ModelError
 from CRGLoCoSegmentLib.background.ticker import SharedTicker, Ticker, waitUntil
 from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.logic.cases_check import casesCheck
+from CRGLoCoSegmentLib.logic.models import inside
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_request import (
@@ -125,7 +126,7 @@ class Training:
             onResult=lambda answer: task.finish(
                 casesCheck(answer, start, usesUnlabelled=usesUnlabelled, pretraining=pretraining)
             ),
-            onError=lambda error: task.fail(error, error.details),
+            onError=task.fail,
             onProgress=lambda event: _tell(task, event),
             onCancelled=task.cancel,
         )
@@ -284,17 +285,11 @@ class Training:
         return heard or job.state != before
 
     def _takenNames(self) -> set[str]:
-        folder = self._models.folder
-        inside = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return {name.removesuffix(JOB_ENDING) for name in inside}
+        return {path.name.removesuffix(JOB_ENDING) for path in inside(self._models.folder)}
 
 
 def _jobFolders(parent: Path) -> list[Path]:
-    try:
-        inside = sorted(parent.iterdir()) if parent.is_dir() else []
-    except OSError:
-        return []
-    return [path for path in inside if jobs.JobFolder(path).job_file.is_file()]
+    return [path for path in inside(parent) if jobs.JobFolder(path).job_file.is_file()]
 
 
 def _tell(task: Task, event: dict[str, Any]) -> None:

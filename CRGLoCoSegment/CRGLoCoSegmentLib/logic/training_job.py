@@ -10,10 +10,9 @@ from slicer.i18n import tr as _
 from crgloco import methods
 from crgloco.errors import JobError
 from crgloco.jobs import Job, JobFolder, read_job
+from CRGLoCoSegmentLib.background.training import lastEvents
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
 from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING
-
-TAIL = 2**15  # bytes
 
 
 class TrainingJob:
@@ -151,11 +150,7 @@ class TrainingJob:
 
 def _lastUpdates(files: JobFolder) -> tuple[int, int]:
     """Say how far a training came, from the end of its events: the whole story is read when it is shown."""
-    try:
-        size = files.events_file.stat().st_size
-    except OSError:
-        return 0, 0
-    told = [e for e in files.events(max(0, size - TAIL))[0] if e.get("stage") == "training"]
+    told = [event for event in lastEvents(files) if event.get("stage") == "training"]
     return (int(told[-1].get("done") or 0), int(told[-1].get("total") or 0)) if told else (0, 0)
 
 

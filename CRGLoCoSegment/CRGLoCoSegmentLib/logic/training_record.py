@@ -1,4 +1,4 @@
-"""What the events of a training have told so far: how far it is, its curve, and how it ended."""
+"""What the events of a training have told so far: how far it is, its curve, and what it said."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,9 +50,6 @@ class TrainingRecord:
         messages: Sentences for the user, the newest last.
         comparison: Scores by ``"new"`` and ``"start"``, once they are known, and the validation cases
             ``"made_from_start"``: their labels are the start model's own answers, corrected.
-        outcome: ``""`` while it may go on, else ``"stopped"``, ``"failed"`` or ``"finished"``.
-        outcomeText: How it ended, in words.
-        details: The traceback of a fault.
     """
 
     stage: str = ""
@@ -65,19 +62,14 @@ class TrainingRecord:
     scores: list[tuple[int, float]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     comparison: dict[str, Any] = field(default_factory=dict)
-    outcome: str = ""
-    outcomeText: str = ""
-    details: str = ""
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Take one event in; kinds that are not known are passed over."""
         kind = event.get("event")
         if kind in ("stopped", "failed", "model"):
-            self._end("finished" if kind == "model" else str(kind), event)
-            return
-        # Whoever speaks after an end was started again.
-        self.outcome = self.outcomeText = self.details = ""
-        if kind == "progress":
+            self.secondsLeft = None
+            self._say(event.get("text"))
+        elif kind == "progress":
             self._progress(event)
         elif kind == "validation":
             self._score(int(event.get("step", 0)), event.get("dice"))
@@ -86,10 +78,6 @@ class TrainingRecord:
         elif kind == "comparison":
             self.comparison = {key: event[key] for key in COMPARED if key in event}
             self._score(self.updates, self.comparison.get("new", {}).get("dice"))
-
-    def rows(self) -> list[ComparisonRow]:
-        """Return old and new side by side, the mean first; empty without validation cases."""
-        return comparisonRows(self.comparison)
 
     def _progress(self, event: Mapping[str, Any]) -> None:
         self.stage = str(event.get("stage", ""))
@@ -118,12 +106,6 @@ class TrainingRecord:
     def _say(self, text: Any) -> None:
         if text:
             self.messages = [*self.messages[1 - MOST_MESSAGES :], str(text)]
-
-    def _end(self, outcome: str, event: Mapping[str, Any]) -> None:
-        self.outcome, self.secondsLeft = outcome, None
-        self.outcomeText = str(event.get("text") or "")
-        self.details = str(event.get("traceback") or "")
-        self._say(self.outcomeText)
 
 
 def comparisonRows(comparison: Mapping[str, Any]) -> list[ComparisonRow]:

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from crgloco.io.volume import Volume
+from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
-from CRGLoCoSegmentLib.nodes.geometry import geometryFromJson
 from CRGLoCoSegmentLib.nodes.results import (
     Result,
     correctedOf,
@@ -21,6 +20,7 @@ from CRGLoCoSegmentLib.nodes.results import (
     setCorrected,
     volumeOf,
 )
+from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import storable, volumeNodeFromVolume, windowOf
@@ -132,9 +132,7 @@ def caseOf(volumeNode: Any, folder: Path | None) -> str | None:
 
 def volumesOfCase(name: str, folder: Path) -> list[Any]:
     """Return the volumes of the scene that are a case of this folder; further channels do not count."""
-    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode")
-    nodes.UnRegister(None)
-    found = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    found = nodesOfClass(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
     others = {channel.GetID() for node in found for channel in channelsOf(node)}
     return [node for node in found if caseOf(node, folder) == name and node.GetID() not in others]
 
@@ -173,7 +171,7 @@ def editStamp(segmentationNode: Any) -> tuple[Any, ...]:
 
 def _volumeNodes(name: str, answer: Mapping[str, Any], found: CaseArrays) -> list[Any]:
     """Make a volume node per channel; the first one knows the others."""
-    geometry = geometryFromJson(answer["geometry"])
+    geometry = Geometry.from_json(answer["geometry"])
     made: list[Any] = []
     for kind in found.images:
         title = f"{name} {kind.removeprefix('image_')}" if made else name
@@ -218,7 +216,7 @@ def _result(volumeNode: Any, answer: Mapping[str, Any], arrays: Mapping[str, Any
 def _labelNode(name: str, volumeNode: Any, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
     if "label" not in arrays:
         return None
-    table, geometry = LabelTable.from_json(answer["labels"]), geometryFromJson(answer["geometry"])
+    table, geometry = LabelTable.from_json(answer["labels"]), Geometry.from_json(answer["geometry"])
     title = f"{name} corrected"
     labels = checkedLabels(arrays["label"], geometry, table, title, volumeNode)
     node = newSegmentation(labels, table, title, volumeNode, copy=False)

@@ -13,7 +13,6 @@ from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
 
 STARTS = "CRGLoCoSegment.starts"
 LOST = "CRGLoCoSegment.lost"
-EDITS = "CRGLoCoSegment.edits"
 
 
 def checkedStarts(result: Result, starts: Mapping[str, str] | None) -> dict[str, str]:
@@ -73,41 +72,22 @@ def originalsOf(correctedNode: Any) -> dict[str, Any]:
     return {kind: node for kind, node in nodes.items() if node is not None}
 
 
-def editsOf(correctedNode: Any) -> int:
-    """Return how often a copy was edited."""
-    text = correctedNode.GetAttribute(EDITS)
-    return int(text) if text and text.isdigit() else 0
-
-
-def countEdit(correctedNode: Any) -> None:
-    """Note one more edit, without telling observers: they heard of the edit itself."""
-    wasModifying = correctedNode.GetDisableModifiedEvent()
-    correctedNode.DisableModifiedEventOn()
-    correctedNode.SetAttribute(EDITS, str(editsOf(correctedNode) + 1))
-    correctedNode.SetDisableModifiedEvent(wasModifying)
-
-
-def observeEdits(
-    segmentationNode: Any, *, onEdit: Callable[[], None], onUndo: Callable[[], None]
-) -> Callable[[], None]:
+def observeEdits(segmentationNode: Any, onEdit: Callable[[], None]) -> Callable[[], None]:
     """Call back whenever a node changes; the answer ends that.
 
     Args:
         segmentationNode: What is edited.
-        onEdit: Called when voxels were changed.
-        onUndo: Called when segments came, went or were put back, as by an undo; also by a new colour.
+        onEdit: Called when voxels were changed, or segments came, went or were put back, as by an undo; also
+            by a new colour.
     """
     events = slicer.vtkSegmentation
-    heard = {
-        events.SourceRepresentationModified: onEdit,
-        events.SegmentAdded: onUndo,
-        events.SegmentRemoved: onUndo,
-        events.SegmentModified: onUndo,
-    }
-    tags = [
-        segmentationNode.AddObserver(event, lambda *_, callback=callback: callback())
-        for event, callback in heard.items()
-    ]
+    heard = (
+        events.SourceRepresentationModified,
+        events.SegmentAdded,
+        events.SegmentRemoved,
+        events.SegmentModified,
+    )
+    tags = [segmentationNode.AddObserver(event, lambda *_: onEdit()) for event in heard]
 
     def stop() -> None:
         for tag in tags:

@@ -76,26 +76,6 @@ def arrayOf(matrix: vtkMatrix4x4) -> Matrix:
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
-def geometryFromJson(fields: dict[str, Any]) -> Geometry:
-    """Read a geometry as the workers exchange it: shape, spacing (K, J, I), origin and direction (LPS)."""
-    return Geometry(
-        shape=tuple(int(count) for count in fields["shape"]),  # type: ignore[arg-type]
-        spacing=tuple(float(mm) for mm in fields["spacing"]),  # type: ignore[arg-type]
-        origin=tuple(float(mm) for mm in fields["origin"]),  # type: ignore[arg-type]
-        direction=tuple(tuple(float(part) for part in row) for row in fields["direction"]),  # type: ignore[misc]
-    )
-
-
-def geometryToJson(geometry: Geometry) -> dict[str, Any]:
-    """Return a geometry as the workers exchange it; no bit is lost."""
-    return {
-        "shape": list(geometry.shape),
-        "spacing": list(geometry.spacing),
-        "origin": list(geometry.origin),
-        "direction": [list(row) for row in geometry.direction],
-    }
-
-
 def _turnedPoint(point: Any) -> tuple[float, float, float]:
     x, y, z = (float(sign * mm + 0.0) for sign, mm in zip(SIGNS, point, strict=True))
     return x, y, z

@@ -4,6 +4,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CRGLoCoSegmentLib.nodes.overlays import OVERLAY
+from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 
 
 def proposedVolume() -> "slicer.vtkMRMLScalarVolumeNode | None":
@@ -41,9 +42,7 @@ def remarks(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> list[str]:
 
 
 def _scalarVolumes() -> "list[slicer.vtkMRMLScalarVolumeNode]":
-    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode")
-    nodes.UnRegister(None)
-    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    return nodesOfClass(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
 
 
 def _activeVolumeID() -> str | None:
@@ -52,9 +51,5 @@ def _activeVolumeID() -> str | None:
 
 
 def _isFrameOfSequence(volumeNode: "slicer.vtkMRMLScalarVolumeNode") -> bool:
-    browsers = slicer.mrmlScene.GetNodesByClass("vtkMRMLSequenceBrowserNode")
-    browsers.UnRegister(None)
-    return any(
-        browsers.GetItemAsObject(number).IsProxyNodeID(volumeNode.GetID())
-        for number in range(browsers.GetNumberOfItems())
-    )
+    browsers = nodesOfClass(slicer.mrmlScene, "vtkMRMLSequenceBrowserNode")
+    return any(browser.IsProxyNodeID(volumeNode.GetID()) for browser in browsers)

@@ -60,17 +60,3 @@ def tableOf(segmentationNode: Any) -> LabelTable | None:
         return LabelTable.from_json(json.loads(text))
     except (ValueError, LabelError):
         return None
-
-
-def colorTableNode(table: LabelTable, name: str, scene: Any) -> Any:
-    """Return a new ``vtkMRMLColorTableNode`` with the labels at their values; whoever asks removes it."""
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", scene.GenerateUniqueName(name))
-    node.SetTypeToUser()
-    node.SetAttribute("Category", "Segmentations")
-    node.SetNumberOfColors(max(table.values) + 1)
-    node.GetLookupTable().SetTableRange(0, max(table.values))
-    for label in table.labels:
-        node.SetColor(label.value, label.name, *(part / 255 for part in label.colour), 1.0)
-        if label.terminology:
-            node.SetTerminologyFromString(label.value, label.terminology)
-    return node

@@ -13,6 +13,7 @@ from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
 
 KINDS = ("confidence", "disagreement")
 FULL = 255
+OUTLINE_NAME = "Global against local"
 OVERLAY = "CRGLoCoSegment.overlay"  # attribute of the volume node: the kind
 
 # Blue-violet to lilac, dull to bright. Tried on scans: Magma, Plasma and the like turn grey on grey for the
@@ -88,27 +89,24 @@ def overlayColors(kind: str, scene: Any) -> Any:
     return node
 
 
-def disagreementOutline(
-    result: Any, name: str = "Global against local", *, differs: Array | None = None
-) -> Any:
+def disagreementOutline(result: Any, *, differs: Array | None = None) -> Any:
     """Return a new segmentation node of one segment: where global and local name different labels.
 
     Args:
         result: With a global and a local answer.
-        name: Made unique in the scene.
         differs: Bool (K, J, I), if it was found in a thread already; the node takes over its memory.
     """
     if differs is None:
         differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
     scene = result.volume.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(OUTLINE_NAME))
     wasModifying = node.StartModify()
     node.CreateDefaultDisplayNodes()
     belongTo(node, result.volume)
     image = imageOfArray(differs.view(np.uint8), copy=False, image=slicer.vtkOrientedImageData())
     placeImage(image, geometryOfNode(result.volume))
     segment = slicer.vtkSegment()
-    segment.SetName(name)
+    segment.SetName(OUTLINE_NAME)
     segment.SetColor(1.0, 1.0, 1.0)
     segment.AddRepresentation(LABELMAP, image)
     node.GetSegmentation().AddSegment(segment, "disagreement")

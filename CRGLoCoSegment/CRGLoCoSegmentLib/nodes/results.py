@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crgloco.errors import GeometryError, LabelError
+from crgloco.io.volume import Geometry
 from crgloco.labels import LabelTable
-from CRGLoCoSegmentLib.nodes.geometry import geometryFromJson, geometryOfNode
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
 from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
@@ -163,7 +164,7 @@ def _checked(
         raise LabelError("The answer holds no labels. Segment the volume again.")
     if strange := set(arrays) - set(names):
         raise GeometryError(f"The answer holds arrays that nobody knows: {', '.join(sorted(strange))}.")
-    geometry = geometryFromJson(answer["geometry"]) if "geometry" in answer else geometryOfNode(volumeNode)
+    geometry = Geometry.from_json(answer["geometry"]) if "geometry" in answer else geometryOfNode(volumeNode)
     checked: dict[str, Array] = {}
     for kind, array in arrays.items():
         if kind in OVERLAYS:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import slicer
 
 from crgloco.errors import LabelError
@@ -11,32 +10,9 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
 from CRGLoCoSegmentLib.nodes.images import Array, arrayOfImage, imageOfArray, smallestLabels
 from CRGLoCoSegmentLib.nodes.label_tables import dressSegment, rememberTable, segmentId, tableOf
+from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 
 LABELMAP = "Binary labelmap"
-
-
-def segmentationFromLabels(
-    values: Array, geometry: Geometry, table: LabelTable, name: str, volumeNode: Any, *, copy: bool = True
-) -> Any:
-    """Return a new segmentation node on the grid of a volume, beside it and under its transform.
-
-    Every label of the table gets its segment, also an empty one. Nothing is resampled.
-
-    Args:
-        values: Label values (K, J, I), as files have them; any type that holds whole numbers.
-        geometry: Where they lie, in the volume node's own coordinates.
-        table: Which value is what.
-        name: Made unique in the scene.
-        volumeNode: What was segmented.
-        copy: Without, the node takes over the array's memory.
-
-    Raises:
-        GeometryError: The labels do not lie on the volume's grid.
-        LabelError: There are values outside the table.
-    """
-    labels = checkedLabels(values, geometry, table, name, volumeNode)
-    _assertKnown(labels, table, name)
-    return newSegmentation(labels, table, name, volumeNode, copy=copy and labels is values)
 
 
 def checkedLabels(values: Array, geometry: Geometry, table: LabelTable, name: str, volumeNode: Any) -> Array:
@@ -59,14 +35,24 @@ def checkedLabels(values: Array, geometry: Geometry, table: LabelTable, name: st
         msg = f"{name!r} cannot be shown. {error}"
         raise LabelError(msg) from error
     if labels.size and (highest := int(labels.max())) > max(table.values):
-        raise _unknown([highest], table, name)
+        raise _unknown(highest, table, name)
     return labels
 
 
 def newSegmentation(
     labels: Array, table: LabelTable, name: str, volumeNode: Any, *, copy: bool = True
 ) -> Any:
-    """Return a new segmentation node of labels that were checked; see ``segmentationFromLabels``."""
+    """Return a new segmentation node on the grid of a volume, beside it and under its transform.
+
+    Every label of the table gets its segment, also an empty one. Nothing is resampled.
+
+    Args:
+        labels: Label values (K, J, I); see ``checkedLabels``.
+        table: Which value is what.
+        name: Made unique in the scene.
+        volumeNode: What was segmented.
+        copy: Without, the node takes over the array's memory.
+    """
     scene = volumeNode.GetScene()
     image = imageOfArray(labels, copy=copy, image=slicer.vtkOrientedImageData())
     # The volume's own numbers: what came back from the worker may differ in the last bit.
@@ -110,7 +96,7 @@ def release(segmentationNode: Any) -> None:
     Slicer's own way, segment by segment, walks through a shared labelmap twice per segment: seconds for a
     large volume.
     """
-    for editor in _nodesOf(segmentationNode.GetScene(), "vtkMRMLSegmentEditorNode"):
+    for editor in nodesOfClass(segmentationNode.GetScene(), "vtkMRMLSegmentEditorNode"):
         if editor.GetSegmentationNode() is segmentationNode:
             return
     segmentation = segmentationNode.GetSegmentation()
@@ -120,27 +106,12 @@ def release(segmentationNode: Any) -> None:
 
 def releaseAll(scene: Any) -> None:
     """Do so for every segmentation that was made here, before a scene is closed."""
-    for node in _nodesOf(scene, "vtkMRMLSegmentationNode"):
+    for node in nodesOfClass(scene, "vtkMRMLSegmentationNode"):
         if tableOf(node) is not None:
             release(node)
 
 
-def _nodesOf(scene: Any, kind: str) -> list[Any]:
-    count = scene.GetNumberOfNodesByClass(kind) if scene is not None else 0
-    return [scene.GetNthNodeByClass(number, kind) for number in range(count)]
-
-
-def _assertKnown(labels: Array, table: LabelTable, name: str) -> None:
-    if table.values == tuple(range(len(table.values))):
-        return
-    known = np.zeros(max(table.values) + 1, bool)
-    known[list(table.values)] = True
-    if not known[labels].all():
-        raise _unknown(np.flatnonzero(np.bincount(labels[~known[labels]])).tolist(), table, name)
-
-
-def _unknown(values: list[int], table: LabelTable, name: str) -> LabelError:
-    shown = ", ".join(str(value) for value in values[:5])
+def _unknown(value: int, table: LabelTable, name: str) -> LabelError:
     known = ", ".join(f"{label.value} {label.name}" for label in table.labels)
-    msg = f"{name!r} holds the label value {shown}, which is not in the label table ({known})."
+    msg = f"{name!r} holds the label value {value}, which is not in the label table ({known})."
     return LabelError(f"{msg} Segment again with a model of this label table.")

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from crgloco.atomic import saving
+from crgloco.atomic import patiently, saving
 from crgloco.errors import CRGLoCoError, InputError, ResourceError
 from CRGLoCoSegmentLib.nodes.results import volumeOf
 
@@ -38,7 +38,7 @@ def writeSegNrrd(segmentationNode: Any, path: Path) -> None:
             if storage.WriteData(segmentationNode) == 0:
                 msg = _("{path} could not be written. Check the free space and the rights of its folder.")
                 raise ResourceError(msg.format(path=path))
-            part.replace(path)
+            patiently(lambda: part.replace(path))
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -64,10 +64,11 @@ def writeDicomSeg(segmentationNode: Any, segmentIds: Sequence[str], path: Path, 
     _refuseForeign(segmentationNode)
     if not segmentIds:
         raise InputError(_("There is nothing to export: every segment is empty."))
-    exporter = importlib.import_module(PLUGIN).DICOMSegmentationExporter(segmentationNode)
     _nameAlgorithm(segmentationNode, segmentIds, algorithm)
     try:
-        with saving(path):
+        with contextlib.ExitStack() as tidy, saving(path):
+            exporter = importlib.import_module(PLUGIN).DICOMSegmentationExporter(segmentationNode)
+            tidy.callback(exporter.cleanup)
             path.parent.mkdir(parents=True, exist_ok=True)
             metadata = {"SeriesDescription": segmentationNode.GetName()}
             exporter.export(str(path.parent), path.name, metadata, list(segmentIds), skipEmpty=True)
@@ -76,8 +77,6 @@ def writeDicomSeg(segmentationNode: Any, segmentIds: Sequence[str], path: Path, 
     except Exception as error:  # the exporter raises whatever its parts raise
         log.exception("DICOM SEG export failed")
         raise InputError(_("DICOM SEG could not be written: {reason}").format(reason=error)) from error
-    finally:
-        exporter.cleanup()
 
 
 def _refuseForeign(segmentationNode: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crgloco.atomic import PART, saving
+from crgloco.atomic import appearing
 from crgloco.io.volume import Geometry
 from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import TAG
@@ -33,18 +33,13 @@ def writeSnapshot(snapshot: Snapshot, path: Path) -> Path:
         ResourceError: The disk is full, or the folder cannot be written; nothing is left.
     """
     layers, geometry = _together(snapshot)
-    part = path.with_name(path.name + PART)
-    with saving(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(_header(snapshot, layers, geometry).encode("utf-8"))
-                for plane in range(geometry.shape[0]):  # within a plane the layers lie voxel by voxel
-                    voxels = [layer[plane] for layer in layers]
-                    file.write((np.stack(voxels, axis=-1) if len(voxels) > 1 else voxels[0]).tobytes())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with appearing(path) as part:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(_header(snapshot, layers, geometry).encode("utf-8"))
+            for plane in range(geometry.shape[0]):  # within a plane the layers lie voxel by voxel
+                voxels = [layer[plane] for layer in layers]
+                file.write((np.stack(voxels, axis=-1) if len(voxels) > 1 else voxels[0]).tobytes())
     return path
 
 

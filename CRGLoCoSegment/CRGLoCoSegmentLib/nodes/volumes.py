@@ -105,22 +105,20 @@ def isUnchanged(mark: Fingerprint) -> bool:
 def volumeNodeFromVolume(
     volume: Volume,
     name: str,
-    scene: Any = None,
     *,
     copy: bool = True,
     window: tuple[float, float] | None = None,
 ) -> Any:
-    """Return a new ``vtkMRMLScalarVolumeNode`` with the voxels, ready to be shown.
+    """Return a new ``vtkMRMLScalarVolumeNode`` in Slicer's scene with the voxels, ready to be shown.
 
     Args:
         volume: Any real type; what VTK or ITK lack is stored in the next wider type.
         name: Made unique in the scene.
-        scene: Slicer's own if none is given.
         copy: Without, the node takes over the array's memory.
         window: Lowest and highest shown value, see ``windowOf``. Without, Slicer looks at every voxel: that
             takes seconds for a large volume.
     """
-    node = newVolumeNode(volume.geometry, name, scene if scene is not None else slicer.mrmlScene)
+    node = newVolumeNode(volume.geometry, name, slicer.mrmlScene)
     array = storable(volume.array)
     node.SetAndObserveImageData(imageOfArray(array, copy=copy and array is volume.array))
     if window is not None:

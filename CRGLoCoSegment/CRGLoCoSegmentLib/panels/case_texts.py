@@ -88,4 +88,5 @@ def _counts(rows: tuple[CaseRow, ...]) -> str:
         for state, count in counted
         if count
     ]
-    return _("{count} cases: {parts}").format(count=len(rows), parts=", ".join(parts))
+    text = _("1 case: {parts}") if len(rows) == 1 else _("{count} cases: {parts}")
+    return text.format(count=len(rows), parts=", ".join(parts))

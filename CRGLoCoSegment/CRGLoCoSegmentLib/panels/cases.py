@@ -229,13 +229,12 @@ class CasesPanel(Panel):
         if self._cases.batch.isRunning:
             self._cases.batch.cancel()
             return
-        if problem := self.logic.environment.problem():
-            self._say(_("{problem} See the section Environment.").format(problem=problem))
+        if missing := self.whatIsMissing():
+            self._say(missing)
             return
         self._say("")
-        quality = str(self.parameters.quality.value) if self.parameters is not None else "balanced"
         self._cases.predictAll(
-            quality=quality,
+            quality=self.quality(),
             onFinished=lambda _outcome: self._batchEnded(),
             onFailed=lambda *_: self._batchEnded(),
         )

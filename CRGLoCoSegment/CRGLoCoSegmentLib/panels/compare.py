@@ -7,6 +7,7 @@ import qt
 import slicer.util
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.logic.result_text import plainFigures
 from CRGLoCoSegmentLib.panels.legend_strip import stripPixmap
 from CRGLoCoSegmentLib.panels.panel import Panel
 from CRGLoCoSegmentLib.panels.region_table import RegionTable
@@ -16,8 +17,8 @@ from CRGLoCoSegmentLib.views.legend import legendText
 from CRGLoCoSegmentLib.views.overlay_display import overlayOf
 from CRGLoCoSegmentLib.views.regions import Region, regionsOf, seenRegions, setSeenRegions
 
-# Ctrl+Shift+arrows belong to Slicer's sequence player, Ctrl+arrows to its module history.
 FOLLOWED = {"parameters", "result", "corrected", "cases", "scene"}
+# Ctrl+Shift+arrows belong to Slicer's sequence player, Ctrl+arrows to its module history.
 NEXT, PREVIOUS = "Ctrl+Shift+N", "Ctrl+Shift+P"
 
 
@@ -186,7 +187,7 @@ class ComparePanel(Panel):
         left = [region for region in regions if region.rank not in seenRegions(self._result)]
         text = _("{seen} of {all} regions seen; about {volume} ml of the others are expected to be wrong.")
         volume = sum(region.expectedMl for region in left)
-        return text.format(seen=len(regions) - len(left), all=len(regions), volume=f"{volume:.2g}")
+        return text.format(seen=len(regions) - len(left), all=len(regions), volume=plainFigures(volume))
 
     # ------------------------------------------------------------------------------------- the keys
 

@@ -79,7 +79,7 @@ class CorrectPanel(Panel):
         self._timer.stop()
         if self._job is not None:
             self._job.cancel()
-        self.logic.correction.onEdit = _nothing
+        self.logic.correction.onEdit = None
         self._editor.remove()
         super().cleanup()
 
@@ -220,7 +220,3 @@ class CorrectPanel(Panel):
             self.ui.changedLabel.visible = bool(self.ui.changedLabel.text)
         if self._again:
             self._count()
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -8,6 +8,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.panel import Panel
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class EnvironmentPanel(Panel):
 
     def cleanup(self) -> None:
         """Hear no more lines of pip."""
-        self._environment.installation.onLine = _nobody
+        self._environment.installation.onLine = None
         super().cleanup()
 
     def _line(self, row: "Row") -> "_Line":
@@ -102,12 +103,8 @@ class EnvironmentPanel(Panel):
             self._onWheelFolder("")
 
     def _onLine(self, line: str) -> None:
-        """Follow the end of the log, unless the user has scrolled up to read."""
-        bar = self.ui.logPlainTextEdit.verticalScrollBar()
-        atEnd = bar.value >= bar.maximum - 4
-        self.ui.logPlainTextEdit.appendPlainText(line)
-        if atEnd:
-            bar.value = bar.maximum
+        with followingEnd(self.ui.logPlainTextEdit):
+            self.ui.logPlainTextEdit.appendPlainText(line)
 
 
 class _Line:
@@ -153,7 +150,3 @@ def _endOrPatience(installation: Any) -> str:
     if installation.isRunning():
         return _("Installing; the log is under Details. torch takes some minutes.")
     return installation.message
-
-
-def _nobody(_line: str) -> None:
-    """Hears nothing."""

@@ -106,7 +106,9 @@ class FineTunePanel(Panel):
         self._show()
 
     def _checkProgress(self, _text: str, done: float, total: float, _left: float | None) -> None:
-        self.ui.checkLabel.text = _("Reading the cases: {done:g} of {total:g}").format(done=done, total=total)
+        self.ui.checkLabel.text = _("Reading the cases: {done:.0f} of {total:.0f}").format(
+            done=done, total=total
+        )
 
     def _checkEnded(self, request: TrainingRequest, check: CasesCheck) -> None:
         wanted, self._wanted, self._check = self._wanted, None, None
@@ -139,9 +141,8 @@ class FineTunePanel(Panel):
     # ------------------------------------------------------------------------------------- the training
 
     def _onStart(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
-        missing = self.logic.environment.problem()
-        if missing:
-            self._say(_("{problem} See the section Environment.").format(problem=missing))
+        if missing := self.whatIsMissing():
+            self._say(missing)
             return
         request = self._request()
         if request is None:

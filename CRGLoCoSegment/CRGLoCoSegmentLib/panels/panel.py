@@ -5,6 +5,7 @@ from typing import Any
 
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
 
 class Panel:
@@ -59,3 +60,12 @@ class Panel:
         """Leave nothing behind: timers, observers, processes; the widget is not used any more."""
         self.setParameters(None)
         self.widget.setMRMLScene(None)
+
+    def whatIsMissing(self) -> str:
+        """Say why nothing can be computed on this computer, and where that is mended; empty if it can."""
+        problem = self.logic.environment.problem()
+        return _("{problem} See the section Environment.").format(problem=problem) if problem else ""
+
+    def quality(self) -> str:
+        """Return the chosen quality."""
+        return str(self.parameters.quality.value) if self.parameters is not None else "balanced"

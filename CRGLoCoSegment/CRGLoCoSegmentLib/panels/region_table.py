@@ -6,6 +6,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.logic.result_text import plainFigures
 from CRGLoCoSegmentLib.views.regions import Region
 
 RANK, STRUCTURE = 0, 1
@@ -91,15 +92,10 @@ def _texts(region: Region) -> tuple[str, ...]:
     return (
         f"\N{CHECK MARK} {region.rank}",  # as wide as it ever gets; mark() writes what is true
         structureName(region),
-        _("{volume} ml").format(volume=_amount(region.volumeMl)),
-        _("{volume} ml").format(volume=_amount(region.expectedMl)),
+        _("{volume} ml").format(volume=plainFigures(region.volumeMl)),
+        _("{volume} ml").format(volume=plainFigures(region.expectedMl)),
         f"{region.confidence:.0%}",
     )
-
-
-def _amount(volumeMl: float) -> str:
-    """Two figures that count: a mouse has regions of microlitres."""
-    return f"{volumeMl:.2g}" if volumeMl < 10 else f"{volumeMl:.0f}"
 
 
 def _item(text: str, *, right: bool) -> Any:

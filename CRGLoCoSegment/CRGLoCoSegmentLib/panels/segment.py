@@ -12,6 +12,8 @@ from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.inputs import overlayIds
+from CRGLoCoSegmentLib.panels.device_list import listDevices
+from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
 from CRGLoCoSegmentLib.panels.panel import Panel
 
@@ -152,28 +154,17 @@ class SegmentPanel(Panel):
             self._log("\n".join(part for part in (text, details) if part))
 
     def _log(self, text: str) -> None:
-        """Add to the log; its view follows the end only where it was at the end."""
-        bar = self.ui.logText.verticalScrollBar()
-        wasAtEnd = bar.value >= bar.maximum
-        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
-        if wasAtEnd:
-            bar.value = bar.maximum
+        """Add to the log."""
+        with followingEnd(self.ui.logText):
+            self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
 
     # ------------------------------------------------------------------------------------ the device
 
     def _showDevices(self) -> None:
         """List the processor and the graphics cards that the environment's last look found."""
-        chosen = self.logic.settings.get("device", "auto")
-        devices = [("auto", _("Automatic")), ("cpu", _("Processor (CPU)"))]
-        gpus = self.logic.environment.gpus()
-        devices += [(f"cuda:{number}", gpu["name"]) for number, gpu in enumerate(gpus)]
-        if chosen not in dict(devices):
-            devices.append((chosen, chosen))
         self._filling = True
-        self.ui.deviceSelector.clear()
-        for name, title in devices:
-            self.ui.deviceSelector.addItem(title, name)
-        self.ui.deviceSelector.setCurrentIndex(list(dict(devices)).index(chosen))
+        chosen = self.logic.settings.get("device", "auto")
+        listDevices(self.ui.deviceSelector, self.logic.environment.gpus(), chosen)
         self._filling = False
 
     def _device(self) -> str:
@@ -195,8 +186,8 @@ class SegmentPanel(Panel):
             self._showProblem()
             self._estimateTimer.start(ESTIMATE_AGAIN_MS)  # voxels may still come
             return
-        if missing := self.logic.environment.problem():
-            self._hint(_("{problem} See the section Environment.").format(problem=missing))
+        if missing := self.whatIsMissing():
+            self._hint(missing)
             return
         if self.logic.compute.isBusy():  # its answer would come when nobody needs it any more
             self._estimateTimer.start(ESTIMATE_AGAIN_MS)
@@ -206,7 +197,7 @@ class SegmentPanel(Panel):
         self._estimate = self.logic.estimate(
             volume,
             self._models.path,
-            quality=self._quality(),
+            quality=self.quality(),
             device=self._device(),
             onResult=lambda answer: self._showEstimate(volume, answer["text"]),
             onError=lambda message, _details: self._showEstimate(volume, message),
@@ -216,17 +207,14 @@ class SegmentPanel(Panel):
         if volume is self.ui.inputSelector.currentNode() and self._task is None:
             self._hint(" ".join([text, *self.logic.remarks(volume)]))
 
-    def _quality(self) -> str:
-        return str(self.parameters.quality.value) if self.parameters is not None else "balanced"
-
     # --------------------------------------------------------------------------------------- the work
 
     def _onApply(self, _checked: Any = None) -> None:
         if self._task is not None:
             self._task.cancel()
             return
-        if missing := self.logic.environment.problem():
-            self._say(_("{problem} See the section Environment.").format(problem=missing))
+        if missing := self.whatIsMissing():
+            self._say(missing)
             return
         if self._estimate is not None:
             self._estimate.cancel()
@@ -236,7 +224,7 @@ class SegmentPanel(Panel):
             task = self.logic.segment(
                 volume,
                 self._models.path,
-                quality=self._quality(),
+                quality=self.quality(),
                 device=self._device(),
                 channels=tuple(channels),
                 onProgress=self._progress,

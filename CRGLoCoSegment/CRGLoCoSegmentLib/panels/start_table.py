@@ -7,6 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.logic.result_text import plainFigures
 from CRGLoCoSegmentLib.nodes.changes import Changes
 
 NAME, START, CHANGED = range(3)
@@ -76,11 +77,10 @@ class StartTable:
 
 
 def amountText(ml: float, voxels: int) -> str:
-    """A volume and a number of voxels; two figures that count, because a mouse has microlitres."""
+    """Return a volume and a number of voxels in words."""
     if not voxels:
         return _("nothing")
-    figures = f"{ml:.2g}" if ml < 10 else f"{ml:.0f}"
-    return _("{ml} ml, {voxels} voxels").format(ml=figures, voxels=voxels)
+    return _("{ml} ml, {voxels} voxels").format(ml=plainFigures(ml), voxels=voxels)
 
 
 def _choice(kinds: Sequence[str], chosen: str) -> Any:

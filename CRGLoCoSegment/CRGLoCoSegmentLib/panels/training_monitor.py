@@ -12,6 +12,7 @@ from CRGLoCoSegmentLib.logic.result_text import secondsText
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
 from CRGLoCoSegmentLib.panels.learning_curve import LearningCurve
+from CRGLoCoSegmentLib.panels.log_view import followingEnd
 
 BAR = 1000
 
@@ -103,7 +104,7 @@ class TrainingMonitor:
         self.curve.setPoints(losses, job.record.scores, job.record.updatesTotal)
 
     def _showLog(self, job: TrainingJob) -> None:
-        """Add what is new; the view follows the end only where it was at the end."""
+        """Add what is new."""
         lines = list(job.record.messages)
         if job.state == "failed":
             lines += [line for line in (job.reason, job.details) if line and line not in lines]
@@ -111,15 +112,12 @@ class TrainingMonitor:
         if (path, told) == (job.path, lines):
             return
         edit = self._ui.logEdit
-        scroll = edit.verticalScrollBar()
-        wasAtEnd = scroll.value >= scroll.maximum
-        if path == job.path and lines[: len(told)] == told:
-            for line in lines[len(told) :]:
-                edit.appendPlainText(line)
-        else:
-            edit.plainText = "\n".join(lines)
-        if wasAtEnd:
-            scroll.value = scroll.maximum
+        with followingEnd(edit):
+            if path == job.path and lines[: len(told)] == told:
+                for line in lines[len(told) :]:
+                    edit.appendPlainText(line)
+            else:
+                edit.plainText = "\n".join(lines)
         self._told = (job.path, lines)
 
     def _showComparison(self, job: TrainingJob) -> None:
@@ -171,15 +169,17 @@ def statusText(job: TrainingJob) -> str:
     if not record.stage:
         return _("Starting")
     if record.stage == "training":
-        text = _("Update {done:g} of {total:g}")
+        text = _("Update {done:.0f} of {total:.0f}")
         if record.secondsLeft is not None:
-            text = _("Update {done:g} of {total:g}, about {left} left")
+            text = _("Update {done:.0f} of {total:.0f}, about {left} left")
     else:
-        text = _("{stage}: {done:g} of {total:g}")
+        text = _("{stage}: {done:.0f} of {total:.0f}")
     stages = {
+        "checking validation": _("Checking the validation cases"),
+        "intensities": _("Measuring the intensities"),
         "preparing": _("Preparing the scans"),
+        "pseudo-labels": _("Labelling the unlabelled scans"),
         "validation": _("Measuring on the validation cases"),
-        "calibration": _("Calibrating the confidence"),
     }
     return text.format(
         stage=stages.get(record.stage, record.stage), done=record.done, total=record.total,

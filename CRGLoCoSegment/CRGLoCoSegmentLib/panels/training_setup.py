@@ -12,6 +12,7 @@ from crgloco.model_store import is_pretraining
 from crgloco.networks.options import NETWORK_OPTIONS
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
+from CRGLoCoSegmentLib.panels.device_list import listDevices
 
 # Asked for by widgets of their own.
 ELSEWHERE = ("iterations",)
@@ -120,13 +121,7 @@ class TrainingSetup:
         """List the processor and the graphics cards that the environment's last look found."""
         combo = self._ui.deviceCombo
         wanted = str(combo.currentData or self._logic.settings.get("device", "auto"))
-        devices = {"auto": _("Automatic"), "cpu": _("Processor (CPU)")}
-        devices |= {f"cuda:{n}": gpu["name"] for n, gpu in enumerate(self._logic.environment.gpus())}
-        devices.setdefault(wanted, wanted)
-        combo.clear()
-        for name, title in devices.items():
-            combo.addItem(title, name)
-        combo.setCurrentIndex(list(devices).index(wanted))
+        listDevices(combo, self._logic.environment.gpus(), wanted)
 
     def proposeTitle(self) -> None:
         """Put a free name in, unless the user has typed one."""

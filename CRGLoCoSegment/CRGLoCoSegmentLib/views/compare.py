@@ -114,11 +114,6 @@ class CompareView:
         manager = self._manager()
         return self._result is None and manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
 
-    def refresh(self, result: Any) -> None:
-        """Show a result that has changed, for example got a corrected copy, without moving the panes."""
-        if self.isShown():
-            self.show(result, thirdPane=self._third)
-
     def sceneImported(self) -> None:
         """Show segmentations as the user had chosen, should a file have kept how they look in our panes."""
         manager = self._manager()

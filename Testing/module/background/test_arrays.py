@@ -10,7 +10,6 @@ import pytest
 from crgloco.errors import InputError, ResourceError
 from crgloco.io.volume import Geometry
 from crgloco.requests import arrays as engine
-from crgloco.requests.fields import geometry_to_json
 from CRGLoCoSegmentLib.background import arrays
 from CRGLoCoSegmentLib.background.arrays import readArrays, writeArray
 from CRGLoCoSegmentLib.background.threads import runInThread
@@ -34,9 +33,9 @@ def written(array, path):
     return ends.wait()
 
 
-def read(files, **options):
+def read(files):
     ends = Ends()
-    readArrays(files, ends.done.append, ends.errors.append, **options)
+    readArrays(files, ends.done.append, ends.errors.append)
     return ends.wait()
 
 
@@ -46,7 +45,7 @@ def test_the_engine_reads_what_we_write_and_we_read_it_back(tmp_path, kind):
     path = tmp_path / "new" / "a.npy"
     assert written(array, path).done == [path]
     grid = Geometry((2, 3, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    volume = engine.read_volume({"file": str(path), "geometry": geometry_to_json(grid)}, "The image")
+    volume = engine.read_volume({"file": str(path), "geometry": grid.to_json()}, "The image")
     np.testing.assert_array_equal(volume.array, array)
     np.testing.assert_array_equal(read({"a": path}).done[0]["a"], array)
     assert [item.name for item in path.parent.iterdir()] == ["a.npy"]
@@ -56,14 +55,6 @@ def test_a_view_of_every_other_voxel_is_written_as_it_looks(tmp_path):
     array = np.arange(64.0).reshape(4, 4, 4)[::2, ::-1, 1:]
     written(array, tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
-
-
-def test_files_are_removed_once_all_are_read(tmp_path):
-    for name in ("a", "b"):
-        np.save(tmp_path / f"{name}.npy", np.zeros(3))
-    found = read({name: str(tmp_path / f"{name}.npy") for name in ("a", "b")}, remove=True).done[0]
-    assert set(found) == {"a", "b"}
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_told_in_words_and_leaves_nothing(tmp_path, monkeypatch):
@@ -103,7 +94,7 @@ def test_a_limit_of_the_system_on_file_sizes_is_told_in_words(tmp_path):
 
 def test_a_file_that_is_no_array_is_told_by_its_path(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"nonsense")
-    (error,) = read({"a": tmp_path / "a.npy"}, remove=True).errors
+    (error,) = read({"a": tmp_path / "a.npy"}).errors
     assert isinstance(error, InputError)
     assert "a.npy" in str(error)
     assert (tmp_path / "a.npy").exists()

@@ -22,12 +22,10 @@ from CRGLoCoSegmentLib.nodes.cases import (
     showVolume,
     volumesOfCase,
 )
-from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, windowOf
-from grids import OBLIQUE, TABLE, labels
+from grids import OBLIQUE, TABLE, labels, segmentationFromLabels
 
 FOLDER = Path("/data/cases")
 
@@ -43,7 +41,7 @@ def predicted() -> dict[str, Any]:
 
 
 def answer(**more: Any) -> dict[str, Any]:
-    return {"labels": TABLE.to_json(), "geometry": geometryToJson(OBLIQUE), "record": None, **more}
+    return {"labels": TABLE.to_json(), "geometry": OBLIQUE.to_json(), "record": None, **more}
 
 
 def made(found: dict[str, Any], **more: Any) -> Any:

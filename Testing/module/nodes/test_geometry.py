@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import slicer
@@ -10,9 +8,7 @@ from crgloco.errors import GeometryError
 from crgloco.io.volume import Geometry, Volume
 from CRGLoCoSegmentLib.nodes.geometry import (
     arrayOf,
-    geometryFromJson,
     geometryOfNode,
-    geometryToJson,
     ijkToRas,
     imageToWorld,
     placeImage,
@@ -86,12 +82,6 @@ def test_a_direction_that_vtk_would_round_to_the_identity_keeps_its_last_bits(sc
     node = emptyNode(scene, geometry.shape)
     placeNode(node, geometry)
     assert geometryOfNode(node) == geometry
-
-
-@patient
-@given(geometry=geometries())
-def test_a_geometry_goes_through_a_line_of_json_to_the_last_bit(geometry):
-    assert geometryFromJson(json.loads(json.dumps(geometryToJson(geometry)))) == geometry
 
 
 def test_placing_a_node_tells_its_observers_once(scene):

@@ -1,10 +1,8 @@
 import pytest
 import slicer
 
-from crgloco.labels import Label, LabelTable
-from CRGLoCoSegmentLib.nodes.label_tables import colorTableNode, markOf, tableOf
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
-from grids import OBLIQUE, RIGHT_KIDNEY, SPLEEN, TABLE, labels, volumeNode
+from CRGLoCoSegmentLib.nodes.label_tables import markOf, tableOf
+from grids import OBLIQUE, TABLE, labels, segmentationFromLabels, volumeNode
 
 
 @pytest.fixture
@@ -38,23 +36,6 @@ def test_a_foreign_or_damaged_segmentation_has_no_table(scene, segmentation):
     for text in ("no json", "[]", '[{"value": 1}]'):
         segmentation.SetAttribute("CRGLoCoSegment.labels", text)
         assert tableOf(segmentation) is None
-
-
-def test_a_colour_table_has_every_label_at_its_value(scene):
-    node = colorTableNode(TABLE, "colours", scene)
-    assert node.GetNumberOfColors() == 8
-    assert [node.GetColorName(label.value) for label in TABLE.labels] == [
-        label.name for label in TABLE.labels
-    ]
-    find = slicer.vtkSlicerTerminologiesModuleLogic.GetColorIndexByTerminology
-    assert (find(node, SPLEEN), find(node, RIGHT_KIDNEY)) == (3, 7)
-    defined = [index for index in range(8) if node.GetColorDefined(index)]
-    assert defined == [1, 3, 7]
-
-
-def test_a_colour_table_holds_values_above_255(scene):
-    node = colorTableNode(LabelTable((Label(40000, "far"),)), "colours", scene)
-    assert node.GetColorIndexByName("far") == 40000
 
 
 def test_the_mark_of_a_label_survives_the_way_tags_are_stored_in_files():

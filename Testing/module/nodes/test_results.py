@@ -8,12 +8,9 @@ import slicer
 from crgloco.errors import GeometryError, LabelError
 from crgloco.io.volume import Geometry, Volume
 from CRGLoCoSegmentLib.nodes import results
-from CRGLoCoSegmentLib.nodes.export import labelsFromSegmentation
-from CRGLoCoSegmentLib.nodes.geometry import geometryToJson
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected, volumeOf
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
-from grids import OBLIQUE, TABLE, labels, volumeNode
+from grids import OBLIQUE, TABLE, labels, labelsFromSegmentation, segmentationFromLabels, volumeNode
 
 
 def arrays(geometry=OBLIQUE):
@@ -32,7 +29,7 @@ def answer(geometry=OBLIQUE, **more):
         "labels": TABLE.to_json(),
         "title": "Abdomen: a | b; ü",
         "model": "0123abcd",
-        "geometry": geometryToJson(geometry),
+        "geometry": geometry.to_json(),
         "regions": [{"position": [1.5, -2.25, 3.0], "name": "liver", "mean_confidence": 0.25}],
         "arrays": {"fused": "/home/patient name/fused.npy"},
         **more,

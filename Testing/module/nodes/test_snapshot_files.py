@@ -6,10 +6,9 @@ import slicer
 
 from crgloco.errors import ResourceError
 from CRGLoCoSegmentLib.nodes.export import labelsOf
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.nodes.snapshot_files import writeSnapshot
 from CRGLoCoSegmentLib.nodes.snapshots import Layer, SegmentCopy, Snapshot, snapshotOf
-from grids import OBLIQUE, TABLE, labels, volumeNode
+from grids import OBLIQUE, TABLE, labels, segmentationFromLabels, volumeNode
 
 
 @pytest.fixture
@@ -59,5 +58,7 @@ def test_segments_that_overlap_or_reach_beyond_the_volume_are_kept_whole(volume,
 def test_a_folder_that_cannot_be_written_is_told_in_words(volume, tmp_path):
     snapshot = snapshotOf(segmentationFromLabels(labels(), OBLIQUE, TABLE, "mine", volume), volume)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError, match=r"cannot be written: its folder is no folder"):
+    with pytest.raises(
+        ResourceError, match=r"kept\.seg\.nrrd cannot be written: a file has the name of its folder"
+    ):
         writeSnapshot(snapshot, tmp_path / "file" / "kept.seg.nrrd")

@@ -10,13 +10,12 @@ import vtk
 from crgloco.io.volume import Geometry
 from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
 from CRGLoCoSegmentLib.nodes.results import resultOf, setCorrected
-from CRGLoCoSegmentLib.nodes.segmentations import segmentationFromLabels
 from CRGLoCoSegmentLib.views.answers import hideAnswers, segmentations
 from CRGLoCoSegmentLib.views.compare import CompareView
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, VIEW_GROUP
 from CRGLoCoSegmentLib.views.pane_views import PaneView
 from CRGLoCoSegmentLib.views.regions import regionsOf, worldPosition
-from grids import direction
+from grids import direction, segmentationFromLabels
 from phantom_results import STRAIGHT, TABLE, colours, makeResult
 from slicer_host.slice_views import pictureOf
 
@@ -298,7 +297,7 @@ def test_answers_of_an_older_result_stay_out_of_our_panes(view, layouts, scene):
 def test_an_answer_that_a_newer_one_hid_stays_hidden_after_comparing(view, layouts, result):
     view.show(result)
     hideAnswers(result)
-    view.refresh(result)
+    view.show(result)
     view.hide()
     assert not result.fused.GetDisplayNode().GetVisibility()
 
@@ -322,7 +321,7 @@ def test_the_corrected_copy_appears_in_the_third_pane_without_moving_the_others(
     labels = np.zeros(STRAIGHT.shape, np.uint8)
     labels[:, 5:20, 5:30] = 2
     corrected = segmentationFromLabels(labels, STRAIGHT, TABLE, "corrected", result.volume)
-    view.refresh(setCorrected(result.volume, corrected))
+    view.show(setCorrected(result.volume, corrected), thirdPane="corrected")
     assert colours(pane(layouts, "Third")).green > 100
     assert colours(pane(layouts, "Global")).green == 0
     assert place(sliceNode(layouts, "CRGGlobal")) == before
@@ -488,7 +487,6 @@ def test_without_a_main_window_nothing_happens_and_nothing_fails(scene, result):
     view.setDisagreementOutline(True)
     view.jumpTo((0.0, 0.0, 0.0))
     view.fit()
-    view.refresh(result)
     view.hide()
     view.sceneClosed()
     view.shutDown()
