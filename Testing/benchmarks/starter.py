@@ -1,6 +1,6 @@
 """Train the bundled starter model from the CHAOS scans, or pack and evaluate one.
 
-    python Testing/benchmarks/starter.py train  --out /tmp/chaos_mr_starter  # half an hour on one core
+    python Testing/benchmarks/starter.py train  --out /tmp/chaos_mr_starter  # an hour on one core
     python Testing/benchmarks/starter.py pack   --model /tmp/chaos_mr_starter  # into Resources/Models
     python Testing/benchmarks/starter.py evaluate --out Testing/benchmarks/results/starter.json
 
@@ -41,8 +41,8 @@ OPTIONS = {
     "levels": 5,
     "local_window": "40,80,80",
     "global_window": "40,240,240",
-    "mixing": 0.3,
-    "iterations": 1800,
+    "mixing": 0.5,
+    "iterations": 4000,
 }
 LICENCE = "CC BY-SA 4.0"
 ATTRIBUTION = (
