@@ -12,6 +12,7 @@ import pytest
 import qt
 import slicer
 
+from crgloco.model_store import read_card
 from CRGLoCoSegmentLib.logic.environment import Environment
 from stand_ins import StandInWorker, addVolume, answerSegment
 
@@ -127,7 +128,7 @@ def test_the_model_is_described_in_words(panel: Any):
 
 
 def test_models_are_told_apart_and_the_choice_is_remembered(widget: Any, models: Path, panel: Any):
-    mine = addModel(models, "mine", parent="0ca4ccdb44b7181ae22533c05b74fc2b73ecf3eecd4f39ce4a4c6947a9334198")
+    mine = addModel(models, "mine", parent=read_card(STARTER).weights_sha256)
     damaged = models / "damaged"
     shutil.copytree(STARTER, damaged)
     (damaged / "model.json").write_text("{")
