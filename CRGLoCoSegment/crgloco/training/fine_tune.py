@@ -87,7 +87,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
         assert_usable(selection.validation, selection.channel_names, selection.table, report)
     spacing = three_numbers(config.spacing, "spacing")
     cases = prepare(selection, spacing, parent, job.out.parent / ".crgloco-cache", report)
-    report.event("message", text=_in_words(cases.selection))
+    report.event("message", text=_in_words(cases.selection, parent))
     task = _task(config, cases, parent)
     started = Run(job, cases.selection, cases.preparation, config, task, device, team, parent)
     method = build_method(started, report)
@@ -244,11 +244,14 @@ def _taken_in_words(parent: model_store.StartModel, taken: Sequence[str], method
     return f"{len(taken)} of {len(names)} weights start from {parent.card.title!r}.{rest}"
 
 
-def _in_words(selection: Selection) -> str:
+def _in_words(selection: Selection, parent: model_store.StartModel | None) -> str:
     text = (
         f"Training on {len(selection.labelled)} labelled and {len(selection.unlabelled)} unlabelled cases; "
         f"{len(selection.validation)} are kept for validation."
     )
     if selection.validation or not selection.labelled:
         return text
-    return f"{text} Nothing will be measured, and the confidence of the new model is not calibrated."
+    text += " Nothing will be measured, and the confidence of the new model is not calibrated."
+    if len(selection.labelled) == 1 and parent is not None and parent.card.branches:
+        text += f" A single label may well make it worse on other scans: keep {parent.card.title!r}."
+    return text

@@ -415,4 +415,20 @@ def test_a_training_that_nothing_measures_says_so(cases_folder, tmp_path, monkey
     monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
     folder = write_cases_folder(tmp_path / "cases", 1, 1)
     main(words_of(folder, tmp_path / "model"))
-    assert "Nothing will be measured" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Nothing will be measured" in said
+    assert "A single label" not in said
+
+
+def test_going_on_from_a_model_with_a_single_label_is_warned_of(
+    cases_folder, tiny_model, tmp_path, monkeypatch, capsys
+):
+    def fit(_trainer):
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    main(words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model)))
+    assert (
+        "A single label may well make it worse on other scans: keep 'Two ellipsoids'."
+        in capsys.readouterr().err
+    )
