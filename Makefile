@@ -1,5 +1,5 @@
 # Each target does its own set-up: a fresh machine needs Python 3.11 or later and PyPI, nothing else.
-#   make demo     segment the sample scan and fine-tune the starter model; results in demo-output/
+#   make demo     segment the sample scans and fine-tune the starter model; results in demo-output/
 #   make test     the checks of style, types and architecture, then all tests
 #   make lint     only those checks          make format   let ruff repair what it can
 #   make clean    remove what these targets made

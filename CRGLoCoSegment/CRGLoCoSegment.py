@@ -40,7 +40,7 @@ class CRGLoCoSegment(ScriptedLoadableModule):
             "No data leave this computer."
         )
         self.parent.acknowledgementText = _(
-            "The training methods are published work; each one's reference is shown beside its name."
+            "The training methods follow published work, some of them adapted; the tooltip of each names it."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
         slicer.app.connect("startupCompleted()", registerCompareLayouts)

@@ -4,8 +4,8 @@
 
 A child process segments a made-up torso and reports the largest memory that the system ever gave it
 (``ru_maxrss``, torch and the scan included). Weights are those that segment the made-up scan by its
-values, so that as much as in a patient is open for the local branch; the network, its windows and its
-maps are those of the default configuration.
+values, so that as much as in a patient is open for the local branch; the network is as wide as the
+starter's (``--width``), its windows and maps are those of the default configuration.
 """
 
 from __future__ import annotations

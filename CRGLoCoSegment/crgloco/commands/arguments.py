@@ -68,7 +68,7 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
         choices=("fast", "balanced", "full"),
         default="balanced",
         help="fast: global branch only; balanced (default): local windows where the global answer leaves "
-        "something open; full: all local windows and mirrors",
+        "something open; full: all local windows, and mirrors where the model was trained with them",
     )
 
 

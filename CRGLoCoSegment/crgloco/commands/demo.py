@@ -39,13 +39,17 @@ MINUTES = 2.5
 
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
-    text = "segment the sample scan, compare with its manual label, and fine-tune the starter model"
+    text = "segment the sample scans, compare one with its manual label, and fine-tune the starter model"
     parser = add_command(commands, "demo", run, text)
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="default: demo-output")
     parser.add_argument("--model", type=Path, default=STARTER, help="default: the starter model")
     parser.add_argument("--sample", type=Path, default=SAMPLE, help="default: the bundled sample")
     parser.add_argument(
-        "--iterations", type=whole_number, default=ITERATIONS, metavar="N", help=f"default: {ITERATIONS}"
+        "--iterations",
+        type=whole_number,
+        default=ITERATIONS,
+        metavar="N",
+        help=f"default: {ITERATIONS}; at most {MINUTES:g} minutes",
     )
     add_quality(parser)
     add_device(parser)

@@ -60,7 +60,8 @@ def add_to(commands: Subparsers) -> None:
         "--labelled",
         type=whole_number,
         metavar="N",
-        help="use the first N labels only; the rest is unlabelled",
+        help="use the first N labels only, those for validation included; other cases serve as unlabelled, "
+        "unless they are for validation",
     )
     parser.add_argument("--iterations", type=whole_number, metavar="N", help="updates")
     parser.add_argument(

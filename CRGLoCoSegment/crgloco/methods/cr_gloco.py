@@ -74,14 +74,14 @@ class Config(DualResolutionOptions):
     unlabelled_weight: float = option(
         1.0,
         label="Weight of unlabelled scans",
-        help="Largest weight of the loss on the overlap.",
+        help="Largest weight of the loss on the overlap ('default' only).",
         minimum=0.0,
         maximum=10.0,
     )
     ramp: float = option(
         0.3,
         label="Ramp",
-        help="Share of the training after which that weight is reached.",
+        help="Share of the training after which that weight is reached ('default' only).",
         minimum=0.01,
         maximum=1.0,
         advanced=True,
@@ -89,7 +89,7 @@ class Config(DualResolutionOptions):
     threshold: float = option(
         0.7,
         label="Confidence threshold",
-        help="Confidence above which the surest class is trusted; other classes follow.",
+        help="Confidence above which the surest class is trusted; other classes follow ('default' only).",
         minimum=0.5,
         maximum=0.999,
         advanced=True,
@@ -97,7 +97,7 @@ class Config(DualResolutionOptions):
     mixing: float = option(
         1.0,
         label="Mixed scenes",
-        help="Share of crops with a pasted block of another scan, at the start; falls evenly to none.",
+        help="Share of crops with a block of another scan at the start; falls to none ('default' only).",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -105,13 +105,13 @@ class Config(DualResolutionOptions):
     context: bool = option(
         default=True,
         label="Global context",
-        help="Let the local network see the global map.",
+        help="Let the local network see the global map ('default' only).",
         advanced=True,
     )
     context_dropout: float = option(
         0.4,
         label="Context dropout",
-        help="Share of crops in which the local network must do without the global map.",
+        help="Share of crops in which the local network must do without the global map ('default' only).",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -160,7 +160,7 @@ class CRGLoCo(Method):
         contrasts, mixes = self.projections is not None, self.config.mixing > 0
         shared = (
             "The project's preparation and spacing in mm replace the code's fixed clip and z-score.",
-            "bf16 on CUDA instead of fp16 with one scaler per network.",
+            "bf16 where the hardware has it instead of fp16 with one scaler per network.",
             "The last averaged (EMA 0.99) weights are deployed, not the best on the test list.",
         )
         if self.released:

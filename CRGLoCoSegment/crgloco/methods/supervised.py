@@ -14,7 +14,7 @@ from crgloco.networks.options import DualResolutionOptions
 from crgloco.options import option
 
 TITLE = "Supervised (labelled scans only)"
-REFERENCE = "Control without unlabelled data; Dice and cross-entropy as in every method here."
+REFERENCE = "Control without unlabelled data; Dice and cross-entropy."
 CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
 
 
