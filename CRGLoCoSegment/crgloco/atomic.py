@@ -48,6 +48,8 @@ def saving(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}. Choose another folder")
+        if error.errno == errno.EEXIST and error.filename2 is not None:  # a rename, on Windows
+            reason = "it exists already. Choose another name"
         msg = f"{path} cannot be written: {reason}."
         raise ResourceError(msg) from error
 

@@ -102,6 +102,7 @@ def test_the_graphics_card_is_judged_together_with_the_build_of_torch(changed, s
         ("worker", {"probe": None, "probeFault": "The package psutil is missing."}, "missing", "psutil"),
         ("memory", {"probe": {**PROBE, "memory_free_mb": 900}}, "warning", "Close other programs"),
         ("disk", {"free": {"temp": GB, "models": 90 * GB}}, "warning", "temporary files 2 GB"),
+        ("disk", {"free": {"temp": 90 * GB}}, "warning", "no access to it, for models"),
         ("disk", {"free": {"python": 3 * GB}, "torch": None}, "warning", "Python packages 8 GB"),
         ("weights", {"weights": "weights.safetensors is cut off"}, "warning", "cut off"),
     ],

@@ -172,8 +172,8 @@ class TrainingRun:
         """The last event; of a run of ours only what it said itself, not what one before it said."""
         if self._ending is not None and _size(self.files.events_file) <= self._sizeBefore:
             return {}
-        events = lastEvents(self.files)
-        return events[-1] if events else {}
+        lines = _tail(self.files.events_file)
+        return next((event for line in reversed(lines) if (event := _event(line.encode()))), {})
 
 
 def lastEvents(files: JobFolder) -> list[dict[str, Any]]:

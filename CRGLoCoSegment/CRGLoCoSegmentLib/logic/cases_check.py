@@ -109,10 +109,9 @@ def _ofCounts(*, labelled: int, validation: int, unlabelled: int, usesUnlabelled
         return [Finding(ERROR, "", text)]
     findings = []
     if validation == 0:
-        text = _(
-            "There is no labelled case left for validation, so old and new model cannot be compared. "
-            "Two labelled cases are enough for that."
-        )
+        text = _("There is no labelled case left for validation, so old and new model cannot be compared.")
+        if labelled == 1:
+            text += " " + _("Two labelled cases are enough for that.")
         findings.append(Finding(WARNING, "", text))
     if usesUnlabelled and unlabelled == 0:
         text = _(

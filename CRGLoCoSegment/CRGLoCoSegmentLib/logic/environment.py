@@ -1,5 +1,6 @@
 """Whether this computer can do the work: quick facts at once, slow ones from a thread and the worker."""
 
+import contextlib
 import platform
 import shutil
 import sys
@@ -223,9 +224,10 @@ def _oddFolder() -> Path | None:
 def _free(folders: dict[str, Path]) -> dict[str, int]:
     found = {}
     for name, folder in folders.items():
-        existing = next((place for place in (folder, *folder.parents) if place.exists()), None)
-        if existing is not None:  # on Windows the whole drive may be gone
-            found[name] = shutil.disk_usage(existing).free
+        with contextlib.suppress(OSError):  # a drive or a share may be gone
+            existing = next((place for place in (folder, *folder.parents) if place.exists()), None)
+            if existing is not None:  # on Windows the whole drive may be gone
+                found[name] = shutil.disk_usage(existing).free
     return found
 
 

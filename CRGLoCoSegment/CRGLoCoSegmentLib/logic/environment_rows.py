@@ -243,10 +243,14 @@ def _diskRow(facts: Facts) -> Row:
     needed = {"temp": 2 * GB, "models": GB, "python": 8 * GB if facts.torch is None else 0}
     text = ", ".join(f"{words[name]} {free / GB:.0f} GB" for name, free in facts.free.items())
     text = _("free for {places}").format(places=text)
-    short = [name for name, free in facts.free.items() if free < needed[name]]
-    if short:
+    remarks = []
+    if short := [name for name, free in facts.free.items() if free < needed[name]]:
         least = ", ".join(f"{words[name]} {needed[name] / GB:.0f} GB" for name in short)
-        return Row("disk", title, "warning", text + ". " + _("Needed: {least}.").format(least=least))
+        remarks.append(_("Needed: {least}.").format(least=least))
+    if gone := [words[name] for name in ("temp", "models") if name not in facts.free]:
+        remarks.append(_("No drive, or no access to it, for {places}.").format(places=", ".join(gone)))
+    if remarks:
+        return Row("disk", title, "warning", " ".join([f"{text}.", *remarks]))
     return Row("disk", title, "ok", text)
 
 

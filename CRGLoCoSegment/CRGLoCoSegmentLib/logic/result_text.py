@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+import numpy as np
 from slicer.i18n import tr as _
 
 from crgloco.labels import LabelTable
@@ -32,7 +33,9 @@ def secondsText(seconds: float) -> str:
 
 def plainFigures(ml: float, count: int = 2) -> str:
     """Write a volume with so many figures that count, or all before the point: a mouse has microlitres."""
-    return f"{ml:.{count}g}" if ml < 10 ** (count - 1) else f"{ml:,.0f}"
+    if ml >= 10 ** (count - 1):
+        return f"{ml:,.0f}"
+    return np.format_float_positional(ml, precision=count, fractional=False, trim="-")
 
 
 def _volume(ml: Any) -> str:

@@ -39,7 +39,7 @@ class TrainingRecord:
     """The story of one job, event by event; its size is bounded however long the job is.
 
     Attributes:
-        stage: What is being done: ``"preparing"``, ``"training"``, ``"validation"``, ``"calibration"``.
+        stage: What is being done, in the engine's words: ``"preparing"``, ``"training"``, ``"validation"``.
         done: Steps of that stage done.
         total: Steps of that stage.
         secondsLeft: Until the last update; ``None`` while it cannot be told.

@@ -176,6 +176,7 @@ def statusText(job: TrainingJob) -> str:
         text = _("{stage}: {done:.0f} of {total:.0f}")
     stages = {
         "checking validation": _("Checking the validation cases"),
+        "headers": _("Looking at the unlabelled scans"),
         "intensities": _("Measuring the intensities"),
         "preparing": _("Preparing the scans"),
         "pseudo-labels": _("Labelling the unlabelled scans"),

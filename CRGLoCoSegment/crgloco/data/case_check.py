@@ -115,14 +115,9 @@ def _check_roles(folder: CasesFolder, findings: _Findings) -> None:
         findings.warning("", text)
     elif not folder.training:
         findings.error("", f"All labelled cases of {root} are for validation; none is left to teach.")
-    for name in sorted(set(folder.validation) - {case.name for case in folder.labelled}):
-        unlabelled = any(case.name == name for case in folder.unlabelled)
-        text = (
-            f"Validation case {name} has no label in {root}: it neither measures nor teaches. Label it."
-            if unlabelled
-            else f"Validation case {name} of crgloco.json does not exist in {root} any more. Put it back."
-        )
-        findings.warning(name if unlabelled else "", text)
+    images = {case.name for case in folder.unlabelled}
+    for name, text in sorted(folder.lost.items()):
+        findings.warning(name if name in images else "", text)
 
 
 def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:

@@ -115,6 +115,18 @@ class CasesFolder:
         """The labelled cases that only measure."""
         return tuple(case for case in self.labelled if case.name in self.validation)
 
+    @property
+    def lost(self) -> dict[str, str]:
+        """The stored validation cases that have no label any more: name -> what to tell of it."""
+        labelled, images = ({case.name for case in cases} for cases in (self.labelled, self.unlabelled))
+        there = "has no label any more: it measures nothing, and does not teach. Label it again."
+        gone = "is gone: nothing is measured on it. Put it back to compare models as before."
+        return {
+            name: f"Validation case {name} of {self.root} {there if name in images else gone}"
+            for name in self.validation
+            if name not in labelled
+        }
+
     def find(self, name: str) -> Case:
         """Return a case by its name.
 

@@ -219,18 +219,20 @@ def _fit_ct(cases: Sequence[Case], channel: int, report: Reporter) -> ChannelRul
     """Percentiles, mean and spread of a channel over the labelled structures of all labelled cases."""
     chosen = [case for case in cases if case.label is not None] or list(cases)
     samples: list[npt.NDArray[Any]] = []
+    readable: list[Case] = []
     for number, case in enumerate(chosen):
         report.check()
         # a scan without label that cannot be read is named, and left out, where it is prepared
         with suppress(InputError) if case.label is None else nullcontext():
             samples.append(_ct_sample(case, channel))
+            readable.append(case)
         report.event("progress", stage="intensities", done=number + 1, total=len(chosen))
     if not samples:
         msg = f"None of the {len(chosen)} scans can be read; 'crgloco cases check' names what is wrong."
         raise CasesError(msg)
     voxels = np.concatenate(samples)
     if not voxels.size:
-        voxels = np.concatenate([body_voxels(_canonical(case, channel).array) for case in chosen])
+        voxels = np.concatenate([body_voxels(_canonical(case, channel).array) for case in readable])
     return ct_rule(voxels)
 
 

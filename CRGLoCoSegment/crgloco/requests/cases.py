@@ -97,19 +97,22 @@ def check(fields: Fields, report: Reporter) -> Answer:
             folder = draw_split(folder, store=False)
         whole, copies = with_further(folder, map(Path, read.texts(fields, "unlabelled")))
     except CRGLoCoError as error:
-        problem = {"severity": "error", "case": "", "text": str(error)}
+        problem = dataclasses.asdict(Problem("", "error", str(error)))
         counts = {"labelled": 0, "validation": 0, "unlabelled": 0}
         return {"problems": [problem], **counts, "channel_names": [], "labels": None}
     # Together, so that one image in two places is found: what is measured must not have taught.
-    whole = whole if labels else _bare(whole)
-    left_out = [Problem("", "warning", copy.text) for copy in copies]
+    told = [Problem("", "warning", copy.text) for copy in copies]
+    if not labels:
+        told += [Problem("", "warning", text) for text in whole.lost.values()]
+        whole = _bare(whole)
     found = _as_training_takes_them(whole, check_folder(whole, report, labels=labels))
-    problems = (*_unsuited(whole, fields), *left_out, *found)
+    problems = (*_unsuited(whole, fields), *told, *found)
+    left_out = {problem.case for problem in found if problem.spared} | set(whole.lost)
     return {
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "labelled": len(whole.training),
         "validation": len(whole.validating),
-        "unlabelled": len(whole.unlabelled),
+        "unlabelled": sum(case.name not in left_out for case in whole.unlabelled),
         "channel_names": list(folder.channel_names),
         "labels": _table(whole),
     }
@@ -146,8 +149,9 @@ def _as_training_takes_them(folder: CasesFolder, problems: Sequence[Problem]) ->
 def _bare(folder: CasesFolder) -> CasesFolder:
     """Return the scans that pre-training learns from: all but those for validation, and no label."""
     teaching = tuple(dataclasses.replace(case, label=None) for case in folder.training)
+    others = (case for case in folder.unlabelled if case.name not in folder.validation)
     return dataclasses.replace(
-        folder, table=None, labelled=(), unlabelled=(*teaching, *folder.unlabelled), validation=()
+        folder, table=None, labelled=(), unlabelled=(*teaching, *others), validation=()
     )
 
 

@@ -74,17 +74,33 @@ class Checkpoint:
             msg = f"The checkpoint {self.path} cannot be read ({error}). Delete it to start the job anew."
             raise JobError(msg) from error
         if metadata.get("run") != json.dumps(self.run, sort_keys=True):
-            msg = (
-                f"The checkpoint {self.path} belongs to a run with other cases or options. Use another job "
-                "folder, or delete the checkpoint to start anew."
-            )
-            raise JobError(msg)
+            raise JobError(self._difference(metadata.get("run", "{}")))
         method.load_state_dict(
             {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
         )
         _restore(optimiser, tensors)
         # Checkpoints of earlier versions know no time; their clock starts anew.
         return Reached(int(metadata["step"]), float(metadata.get("seconds", 0)))
+
+    def _difference(self, run: str) -> str:
+        """Say in what another run differs; where it is the cases alone, which ones."""
+        stored, own = json.loads(run), json.loads(json.dumps(self.run))
+        before, now = set(stored.pop("cases", [])), set(own.pop("cases", []))
+        if stored == own:
+            # a prepared case is a folder <case>-<hash>
+            gone, new = (
+                ", ".join(sorted(name.rpartition("-")[0] for name in names)) or "none"
+                for names in (before - now, now - before)
+            )
+            return (
+                f"The cases have changed since the checkpoint {self.path}. Taught before, not now: {gone}; "
+                f"now, not before: {new}. Make the cases what they were, readable, and resume; or delete "
+                "the checkpoint to start anew."
+            )
+        return (
+            f"The checkpoint {self.path} belongs to a run with other cases or options. Use another job "
+            "folder, or delete the checkpoint to start anew."
+        )
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

@@ -15,7 +15,7 @@ from crgloco import methods, model_store
 from crgloco.data.cache import PreparedCase
 from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
-from crgloco.errors import ModelError, OptionError, ResourceError
+from crgloco.errors import CasesError, ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
 from crgloco.inference.execution import tells_of_memory
 from crgloco.jobs import Job, JobFolder
@@ -25,9 +25,9 @@ from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions
 from crgloco.options import from_mapping, three_numbers, to_mapping
 from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
-from crgloco.training.distributed import Team, join_team, leave_team
+from crgloco.training.distributed import Team, agree, join_team, leave_team
 from crgloco.training.finishing import finish
-from crgloco.training.preparing import Prepared, prepare
+from crgloco.training.preparing import Prepared, assert_goes_on, prepare
 from crgloco.training.rounds import Rounds
 from crgloco.training.run import Run
 from crgloco.training.selection import Selection, select_cases, select_scans
@@ -81,12 +81,17 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     selection = select(job, folder.path / "split.json")
     parent = None if job.start is None else model_store.load_start(job.start)
     config = resolve_config(job, parent)
+    spacing = three_numbers(config.spacing, "spacing")
+    if parent is not None:
+        assert_goes_on(parent, selection, spacing)
     for text in selection.left_out:
         report.event("message", text=text)
     if methods.card(job.method).kind == "segmentation":
         assert_usable(selection.validation, selection.channel_names, selection.table, report)
-    spacing = three_numbers(config.spacing, "spacing")
     cases = prepare(selection, spacing, parent, job.out.parent / ".crgloco-cache", report)
+    if not agree(team, repr([case.name for case in cases.selection.unlabelled])):
+        msg = "Not every process could read the same scans. See to it that all can be read, and start again."
+        raise CasesError(msg)
     report.event("message", text=_in_words(cases.selection, parent))
     task = _task(config, cases, parent)
     started = Run(job, cases.selection, cases.preparation, config, task, device, team, parent)

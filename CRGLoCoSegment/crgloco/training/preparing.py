@@ -1,13 +1,13 @@
 """From the cases of a job to prepared cases.
 
-A labelled case that cannot be used ends the training: its label is somebody's work, and its owner wants
-to know. An unlabelled scan that cannot be used is named and left out: the others teach as well.
+A case whose label teaches and that cannot be used ends the training: its label is somebody's work. A scan
+that would teach without label and cannot be used is named and left out: the others teach as well.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,77 +61,31 @@ def prepare(
         CasesError: A labelled case has another number of channels, no label shows anything, or nothing is
             left to learn from.
         InputError: A labelled case cannot be used.
-        ModelError: The start model knows other structures or channels.
-        OptionError: The voxel size is not that of the start model.
         ResourceError: The cache cannot be written, or not enough of the disk is free.
     """
-    found = len(selection.unlabelled)
-    selection = _only(selection, lambda case: _is_readable(case, selection, report), found)
-    preparation = _preparation(spacing, selection, parent, report)
-    done = _prepare_cases(selection, preparation, cache, report)
-    selection = _only(selection, lambda case: case.name in done, found)
+    reasons: list[str] = []
+    kept = _only(selection, _readable(selection, reasons, report), reasons)
+    while True:
+        preparation = _preparation(spacing, kept, parent, report)
+        done = _prepare_cases(kept, preparation, cache, reasons, report)
+        usable = _only(kept, done, reasons)
+        if usable == kept or parent is not None:
+            break
+        kept = usable  # what is left out must not have shaped the preparation
     labelled, unlabelled = (
-        tuple(done[case.name] for case in cases) for cases in (selection.labelled, selection.unlabelled)
+        tuple(done[case.name] for case in cases) for cases in (usable.labelled, usable.unlabelled)
     )
-    _assert_shown(selection, labelled)
-    return Prepared(selection, preparation, labelled, unlabelled)
+    _assert_shown(usable, labelled)
+    return Prepared(usable, preparation, labelled, unlabelled)
 
 
-def _only(selection: Selection, usable: Callable[[Case], bool], found: int) -> Selection:
-    """Keep the unlabelled scans that are usable; refuse if nothing is left to learn from."""
-    kept = tuple(case for case in selection.unlabelled if usable(case))
-    if not kept and not selection.labelled:
-        msg = f"None of the {found} scans can be used; the messages above say why. There is nothing to learn."
-        raise CasesError(msg)
-    return replace(selection, unlabelled=kept)
+def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing: Spacing | None) -> None:
+    """Refuse a start model that knows other structures, channels or voxel sizes, before anything is read.
 
-
-def _is_readable(case: Case, selection: Selection, report: Reporter) -> bool:
-    """Whether an unlabelled scan has all its channels and a header; the voxels are read later."""
-    try:
-        assert_channels(case, selection.channel_names)
-        source_geometry(case.channels[0])
-    except (CasesError, InputError) as error:
-        _tell_left_out(case, error, report)
-        return False
-    return True
-
-
-def _prepare_cases(
-    selection: Selection, preparation: Preparation, cache: Path, report: Reporter
-) -> dict[str, PreparedCase]:
-    """Return the prepared cases by name, without the unlabelled ones that cannot be used."""
-    cases = (*selection.labelled, *selection.unlabelled)
-    new = [not is_there(case, cache) for case in cases]
-    done: dict[str, PreparedCase] = {}
-    for number, case in enumerate(cases, 1):
-        report.check()
-        teaches = number <= len(selection.labelled)
-        try:
-            table = selection.table if teaches else None
-            done[case.name] = prepare_case(case, preparation, table, cache, report)
-        except InputError as error:
-            if teaches:
-                raise
-            _tell_left_out(case, error, report)
-        report.event("progress", stage="preparing", done=number, total=len(cases))
-        _check_space(cache, tuple(done.values()), sum(new[number:]))
-    return done
-
-
-def _tell_left_out(case: Case, error: CRGLoCoError, report: Reporter) -> None:
-    report.event("message", text=f"Unlabelled scan {case.name} is left out. {error}")
-
-
-def _preparation(
-    spacing: Spacing | None,
-    selection: Selection,
-    parent: model_store.StartModel | None,
-    report: Reporter,
-) -> Preparation:
-    if parent is None:
-        cases = (*selection.labelled, *selection.unlabelled)
-        return Preparation.fit(cases, selection.channel_names, spacing, report)
+    Raises:
+        ModelError: The start model knows other structures or channels.
+        OptionError: The voxel size that was asked for is not that of the start model.
+    """
     table = parent.card.labels
     same = (table.names, table.values) == (selection.table.names, selection.table.values)
     if not same and not model_store.is_pretraining(parent.card):
@@ -154,7 +108,71 @@ def _preparation(
             f"spacing asks for {asked}. Leave it out, or train without a start model."
         )
         raise OptionError(msg)
-    return parent.preparation
+
+
+def _only(selection: Selection, usable: Container[str], reasons: Sequence[str]) -> Selection:
+    """Keep the unlabelled scans that are usable; refuse if nothing is left to learn from."""
+    kept = tuple(case for case in selection.unlabelled if case.name in usable)
+    if not kept and not selection.labelled:
+        msg = f"None of the scans can be used, so there is nothing to learn. {reasons[0]}"
+        raise CasesError(msg)
+    return replace(selection, unlabelled=kept)
+
+
+def _readable(selection: Selection, reasons: list[str], report: Reporter) -> set[str]:
+    """Return the names of the unlabelled scans that have all channels and a header; voxels are read later."""
+    names = set()
+    total = len(selection.unlabelled)
+    for number, case in enumerate(selection.unlabelled, 1):
+        report.check()
+        try:
+            assert_channels(case, selection.channel_names)
+            source_geometry(case.channels[0])
+        except (CasesError, InputError) as error:
+            _leave_out(case, error, reasons, report)
+        else:
+            names.add(case.name)
+        report.event("progress", stage="headers", done=number, total=total)
+    return names
+
+
+def _prepare_cases(
+    selection: Selection, preparation: Preparation, cache: Path, reasons: list[str], report: Reporter
+) -> dict[str, PreparedCase]:
+    """Return the prepared cases by name, without the unlabelled ones that cannot be used."""
+    cases = (*selection.labelled, *selection.unlabelled)
+    new = [not is_there(case, cache) for case in cases]
+    done: dict[str, PreparedCase] = {}
+    for number, case in enumerate(cases, 1):
+        report.check()
+        teaches = number <= len(selection.labelled)
+        try:
+            table = selection.table if teaches else None
+            done[case.name] = prepare_case(case, preparation, table, cache, report)
+        except InputError as error:
+            if teaches:
+                raise
+            _leave_out(case, error, reasons, report)
+        report.event("progress", stage="preparing", done=number, total=len(cases))
+        _check_space(cache, tuple(done.values()), sum(new[number:]))
+    return done
+
+
+def _leave_out(case: Case, error: CRGLoCoError, reasons: list[str], report: Reporter) -> None:
+    reasons.append(str(error))
+    report.event("message", text=f"{case.name} is left out of the unlabelled scans. {error}")
+
+
+def _preparation(
+    spacing: Spacing | None,
+    selection: Selection,
+    parent: model_store.StartModel | None,
+    report: Reporter,
+) -> Preparation:
+    if parent is not None:
+        return parent.preparation
+    cases = (*selection.labelled, *selection.unlabelled)
+    return Preparation.fit(cases, selection.channel_names, spacing, report)
 
 
 def _assert_shown(selection: Selection, labelled: Sequence[PreparedCase]) -> None:

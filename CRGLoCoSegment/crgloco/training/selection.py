@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,13 +67,13 @@ def select_cases(job: Job, split_file: Path) -> Selection:
         )
         raise CasesError(msg)
     assert_all_taught(folder.training, table)
-    extra = open_further(folder, job.unlabelled)
     known = {case.name for case in folder.labelled}
     inside = [case for case in folder.unlabelled if case.name not in {*known, *whole.validation}]
+    extra, alike = _unlike_lost(open_further(folder, job.unlabelled), whole)
     # What measures must not teach through the back door: not as an unlabelled copy either.
     unlabelled, copies = without_copies([*inside, *extra], [*_measuring(whole), *folder.training])
-    unlabelled = names_apart(unlabelled, known)
-    left_out = (*_lost(whole), *(copy.text for copy in copies))
+    unlabelled = names_apart(unlabelled, {*known, *whole.validation})
+    left_out = (*whole.lost.values(), *alike, *(copy.text for copy in copies))
     return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names, left_out)
 
 
@@ -89,9 +90,9 @@ def select_scans(job: Job, split_file: Path) -> Selection:
         CasesError: There is no scan.
     """
     folder = open_cases(job.cases)
-    if folder.labelled:
+    if folder.labelled or split_file.is_file():
         folder = _with_split(folder, split_file)
-    extra = open_further(folder, job.unlabelled)
+    extra, alike = _unlike_lost(open_further(folder, job.unlabelled), folder)
     bare = [replace(case, label=None) for case in folder.training]
     inside = [case for case in folder.unlabelled if case.name not in folder.validation]
     scans, copies = without_copies([*bare, *inside, *extra], _measuring(folder))
@@ -101,7 +102,7 @@ def select_scans(job: Job, split_file: Path) -> Selection:
         raise CasesError(msg)
     # A pre-trained start knows no structure; its card needs a table all the same.
     table = folder.table or LabelTable.from_names({"structure": 1})
-    left_out = (*_lost(folder), *(copy.text for copy in copies))
+    left_out = (*folder.lost.values(), *alike, *(copy.text for copy in copies))
     return Selection((), scans, folder.validating, table, folder.channel_names, left_out)
 
 
@@ -110,15 +111,15 @@ def _measuring(folder: CasesFolder) -> list[Case]:
     return [case for case in (*folder.labelled, *folder.unlabelled) if case.name in folder.validation]
 
 
-def _lost(folder: CasesFolder) -> tuple[str, ...]:
-    """Name the validation cases without which is measured from now on."""
-    there = {case.name for case in folder.labelled}
-    return tuple(
-        f"Validation case {name} of {folder.root} has no label or is gone: nothing is measured on it, and "
-        "it does not teach either. Put it back to compare models as before."
-        for name in folder.validation
-        if name not in there
-    )
+def _unlike_lost(cases: Sequence[Case], folder: CasesFolder) -> tuple[list[Case], list[str]]:
+    """Part further scans from those named like a validation case that lost its label: it may be that case."""
+    alike = [
+        f"{case.channels[0].path} is left out of the unlabelled scans: it bears the name of the validation "
+        f"case {case.name}, which has no label any more."
+        for case in cases
+        if case.name in folder.lost
+    ]
+    return [case for case in cases if case.name not in folder.lost], alike
 
 
 def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:

@@ -84,7 +84,8 @@ def trained(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     """Train up to the first update; says which unlabelled scans would teach."""
 
     def fit(trainer):
-        msg = "taught: " + ", ".join(case.name for case in trainer.stream.unlabelled)
+        names = ", ".join(case.name for case in trainer.stream.unlabelled)
+        msg = f"taught: {names} in voxels of {trainer.method.task.spacing} mm"
         raise Cancelled(msg)
 
     monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
@@ -128,7 +129,7 @@ def test_an_unlabelled_scan_that_cannot_be_used_is_left_out_of_the_training(fold
     fault(image_of(folder, "phantom_003"))
     assert trained() == STOPPED
     said = capsys.readouterr().err
-    assert "Unlabelled scan phantom_003 is left out." in said
+    assert "phantom_003 is left out of the unlabelled scans." in said
     assert "and 1 unlabelled cases" in said
     assert "taught: phantom_004" in said
 
@@ -187,7 +188,9 @@ def test_scans_of_which_none_can_be_used_pre_train_nothing(tmp_path, capsys, fau
         fault(path)
     words = ["train", "--method", "pgl", "--cases", str(root / "imagesUl"), "--out", str(tmp_path / "model")]
     assert main([*words, "--iterations", "2", *TINY]) == DAMAGED
-    assert "can be used" in last_line(capsys)
+    said = last_line(capsys)
+    assert "None of the scans can be used" in said
+    assert "phantom_00" in said  # which one, and what is wrong with it
     assert not (tmp_path / "model").exists()
 
 
@@ -199,7 +202,27 @@ def test_a_ct_pre_training_is_fitted_on_the_scans_that_can_be_read(folder, train
     image_of(folder, "phantom_004").write_bytes(image_of(folder, "phantom_003").read_bytes()[:3000])
     words = ["train", "--method", "pgl", "--cases", str(folder), "--out", str(tmp_path / "encoder")]
     assert main([*words, "--iterations", "2", *TINY]) == STOPPED
-    assert "Unlabelled scan phantom_004 is left out." in capsys.readouterr().err
+    assert "phantom_004 is left out of the unlabelled scans." in capsys.readouterr().err
+
+
+def test_what_is_left_out_does_not_shape_the_preparation(folder, trained, capsys):
+    """Beside six scans with voxels of 9 mm, each of them faulty, the others are prepared as without them."""
+    assert trained() == STOPPED
+    before = taught(capsys)
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(image_of(folder, "phantom_003"))))
+    for number in range(6):
+        faulty = array.copy()
+        faulty[number, 4, 5] = np.nan
+        image = sitk.GetImageFromArray(faulty)
+        image.SetSpacing((9.0, 9.0, 9.0))
+        sitk.WriteImage(image, str(folder / "imagesUl" / f"coarse_{number}_0000.nii.gz"))
+    assert trained() == STOPPED
+    assert taught(capsys) == before
+
+
+def taught(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "taught: " in line]
+    return line.partition(" To go on")[0]
 
 
 def test_a_label_of_another_grid_is_never_moved_to_fit(folder):

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from crgloco.data.case_store import accept_label
-from crgloco.data.cases import open_cases
+from crgloco.data.cases import draw_split, open_cases
 from crgloco.data.manifest import Manifest, Split, write_manifest
 from crgloco.data.prediction_files import RECORD, SUFFIX, content_of
 from crgloco.data.provenance import Provenance
@@ -247,6 +247,24 @@ def test_an_unlabelled_scan_that_a_training_leaves_out_does_not_forbid_it(cases)
     label.write_bytes(b"no label")
     found = check({"folder": str(cases), "unlabelled": []}, Silent())["problems"]
     assert {problem["case"] for problem in found if problem["severity"] == "error"} == {"phantom_001"}
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_lost_validation_case_is_told_and_not_counted(cases, labels):
+    (measuring,) = draw_split(open_cases(cases)).validating
+    whole = check({"folder": str(cases), "labels": labels}, Silent())
+    measuring.label.unlink()
+    answer = check({"folder": str(cases), "labels": labels}, Silent())
+    assert answer["unlabelled"] == whole["unlabelled"]
+    (told,) = [p["text"] for p in answer["problems"] if p["text"].startswith("Validation case")]
+    assert measuring.name in told
+
+
+def test_scans_that_are_left_out_are_not_counted(cases):
+    scans = sorted((cases / "imagesUl").iterdir())
+    before = check({"folder": str(cases)}, Silent())["unlabelled"]
+    scans[0].write_bytes(b"no image")
+    assert check({"folder": str(cases)}, Silent())["unlabelled"] == before - 1
 
 
 def test_scans_of_which_none_can_be_used_forbid_a_pre_training(cases):

@@ -13,7 +13,7 @@ from crgloco.data.dataset import Slots
 from crgloco.errors import Cancelled
 from crgloco.methods.base import Method
 from crgloco.training import trainer as training
-from crgloco.training.distributed import Team, join_team, leave_team
+from crgloco.training.distributed import Team, agree, join_team, leave_team
 from tiny_training import Recorder, make_method, make_trainer, weights_of, with_published_bodies
 
 UPDATES = 3
@@ -80,6 +80,8 @@ def main(folder: Path) -> None:
         told["stopped"] = "not at all"
     except Cancelled as end:
         told["stopped"] = str(end)
+    agreed = {"same": agree(team, "cases"), "different": agree(team, f"cases of {team.rank}")}
+    (folder / f"agreed-{team.rank}.json").write_text(json.dumps(agreed), encoding="utf-8")
     (folder / f"told-{team.rank}.json").write_text(json.dumps(told), encoding="utf-8")
     leave_team()
 

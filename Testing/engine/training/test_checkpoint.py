@@ -57,6 +57,15 @@ def test_a_checkpoint_of_an_earlier_version_knows_no_time_and_still_loads(file, 
     assert Checkpoint(file, RUN).load(*fresh()) == Reached(2, 0.0)
 
 
+def test_where_only_the_cases_differ_they_are_named(file):
+    before = {**RUN, "cases": ["knee-1-0123456789ab", "hip-2-0123456789ab"]}
+    Checkpoint(file, before).save(*trained(), Reached(2, 60.0))
+    with pytest.raises(JobError, match=r"Taught before, not now: hip-2; now, not before: none\."):
+        Checkpoint(file, {**before, "cases": before["cases"][:1]}).load(*fresh())
+    with pytest.raises(JobError, match="other cases or options"):
+        Checkpoint(file, {**before, "cases": [], "seed": 1}).load(*fresh())
+
+
 def test_without_a_file_the_run_starts_at_zero_and_nothing_changes(file):
     method, optimiser = fresh()
     before = weights_of(method)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from crgloco.training.distributed import Team, agreed_stop, average_gradients, join_team, leave_team
+from crgloco.training.distributed import Team, agree, agreed_stop, average_gradients, join_team, leave_team
 from tiny_training import differing, weights_of
 
 pytestmark = pytest.mark.timeout(600)
@@ -106,6 +106,16 @@ def test_a_process_on_its_own_is_its_own_team(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert join_team("cpu") == Team()
     leave_team()
+
+
+def test_alone_one_agrees_with_oneself():
+    assert agree(Team(), "a\nb")
+
+
+def test_processes_agree_where_all_hold_the_same_text_and_only_there(team_results):
+    for rank in range(2):
+        told = json.loads((team_results / f"agreed-{rank}.json").read_text())
+        assert told == {"same": True, "different": False}
 
 
 def test_alone_gradients_stay_and_a_wish_is_a_decision():

@@ -92,3 +92,19 @@ def test_a_validation_case_that_is_lost_is_named_and_does_not_teach(
     assert found.validation == ()
     assert measuring.name in found.left_out[0]
     assert not {measuring.name, "innocent"} & {*names(found.labelled), *names(found.unlabelled)}
+
+
+@pytest.mark.parametrize("method", ["supervised", "pgl"])
+def test_a_scan_named_like_a_lost_validation_case_may_be_it_and_does_not_teach(
+    root: Path, tmp_path: Path, method: str
+) -> None:
+    (measuring,) = selected(root, method=method).validation
+    assert measuring.label is not None
+    others = tmp_path / "others"
+    others.mkdir()
+    measuring.label.unlink()
+    measuring.channels[0].path.rename(others / f"{measuring.name}.nii.gz")
+    found = selected(root, others, method=method)
+    assert measuring.name not in {*names(found.labelled), *names(found.unlabelled)}
+    assert any(str(others) in text for text in found.left_out)
+    assert not any("does not teach" in text for text in found.left_out)

@@ -8,6 +8,7 @@ from CRGLoCoSegmentLib.logic.result_text import plainFigures
 @pytest.mark.parametrize(
     ("ml", "two", "three"),
     [
+        (2.7e-5, "0.000027", "0.000027"),
         (0.012345, "0.012", "0.0123"),
         (9.96, "10", "9.96"),
         (12.345, "12", "12.3"),
