@@ -48,7 +48,7 @@ class DualResolutionOptions:
         maximum=1.0,
     )
     start_rate: float = option(
-        0.3,
+        0.1,
         label="Rate with a start model",
         help="Share of the learning rate when training goes on from a model that segments already.",
         minimum=0.001,
