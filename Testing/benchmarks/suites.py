@@ -63,6 +63,7 @@ SUITES = {
             "cpu": {
                 "spacing": "2,2,2",
                 "width": 16,
+                "stem": "strided",
                 "local_window": "24,40,56",
                 "global_window": "32,56,80",
                 "iterations": 4000,
@@ -79,6 +80,7 @@ SUITES = {
             "cpu": {
                 "spacing": "1,1,1",
                 "width": 16,
+                "stem": "strided",
                 "local_window": "24,32,24",
                 "global_window": "40,56,40",
                 "iterations": 4000,
@@ -94,6 +96,7 @@ SUITES = {
             "cpu": {
                 "spacing": "7.7,2.5,2.5",
                 "width": 16,
+                "stem": "strided",
                 "local_window": "16,64,64",
                 "global_window": "32,144,160",
                 "iterations": 1200,
@@ -109,6 +112,7 @@ SUITES = {
             "cpu": {
                 "spacing": "4,2.5,2.5",
                 "width": 16,
+                "stem": "strided",
                 "local_window": "24,56,72",
                 "global_window": "64,112,144",
                 "iterations": 2000,

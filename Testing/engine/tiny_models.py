@@ -15,7 +15,13 @@ from crgloco.methods.base import Task
 from crgloco.model_card import BranchCard, ModelCard
 from crgloco.options import from_mapping, to_mapping
 
-OPTIONS = {"local_window": "12,16,16", "global_window": "24,32,32", "width": 4, "levels": 3}
+OPTIONS = {
+    "local_window": "12,16,16",
+    "global_window": "24,32,32",
+    "width": 4,
+    "levels": 3,
+    "stem": "strided",
+}
 
 
 def save_tiny_model(

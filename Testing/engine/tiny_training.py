@@ -27,7 +27,7 @@ from phantoms import two_ellipsoids
 torch.set_num_threads(1)
 
 SHAPE: Triple = (20, 24, 28)
-TINY = {"local_window": "12,16,16", "global_window": "16,24,24", "width": 4, "levels": 3}
+TINY = {"local_window": "12,16,16", "global_window": "16,24,24", "width": 4, "levels": 3, "stem": "strided"}
 # Every method in each of its named configurations, shrunk: the recipe stays, the network is the small one.
 RECIPES = [(name, recipe) for name in methods.available() for recipe in methods.card(name).configurations]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,11 @@ from crgloco.errors import ModelError, OptionError
 from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
 from crgloco.networks.dual_resolution import BranchShape, DualResolution
 from crgloco.networks.options import DualResolutionOptions
-from crgloco.networks.plan import Windows, plan_windows
+from crgloco.networks.plan import Windows, plan_stem, plan_windows
 from crgloco.options import three_numbers
 
 Labels = npt.NDArray[np.uint8]
+Options = TypeVar("Options", bound=DualResolutionOptions)
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,11 @@ def windows_of(config: DualResolutionOptions, task: Task) -> Windows:
     return Windows(local, glob)
 
 
+def settled(config: Options, task: Task) -> Options:
+    """Return the options with what ``"auto"`` stands for here, as a model keeps them."""
+    return replace(config, stem=plan_stem(config.stem, windows_of(config, task).local))
+
+
 def draw_lattice(networks: DualResolution, rng: np.random.Generator) -> tuple[Triple, Triple]:
     """Draw step and phase of the native voxels on which the global branch is supervised.
 
@@ -270,7 +276,7 @@ def _body(
             raise OptionError(msg)
         return PublishedUNet(task.channels)
     widths = tuple(min(config.width * 2**level, 4 * config.width) for level in range(config.levels))
-    return StemmedDynUNet(task.channels, widths, size, spacing, config.stem)
+    return StemmedDynUNet(task.channels, widths, size, spacing, plan_stem(config.stem, size))
 
 
 def _window(text: str, name: str) -> Triple | None:

@@ -6,7 +6,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 
 | part | ``released`` (paper's code) | ``default`` (ours, not the paper's) |
 |---|---|---|
-| networks | U-Net 16..256 at full resolution | strided stem, EMA teachers, context gate |
+| networks | U-Net 16..256 at full resolution | DynUNet (strided stem), EMA teachers, context gate |
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
 | pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers that agree, threshold per class |
 | loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 from a ramp |

@@ -63,10 +63,10 @@ class DualResolutionOptions:
         advanced=True,
     )
     stem: str = option(
-        "strided",
+        "auto",
         label="Stem",
-        help="How the fast network leaves full resolution.",
-        choices=("strided", "space_to_depth", "full"),
+        help="How the fast network leaves full resolution; 'auto' stays there where windows are small.",
+        choices=("auto", "strided", "space_to_depth", "full"),
         advanced=True,
     )
     head: str = option(

@@ -10,6 +10,10 @@ from crgloco.data.boxes import Triple
 
 Strides = tuple[Triple, ...]
 
+# Windows of so many voxels are computed at full resolution throughout: small structures in small scans gain
+# more from it than the time is worth (docs/measurements.md, Stems).
+SMALL_WINDOW = 65_536
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -65,6 +69,13 @@ def plan_windows(
         for axis, (length, small) in enumerate(zip(whole, local, strict=True))
     ]
     return Windows(_triple(local), _triple(max(a, b) for a, b in zip(glob, local, strict=True)))
+
+
+def plan_stem(stem: str, local: Triple) -> str:
+    """Return the stem that ``"auto"`` stands for with such a local window; any other as it is."""
+    if stem != "auto":
+        return stem
+    return "full" if math.prod(local) <= SMALL_WINDOW else "strided"
 
 
 def plan_strides(size: Triple, spacing: tuple[float, float, float], levels: int) -> Strides:

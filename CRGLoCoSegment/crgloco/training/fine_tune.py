@@ -20,7 +20,7 @@ from crgloco.inference.device import choose_device
 from crgloco.inference.execution import tells_of_memory
 from crgloco.jobs import Job, JobFolder
 from crgloco.labels import LabelTable
-from crgloco.methods.base import Method, Task
+from crgloco.methods.base import Method, Task, settled
 from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions
 from crgloco.options import from_mapping, three_numbers, to_mapping
 from crgloco.progress import Reporter
@@ -94,6 +94,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
         raise CasesError(msg)
     report.event("message", text=_in_words(cases.selection, parent))
     task = _task(config, cases, parent)
+    config = settled(config, task)
     started = Run(job, cases.selection, cases.preparation, config, task, device, team, parent)
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, cases, report)

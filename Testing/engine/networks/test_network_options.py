@@ -1,9 +1,11 @@
 """The options that fix networks and windows, read by forms without torch."""
 
+from dataclasses import replace
+
 import pytest
 
 from crgloco.errors import OptionError
-from crgloco.methods.base import windows_of
+from crgloco.methods.base import settled, windows_of
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.networks.plan import Windows
 from crgloco.options import describe, from_mapping
@@ -55,3 +57,12 @@ def test_the_published_network_refuses_windows_that_its_four_halvings_would_use_
 def test_every_stem_goes_with_every_head(stem, head):
     method = make_method("supervised", stem=stem, head=head)
     assert method.networks.local_head.unfolds == (head == "depth_to_space" and stem != "full")
+
+
+@pytest.mark.parametrize(("window", "stride"), [("32,32,64", (1, 1, 1)), ("32,64,64", (2, 2, 2))])
+def test_small_windows_stay_at_full_resolution_and_the_model_keeps_what_was_chosen(window, stride) -> None:
+    method = make_method("supervised", stem="auto", local_window=window, global_window="64,64,64")
+    assert method.networks.local_body.stride == stride
+    kept = settled(method.config, method.task)
+    assert kept.stem == ("full" if stride == (1, 1, 1) else "strided")
+    assert replace(kept, stem="auto") == method.config
