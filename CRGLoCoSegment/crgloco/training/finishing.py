@@ -9,7 +9,7 @@ from typing import Any
 
 from crgloco import __version__, model_store
 from crgloco.data.case_store import revisions
-from crgloco.data.cases import Case, source_hash
+from crgloco.data.cases import source_hash
 from crgloco.jobs import JobFolder
 from crgloco.methods.base import Method
 from crgloco.metrics import where_both_found
@@ -105,7 +105,10 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
         licence=LICENCE,
         parent=None if started.parent is None else started.parent.card.weights_sha256,
         training={
-            **{role: {case.name: _hash(case) for case in cases} for role, cases in roles.items()},
+            **{
+                role: {case.name: source_hash(case.channels[0]) for case in cases}
+                for role, cases in roles.items()
+            },
             "configuration": job.config_name,
             "seed": job.seed,
             "deviations": list(method.deviations),
@@ -114,7 +117,3 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
         engine=__version__,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-
-
-def _hash(case: Case) -> str:
-    return source_hash(case.channels[0])

@@ -65,13 +65,15 @@ def prepare(
     """
     reasons: list[str] = []
     kept = _only(selection, _readable(selection, reasons, report), reasons)
+    preparation = _preparation(spacing, kept, parent, report)
     while True:
-        preparation = _preparation(spacing, kept, parent, report)
         done = _prepare_cases(kept, preparation, cache, reasons, report)
         usable = _only(kept, done, reasons)
-        if usable == kept or parent is not None:
+        # what is left out must not have shaped the preparation
+        again = preparation if usable == kept else _preparation(spacing, usable, parent, report)
+        if again == preparation:
             break
-        kept = usable  # what is left out must not have shaped the preparation
+        kept, preparation = usable, again
     labelled, unlabelled = (
         tuple(done[case.name] for case in cases) for cases in (usable.labelled, usable.unlabelled)
     )

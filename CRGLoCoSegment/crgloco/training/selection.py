@@ -113,13 +113,14 @@ def _measuring(folder: CasesFolder) -> list[Case]:
 
 def _unlike_lost(cases: Sequence[Case], folder: CasesFolder) -> tuple[list[Case], list[str]]:
     """Part further scans from those named like a validation case that lost its label: it may be that case."""
+    lost = folder.lost
     alike = [
         f"{case.channels[0].path} is left out of the unlabelled scans: it bears the name of the validation "
         f"case {case.name}, which has no label any more."
         for case in cases
-        if case.name in folder.lost
+        if case.name in lost
     ]
-    return [case for case in cases if case.name not in folder.lost], alike
+    return [case for case in cases if case.name not in lost], alike
 
 
 def _with_split(folder: CasesFolder, split_file: Path) -> CasesFolder:

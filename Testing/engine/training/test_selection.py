@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from crgloco.data.cases import Case
 from crgloco.jobs import Job
 from crgloco.training.selection import Selection, select_cases, select_scans
 from phantoms import write_cases_folder
@@ -73,16 +74,21 @@ def test_labelled_cases_need_not_appear_twice_and_others_of_the_same_name_may(
     assert len(found.left_out) == 7
 
 
+def without_its_label(root: Path, others: Path, method: str) -> tuple[Case, Path]:
+    """The validation case, which loses its label, and an empty folder for further scans."""
+    (measuring,) = selected(root, method=method).validation
+    assert measuring.label is not None
+    measuring.label.unlink()
+    others.mkdir()
+    return measuring, others
+
+
 @pytest.mark.parametrize("method", ["supervised", "pgl"])
 @pytest.mark.parametrize("lost", ["its label", "everything"])
 def test_a_validation_case_that_is_lost_is_named_and_does_not_teach(
     root: Path, tmp_path: Path, method: str, lost: str
 ) -> None:
-    (measuring,) = selected(root, method=method).validation
-    assert measuring.label is not None
-    others = tmp_path / "others"
-    others.mkdir()
-    measuring.label.unlink()
+    measuring, others = without_its_label(root, tmp_path / "others", method)
     if lost == "everything":
         measuring.channels[0].path.unlink()
     else:
@@ -98,11 +104,7 @@ def test_a_validation_case_that_is_lost_is_named_and_does_not_teach(
 def test_a_scan_named_like_a_lost_validation_case_may_be_it_and_does_not_teach(
     root: Path, tmp_path: Path, method: str
 ) -> None:
-    (measuring,) = selected(root, method=method).validation
-    assert measuring.label is not None
-    others = tmp_path / "others"
-    others.mkdir()
-    measuring.label.unlink()
+    measuring, others = without_its_label(root, tmp_path / "others", method)
     measuring.channels[0].path.rename(others / f"{measuring.name}.nii.gz")
     found = selected(root, others, method=method)
     assert measuring.name not in {*names(found.labelled), *names(found.unlabelled)}
