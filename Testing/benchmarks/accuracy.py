@@ -143,7 +143,9 @@ def evaluate(suite: Suite, model: Path, names: list[str], work: Path) -> dict[st
 def default_methods(suite: Suite, scale: str) -> list[str]:
     """Return all methods that the suite asks for, as they are named on the command line."""
     kinds = {name: methods.card(name).kind for name in methods.available()}
-    everything = [name for name, kind in kinds.items() if kind == "segmentation"]
+    everything = [
+        name for name, kind in kinds.items() if kind == "segmentation" and name not in suite.refused_by
+    ]
     everything += ["cr_gloco:released"]
     everything += [f"{name}+supervised" for name, kind in kinds.items() if kind == "pretraining"]
     chosen = list(suite.methods) if scale == "cpu" and suite.methods else everything

@@ -30,6 +30,7 @@ class Suite:
         options: Options of every run, for each scale: ``"cpu"`` and ``"gpu"``.
         methods: Methods at CPU scale, if not all.
         also: Further numbers of labelled cases at GPU scale.
+        refused_by: Methods that cannot learn from it.
     """
 
     data: str
@@ -38,6 +39,7 @@ class Suite:
     options: dict[str, dict[str, Any]]
     methods: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
+    refused_by: tuple[str, ...] = ()
 
 
 def _folds(cases: int, folds: int) -> tuple[Split, ...]:
@@ -71,6 +73,7 @@ SUITES = {
             "gpu": {**_GPU, "spacing": "0.625,0.625,0.625"},
         },
         also=(8,),
+        refused_by=("versemi",),  # its tasks are structures, and here is one
     ),
     "hippocampus": Suite(
         "hippocampus",
