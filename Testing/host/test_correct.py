@@ -538,7 +538,7 @@ def test_the_gui_stands_still_for_no_more_than_100_ms_while_a_large_copy_is_made
     with heartbeat() as beat:
         start(panel, waitUntil)
         waitUntil(lambda: panel.ui.changedLabel.text)
-    assert beat.longest < 0.1
+    assert beat.longest < beat.limit
 
 
 def test_every_control_explains_itself(panel):

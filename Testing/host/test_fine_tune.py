@@ -616,7 +616,7 @@ def test_twenty_real_updates_through_the_panel_never_stop_the_gui(
             waitUntil(lambda: ui.comparisonTable.rowCount, 10)
         job = panel.monitor.job
         assert (job.state, job.reason, job.output()) == ("finished", "", job.output())
-        assert beat.longest < 0.1
+        assert beat.longest < beat.limit
         assert [row[0] for row in texts(ui.comparisonTable)] == ["All (mean)", "large", "small"]
         assert panel.monitor.curve.losses[-1][0] == 20
         assert panel.monitor.curve.scores[-1][0] == 20

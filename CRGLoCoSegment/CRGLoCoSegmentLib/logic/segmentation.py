@@ -27,7 +27,7 @@ class Segmentation:
         compute: Worker that holds the model.
         settings: Hold ``device`` and ``memoryGb``.
         models: Knows the cards.
-        listeners: Hear ``"result"`` when one was imported, ``"worker"`` when work starts or ends.
+        listeners: Hear ``"worker"`` when work starts or ends without a result, ``"result"`` when one was imported.
     """
 
     def __init__(
@@ -148,9 +148,7 @@ class Segmentation:
 
     def _ended(self, run: SegmentRun) -> None:
         self._runs.remove(run)
-        self._listeners.tell("worker")
-        if run.task.state == "done":
-            self._listeners.tell("result")
+        self._listeners.tell("result" if run.task.state == "done" else "worker")
 
 
 def _assertChannels(nodes: Sequence[Any], card: Any) -> None:
