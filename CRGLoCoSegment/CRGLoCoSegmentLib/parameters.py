@@ -66,6 +66,7 @@ class Parameters:
         thirdChannel: As above.
         fourthChannel: As above.
         quality: How thoroughly it is looked at.
+        removeIslands: Whether structures that are one piece lose what does not touch their largest piece.
         overlay: What colours the uncertain voxels of the comparison.
         uncertainBelow: Confidence (0..1) under which a voxel is coloured; for disagreement, 1 minus it.
         overlayOpacity: 0..1.
@@ -79,6 +80,7 @@ class Parameters:
     thirdChannel: vtkMRMLScalarVolumeNode
     fourthChannel: vtkMRMLScalarVolumeNode
     quality: Quality = Quality.BALANCED
+    removeIslands: bool = True
     overlay: Overlay = Overlay.CONFIDENCE
     uncertainBelow: Annotated[float, WithinRange(0, 1)] = 0.7
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5

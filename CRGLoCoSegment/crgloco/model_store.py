@@ -227,6 +227,7 @@ class LoadedModel:
         table: The label table.
         temperature: Calibration of the confidence.
         flip_axes: Axes along which the body may be mirrored.
+        one_piece: Class numbers of structures that were one piece in every label it learned from.
     """
 
     card: ModelCard
@@ -235,6 +236,14 @@ class LoadedModel:
     table: LabelTable
     temperature: float
     flip_axes: tuple[int, ...]
+    one_piece: tuple[int, ...] = ()
+
+
+def classes_told(card: ModelCard, key: str) -> tuple[int, ...]:
+    """Return the class numbers of structures that an entry of ``training`` names; older cards lack some."""
+    names = card.training.get(key)
+    known = names if isinstance(names, list) else []
+    return tuple(number for number, name in enumerate(card.labels.names) if number and name in known)
 
 
 def is_pretraining(card: ModelCard) -> bool:
@@ -313,4 +322,5 @@ def load(folder: Path) -> LoadedModel:
         card.labels,
         card.calibration["temperature"],
         task.flip_axes,
+        classes_told(card, "one_piece"),
     )

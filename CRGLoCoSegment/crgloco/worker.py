@@ -11,8 +11,9 @@ Each line on stdin is a request, a JSON object with ``command`` and an ``id`` of
     {"id": 1, "command": "cancel"}                                  ends request 1, waiting or running
     {"command": "shutdown"}                                         as the end of stdin: ends all
 
-Optional: ``quality``, ``device``, ``memory_gb``; instead of ``input`` one case as ``folder`` and ``case``, or
-its files as ``channels`` with ``name``; for an estimate ``shape`` and ``spacing`` along K, J, I.
+Optional: ``quality``, ``device``, ``memory_gb``, ``keep_islands``; instead of ``input`` one case as
+``folder`` and ``case``, or its files as ``channels`` with ``name``; for an estimate ``shape`` and ``spacing``
+along K, J, I.
 
 Requests about files never import torch, but for ``probe``. A program that wants them answered while a
 prediction runs starts a second worker for them:

@@ -7,7 +7,8 @@ A method is ``name``, ``name:configuration``, ``name@16`` with another number of
 with all training labels, the upper bound, or ``pgl+name``: pre-trained on all training scans first, for as
 many updates.
 A run is the product's own path: ``fine_tune.run`` on a cases folder that links to the data, then the
-predictor with all windows, overlap 0.5, no mirrors, no post-processing. Nothing is selected: the last
+predictor with all windows, overlap 0.5, no mirrors, no post-processing; ``without_islands`` are the scores of
+the same answers after it, where the model knows structures that are one piece. Nothing is selected: the last
 averaged weights are evaluated, on cases that the cases folder does not hold, on their original grid.
 ``accuracy_report.py`` makes tables and a plot of the lines.
 """
@@ -35,6 +36,7 @@ from crgloco.evaluation import evaluate_folders
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_volume
 from crgloco.io.label_files import write_label
+from crgloco.islands import without_islands
 from crgloco.jobs import Job, write_job
 from crgloco.progress import EventLines
 from crgloco.training import fine_tune
@@ -42,6 +44,7 @@ from crgloco.training import fine_tune
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CRGLOCO_DATA", REPOSITORY.parent / "shared" / "data"))
 BRANCHES = ("fused", "local", "global")
+WITHOUT_ISLANDS = "without_islands"
 ALL = "all"
 KEY = ("suite", "scale", "method", "configuration", "labelled", "fold", "seed", "options")
 
@@ -115,14 +118,15 @@ def evaluate(suite: Suite, model: Path, names: list[str], work: Path) -> dict[st
     loaded = model_store.load(model)
     predictor = Predictor(loaded.network, loaded.preparation, loaded.table, device=device)
     source = DATA / suite.data
-    branches = BRANCHES if loaded.network.global_ is not None else BRANCHES[:1]
+    branches = [*BRANCHES[:1], WITHOUT_ISLANDS, *(BRANCHES[1:] if loaded.network.global_ is not None else ())]
     for folder in ("labels", *branches):
         (work / folder).mkdir()
     for name in names:
         volume = read_volume(source / "imagesTr" / f"{name}_0000.nii.gz")
         prediction = predictor.predict([volume], "full")
         (work / "labels" / f"{name}.nii.gz").symlink_to(source / "labelsTr" / f"{name}.nii.gz")
-        answers = (prediction.fused, prediction.local, prediction.global_)
+        whole = without_islands(prediction.fused, loaded.one_piece)
+        answers = (prediction.fused, whole, prediction.local, prediction.global_)
         for branch, classes in zip(branches, answers, strict=False):
             assert classes is not None
             write_label(classes, volume.geometry, loaded.table, work / branch / f"{name}.nii.gz")

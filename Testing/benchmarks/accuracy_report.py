@@ -29,7 +29,7 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PLOT = REPOSITORY / "docs" / "benchmarks.png"
 COLUMNS = (
     *("method", "labels", "updates", "seeds", "Dice", "median", "worst", "local", "global"),
-    *("HD95 mm", "ASD mm", "missed", "min", "MB"),
+    *("HD95 mm", "ASD mm", "missed", "Dice w/o", "HD95 w/o", "min", "MB"),
 )
 HEADER = (f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|")
 INTRODUCTION = """# What each method is worth
@@ -39,7 +39,8 @@ Made by `python Testing/benchmarks/accuracy_report.py {files}` from the lines th
 Every row: the last averaged weights, never selected; all windows, overlap 0.5, no mirrors, no
 post-processing; Dice in percent, mean and standard deviation over seeds (each seed is the mean over folds
 and cases), median and worst seed; distances in mm, symmetric; "missed" counts structures that were not
-found, and that the distances leave out. Splits are those of `Testing/benchmarks/suites.py`, "labelled" the
+found, and that the distances leave out. "w/o": the same answers without islands, as users get them by default:
+of structures that were one piece in every label of the training only the largest piece. Splits are those of `Testing/benchmarks/suites.py`, "labelled" the
 first cases of `train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
 """
 
@@ -50,7 +51,7 @@ Dice points above `supervised` with the same labelled cases, updates and options
 deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation. p: paired
 Wilcoxon test, two-sided, the case as unit (its Dice averaged over structures and seeds).
 The last column is the mean over the suites that a method was run on, beside their number; trainings of
-another length than the suite's have columns of their own and do not count there.
+another length, or by another stem, than the suite's have columns of their own and do not count there.
 """
 
 CONTROL_OPTIONS = {option["name"] for option in methods.card("supervised").to_json()["options"]}
@@ -104,6 +105,7 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
     branches = [spread(of_seeds(seeds, branch, "dice"), 100) for branch in ("local", "global")]
     dice = [spread(fused), f"{statistics.median(fused):.2f}", f"{min(fused):.2f}", *branches]
     distances = [spread(of_seeds(seeds, "fused", metric)) for metric in ("hd95_mm", "asd_mm")]
+    whole = spread([100 * value for value in of_seeds(seeds, "without_islands", "dice")])
     missed = sum(entry["fused"]["missed"] for entry in entries)
     minutes = statistics.median(entry["training_seconds"] / 60 for entry in entries)
     memory = max((entry.get("peak_memory_mb", 0) for entry in entries), default=0)
@@ -115,6 +117,8 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
         *dice,
         *distances,
         str(missed),
+        whole,
+        spread(of_seeds(seeds, "without_islands", "hd95_mm")),
         f"{minutes:.1f}",
         f"{memory}" if memory else "-",
     ]
@@ -164,7 +168,7 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
     """Return (method with its own options, suite and length) -> what it gains on the control.
 
     Only runs of few labels are compared; of the options that the control has too, only the number of
-    updates may differ from the suite's.
+    updates and the stem may differ from the suite's.
     """
     found = {}
     fewest = {suite: min(key[3] for key in groups if key[0] == suite) for suite in {key[0] for key in groups}}
@@ -178,7 +182,9 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
             for seed in set(seeds) & set(control)
             if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
         )
-        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= {"iterations"}
+        comparable = (
+            key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= {"iterations", "stem"}
+        )
         if not shared or not comparable:
             continue
         column = f"{key[0]}, {in_words(common)}" if common else key[0]

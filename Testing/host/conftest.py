@@ -118,8 +118,8 @@ if MISSING is None:
         return host.makeLayoutManager()
 
 
-# The aim is 0.1 s in Slicer. Here widgets are Python's stand-ins and machines differ: the same step took 58 ms
-# and, on a busy one, 122 ms. Twice the aim still finds what is computed or read in the GUI thread.
+# The aim is 0.1 s in Slicer. Here widgets are Python's stand-ins and machines differ: the same step took
+# 58 ms and, on a busy one, 122 ms. Twice the aim still finds what is computed or read in the GUI thread.
 STANDS_STILL_S = 0.2
 
 

@@ -80,7 +80,9 @@ def test_a_volume_goes_to_the_real_worker_and_back_while_the_window_lives(
     fields = {"model": model, "device": "cpu", "quality": "fast", "out": tmp_path / "out"}
     fields["arrays"] = [{"file": tmp_path / "in.npy", "geometry": geometry}]
     gaps = []
-    while not gaps or (gaps[-1] >= heartbeat.limit and len(gaps) < 4):  # a busy machine may take the core away once
+    while not gaps or (
+        gaps[-1] >= heartbeat.limit and len(gaps) < 4
+    ):  # a busy machine may take the core away once
         with heartbeat() as beat:
             found = thereAndBack(worker, waitUntil, image, fields)
         gaps.append(beat.longest)

@@ -77,6 +77,7 @@ def test_each_case_is_one_request_and_the_next_waits_for_the_end_of_the_one_befo
         "case": "a",
         "out": str(FOLDER / "predictions"),
         "quality": "fast",
+        "keep_islands": False,
         "device": "cpu",
         "memory_gb": 4.0,
     }

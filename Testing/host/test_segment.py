@@ -184,6 +184,33 @@ def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
     assert compute.of("segment")[0].fields["quality"] == "fast"
 
 
+def test_islands_are_removed_unless_they_shall_stay(panel: Any, compute: StandInWorker, waitUntil: Any):
+    volume = addVolume()
+    box = panel.ui.islandsCheckBox
+    assert "liver, right kidney, left kidney, spleen" in box.toolTip
+    assert box.checked
+    request = start(panel, compute, waitUntil, volume)
+    assert request.fields["keep_islands"] is False
+    answerSegment(request)
+    waitUntil(lambda: panel.ui.applyButton.text == "Apply", 5)
+    box.click()
+    assert not panel.parameters.removeIslands
+    request = start(panel, compute, waitUntil, volume)
+    assert request.fields["keep_islands"] is True
+    answerSegment(request)
+    waitUntil(lambda: panel.ui.applyButton.text == "Apply", 5)
+
+
+def test_the_choice_is_offered_only_where_the_model_knows_what_is_one_piece(
+    widget: Any, panel: Any, models: Path
+):
+    assert not panel.ui.islandsCheckBox.isHidden()
+    training = {**json.loads((STARTER / "model.json").read_text())["training"], "one_piece": []}
+    widget.logic.models.current = addModel(models, "several", training=training)
+    widget.logic.listeners.tell("models")
+    assert panel.ui.islandsCheckBox.isHidden()
+
+
 # ---------------------------------------------------------------------------------------- the estimate
 
 

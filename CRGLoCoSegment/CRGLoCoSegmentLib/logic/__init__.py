@@ -178,6 +178,7 @@ class SegmentLogic:
         model: Path | str | None = None,
         *,
         quality: str = "balanced",
+        keepIslands: bool = False,
         device: str | None = None,
         channels: tuple[Any, ...] = (),
         waitForCompletion: bool = False,
@@ -194,6 +195,7 @@ class SegmentLogic:
             volumeNode: A scalar volume of the scene.
             model: A model's folder; the current model if none is given.
             quality: ``"fast"``, ``"balanced"`` or ``"full"``.
+            keepIslands: Leave the islands of structures that were one piece in every label of the training.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; from the settings if none is given.
             channels: Volumes of a multi-channel model's further channels, in the card's order.
             waitForCompletion: Return the ``Result`` instead of a ``Task``.
@@ -207,8 +209,8 @@ class SegmentLogic:
             WorkerError: When waiting: the work failed, with the engine's words.
         """
         task = self.segmentation.segment(
-            volumeNode, Path(model) if model else None, quality=quality, device=device, channels=channels,
-            onProgress=onProgress, onFinished=onFinished, onFailed=onFailed,
+            volumeNode, Path(model) if model else None, quality=quality, keepIslands=keepIslands,
+            device=device, channels=channels, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed,
         )  # fmt: skip
         return task.wait() if waitForCompletion else task
 

@@ -135,6 +135,7 @@ class Batch:
         *,
         model: Path,
         quality: str = "balanced",
+        keepIslands: bool = False,
         device: str = "auto",
         memoryGb: float | None = None,
         onCase: Callable[[str, dict[str, Any]], None] | None = None,
@@ -149,6 +150,7 @@ class Batch:
             names: Cases in the order of the work.
             model: The model's folder.
             quality: ``"fast"``, ``"balanced"`` or ``"full"``.
+            keepIslands: Leave the islands of structures that are one piece.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
             memoryGb: Memory of the worker to stay below, in GiB.
             onCase: Hears name and record of every predicted case.
@@ -161,7 +163,12 @@ class Batch:
         """
         if self._run is not None:
             raise CasesError(_("Cases are being predicted already. Wait for the end, or cancel it."))
-        how: dict[str, Any] = {"model": str(model), "quality": quality, "device": device}
+        how: dict[str, Any] = {
+            "model": str(model),
+            "quality": quality,
+            "keep_islands": keepIslands,
+            "device": device,
+        }
         if memoryGb:
             how["memory_gb"] = memoryGb
         places = {"folder": str(folder), "out": str(predictionsOf(folder))}

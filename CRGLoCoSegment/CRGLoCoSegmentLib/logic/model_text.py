@@ -10,6 +10,7 @@ from crgloco.errors import OptionError
 from crgloco.labels import LabelTable
 from crgloco.methods import card as methodCard
 from crgloco.model_card import ModelCard
+from crgloco.model_store import classes_told
 
 
 def labelsText(table: LabelTable) -> str:
@@ -64,6 +65,11 @@ def validationText(card: ModelCard) -> str:
     if cases != 1:
         text = _("Dice on {cases} validation cases: {dice} ({labels}).")
     return text.format(cases=cases, dice=f"{scores['dice']:.2f}", labels=_perLabel(scores))
+
+
+def onePieceText(card: ModelCard) -> str:
+    """Return the structures whose islands are removed from predictions, or an empty text."""
+    return ", ".join(plainName(card.labels.names[number]) for number in classes_told(card, "one_piece"))
 
 
 def _perLabel(scores: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from CRGLoCoSegmentLib.logic.model_text import plainName, swatch
 
 
 def resultText(record: Mapping[str, Any], table: LabelTable) -> str:
-    """Return a table of volumes, a line of facts, and what was done differently for want of memory."""
+    """Return a table of volumes, facts, what was removed, what want of memory changed."""
     volumes = record.get("volumes_ml") or {}
     rows = "".join(
         f"<tr><td>{swatch(label.colour)} {escape(plainName(label.name))}</td>"
@@ -20,6 +20,7 @@ def resultText(record: Mapping[str, Any], table: LabelTable) -> str:
         for label in table.labels
     )
     paragraphs = [f"<table>{rows}</table>", escape(_facts(record))]
+    paragraphs += [escape(_islands(record))] if record.get("islands_ml") else []
     paragraphs += [escape(str(note)) for note in record.get("notes") or []]
     return "<br>".join(paragraphs)
 
@@ -44,6 +45,14 @@ def _volume(ml: Any) -> str:
     if ml == 0:
         return escape(_("not found"))
     return f"{plainFigures(ml, 3)} ml"
+
+
+def _islands(record: Mapping[str, Any]) -> str:
+    removed = [
+        _("{ml} ml of {name}").format(ml=plainFigures(ml, 3), name=plainName(name))
+        for name, ml in record["islands_ml"].items()
+    ]
+    return _("Removed as islands: {list}. Look at those places.").format(list=", ".join(removed))
 
 
 def _facts(record: Mapping[str, Any]) -> str:

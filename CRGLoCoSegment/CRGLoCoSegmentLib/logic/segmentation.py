@@ -27,7 +27,7 @@ class Segmentation:
         compute: Worker that holds the model.
         settings: Hold ``device`` and ``memoryGb``.
         models: Knows the cards.
-        listeners: Hear ``"worker"`` when work starts or ends without a result, ``"result"`` when one was imported.
+        listeners: Hear ``"result"`` when one was imported, ``"worker"`` when work starts or ends without.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Segmentation:
         model: Path | None = None,
         *,
         quality: str = "balanced",
+        keepIslands: bool = False,
         device: str | None = None,
         channels: Sequence[Any] = (),
         onProgress: OnProgress | None = None,
@@ -67,7 +68,12 @@ class Segmentation:
         nodes = (volumeNode, *channels)
         scans = self._checked(nodes, folder)
         task = Task(volumeNode.GetName(), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
-        fields = {"model": str(folder), "quality": quality, **self._where(device)}
+        fields = {
+            "model": str(folder),
+            "quality": quality,
+            "keep_islands": keepIslands,
+            **self._where(device),
+        }
         run = SegmentRun(task, nodes, scans, fields, self._compute)
         self._runs.append(run)
         task.onEnd(lambda: self._ended(run))

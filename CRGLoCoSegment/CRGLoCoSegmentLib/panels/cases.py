@@ -235,6 +235,7 @@ class CasesPanel(Panel):
         self._say("")
         self._cases.predictAll(
             quality=self.quality(),
+            keepIslands=self.keepsIslands(),
             onFinished=lambda _outcome: self._batchEnded(),
             onFailed=lambda *_: self._batchEnded(),
         )

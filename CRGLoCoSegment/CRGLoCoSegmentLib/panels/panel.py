@@ -69,3 +69,7 @@ class Panel:
     def quality(self) -> str:
         """Return the chosen quality."""
         return str(self.parameters.quality.value) if self.parameters is not None else "balanced"
+
+    def keepsIslands(self) -> bool:
+        """Whether predictions keep the islands of structures that are one piece."""
+        return self.parameters is not None and not self.parameters.removeIslands

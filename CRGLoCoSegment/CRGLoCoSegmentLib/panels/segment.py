@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError
+from CRGLoCoSegmentLib.logic.model_text import onePieceText
 from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.inputs import overlayIds
@@ -94,6 +95,7 @@ class SegmentPanel(Panel):
             label.visible = selector.visible = wanted
             if wanted:
                 label.text = f"{card.channel_names[number - 1]}:"
+        self._offerIslands(card)
         state = (self._volumes(), self._models.path, ui.qualitySelector.currentIndex, self._device())
         if force or state != self._shown:
             self._shown = state
@@ -101,6 +103,15 @@ class SegmentPanel(Panel):
             self._showResult()
             if self._entered:
                 self._estimateTimer.start(ESTIMATE_AFTER_MS)
+
+    def _offerIslands(self, card: Any) -> None:
+        """Show the choice where the model knows structures that are one piece, and name them."""
+        names = onePieceText(card) if card is not None else ""
+        self.ui.islandsCheckBox.visible = bool(names)
+        self.ui.islandsCheckBox.toolTip = _(
+            "Keep only the largest piece of structures that were one piece in every label the model learned "
+            "from: {names}. What is removed counts as uncertain."
+        ).format(names=names)
 
     def _hideOverlays(self) -> None:
         """Offer no overlay of ours as a volume; hidden from editors, they could not be saved or found."""
@@ -225,6 +236,7 @@ class SegmentPanel(Panel):
                 volume,
                 self._models.path,
                 quality=self.quality(),
+                keepIslands=self.keepsIslands(),
                 device=self._device(),
                 channels=tuple(channels),
                 onProgress=self._progress,

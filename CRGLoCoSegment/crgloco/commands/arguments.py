@@ -72,6 +72,16 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_islands(parser: argparse.ArgumentParser) -> None:
+    """Add ``--keep-islands``."""
+    parser.add_argument(
+        "--keep-islands",
+        action="store_true",
+        help="leave pieces apart from the largest one, also of structures that were one piece in every label "
+        "the model learned from",
+    )
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``."""
     parser.add_argument(

@@ -12,6 +12,7 @@ from crgloco.commands.arguments import (
     SOME_CASES_FAILED,
     add_command,
     add_device,
+    add_islands,
     add_model,
     add_quality,
 )
@@ -38,6 +39,7 @@ def add_to(commands: Subparsers) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add_quality(parser)
+    add_islands(parser)
     add_device(parser)
 
 
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         arguments.input,
         quality=arguments.quality,
         device=arguments.device,
+        keep_islands=arguments.keep_islands,
         console=console,
     )
     console.result(answer)
@@ -58,13 +61,22 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def predict_to(
-    out: Path, model: Path, scans: Path, *, quality: Quality, device: str, console: Console
+    out: Path,
+    model: Path,
+    scans: Path,
+    *,
+    quality: Quality,
+    device: str,
+    console: Console,
+    keep_islands: bool = False,
 ) -> dict[str, Any]:
     """Segment scans, and tell what was found; returns what ``predictions.json`` holds."""
     with console.reporter() as report:
         from crgloco.inference.service import Service
 
-        answer = Service().predict(model, scans, out, quality=quality, device=device, report=report)
+        answer = Service().predict(
+            model, scans, out, quality=quality, device=device, keep_islands=keep_islands, report=report
+        )
     show(answer, out, console)
     return answer
 
@@ -75,11 +87,17 @@ def show(answer: dict[str, Any], out: Path, console: Console) -> None:
     if done:
         console.table(f"Results in {out}", _COLUMNS, [_row(case) for case in done])
     for case in done:
-        for note in case["notes"]:
+        for note in (*_islands_in_words(case), *case["notes"]):
             console.say(f"{case['case']}: {note}")
     failed = [case["case"] for case in answer["cases"] if "error" in case]
     if failed:
         console.say(f"Failed: {', '.join(failed)}. The reasons are in {out / 'predictions.json'}.")
+
+
+def _islands_in_words(case: dict[str, Any]) -> list[str]:
+    """Say what was removed; records of earlier versions tell nothing."""
+    removed = [f"{millilitres(ml)} ml of {name}" for name, ml in case.get("islands_ml", {}).items()]
+    return [f"removed as islands: {', '.join(removed)}; look there"] if removed else []
 
 
 def _row(case: dict[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from crgloco.commands.arguments import (
     SOME_CASES_FAILED,
     add_command,
     add_device,
+    add_islands,
     add_model,
     add_quality,
 )
@@ -36,6 +37,7 @@ def add_to(commands: Subparsers) -> None:
         help="keep the predictions here, and use those that are there already",
     )
     add_quality(parser)
+    add_islands(parser)
     add_device(parser)
 
 
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             arguments.out,
             quality=arguments.quality,
             device=arguments.device,
+            keep_islands=arguments.keep_islands,
             report=report,
         )
     show(answer, console)

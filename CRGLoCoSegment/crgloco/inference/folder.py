@@ -2,7 +2,7 @@
 
 Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local``,
 ``<case>_confidence`` and ``<case>_disagreement`` (0..1) are written, and a record of all in
-``predictions.json``. A case whose record names the same scan, model and quality is not done again.
+``predictions.json``. A case whose record names the same scan, model and choices is not done again.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
 from crgloco.io.files import read_channels, write_volume
 from crgloco.io.label_files import write_label
+from crgloco.io.volume import Volume
 from crgloco.progress import Reporter, Silent
 
 REGIONS_KEPT = 5
@@ -54,6 +55,7 @@ class FolderJob:
         quality: ``"fast"``, ``"balanced"`` or ``"full"``.
         memory_budget_gb: Memory of the whole process, in GiB, to stay below.
         title: Name of the model as users see it.
+        keep_islands: Leave the islands of structures that are one piece.
     """
 
     predictor: Predictor
@@ -61,6 +63,17 @@ class FolderJob:
     quality: Quality = "balanced"
     memory_budget_gb: float = MEMORY_BUDGET_GB
     title: str = ""
+    keep_islands: bool = False
+
+    def predict(self, volumes: Sequence[Volume], report: Reporter) -> Prediction:
+        """Segment the channels of one scan."""
+        return self.predictor.predict(
+            volumes,
+            self.quality,
+            report,
+            memory_budget_gb=self.memory_budget_gb,
+            keep_islands=self.keep_islands,
+        )
 
 
 def predict_folder(
@@ -139,9 +152,7 @@ def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None,
         content = content_of(case)
         if known is not None and known.get("content") == content:
             return {**known, "kept": True}
-        prediction = job.predictor.predict(
-            read_channels(case.channels), job.quality, report, memory_budget_gb=job.memory_budget_gb
-        )
+        prediction = job.predict(read_channels(case.channels), report)
     except Cancelled:
         raise
     except (CRGLoCoError, MemoryError, RuntimeError) as error:
@@ -156,6 +167,7 @@ def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None,
         "case": case.name,
         "content": content,
         "kept": False,
+        "keep_islands": job.keep_islands,
         **describe(prediction, job.predictor),
         "files": files,
     }
@@ -191,6 +203,7 @@ def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REG
         "volumes_ml": {
             name: rounded_ml(float(counts[number] * voxel_ml)) for number, name in enumerate(names) if number
         },
+        "islands_ml": {names[n]: rounded_ml(count * voxel_ml) for n, count in prediction.islands.items()},
         "regions": [
             {**asdict(region), "name": names[region.label]}
             for region in uncertain_regions(prediction, at_most=regions)
@@ -245,7 +258,7 @@ def _write_volumes(
 
 
 def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Record]:
-    """The records of an earlier run that still hold: same model and quality, all files there.
+    """The records of an earlier run that still hold: same model and choices, all files there.
 
     Of cases that failed then, the reason is kept until their turn comes again.
     """
@@ -257,6 +270,7 @@ def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Recor
         if "error" in record
         or (
             record.get("quality") == job.quality
+            and record.get("keep_islands") == job.keep_islands
             and record.get("files")
             and all((out / file).is_file() for file in record["files"].values())
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ class Prediction:
         windows_run: Local windows that ran.
         windows_possible: Local windows that covering the whole scan would take.
         mean_confidence: Mean confidence 0..1 over the structures; over the whole scan if none is found.
+        islands: Voxels of each class number that were removed from ``fused`` as islands; their confidence is
+            that of not being the structure, at most.
         notes: What was done differently for want of memory, one sentence each.
         probes: (N, C) float32: natural logarithm of the uncalibrated fused probabilities at the voxels
             that were asked for; ``None`` if none were.
@@ -50,6 +53,7 @@ class Prediction:
     windows_run: int
     windows_possible: int
     mean_confidence: float
+    islands: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     probes: npt.NDArray[np.float32] | None = None
 

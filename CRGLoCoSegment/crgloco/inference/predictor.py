@@ -36,6 +36,7 @@ from crgloco.inference.prediction import Prediction
 from crgloco.inference.windows import all_windows, covering_windows
 from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Shape, Volume
+from crgloco.islands import islands
 from crgloco.labels import LabelTable
 from crgloco.progress import Reporter, Silent
 
@@ -80,6 +81,7 @@ class Predictor:
         flip_axes: Canonical axes (0 = K) that quality ``full`` mirrors.
         openness: Where local windows run in quality ``balanced``.
         batch: Local windows at once; estimated without.
+        one_piece: Class numbers of structures whose islands are removed from the fused answer.
 
     Raises:
         ModelError: Model and table have different numbers of classes.
@@ -96,6 +98,7 @@ class Predictor:
         flip_axes: tuple[int, ...] = (),
         openness: Openness | None = None,
         batch: int | None = None,
+        one_piece: tuple[int, ...] = (),
     ) -> None:
         if table.classes != model.classes:
             msg = (
@@ -111,6 +114,7 @@ class Predictor:
         self.flip_axes = flip_axes
         self.openness = openness if openness is not None else Openness()
         self.batch = batch
+        self.one_piece = one_piece
 
     def predict(
         self,
@@ -120,6 +124,7 @@ class Predictor:
         *,
         memory_budget_gb: float = MEMORY_BUDGET_GB,
         probes: npt.NDArray[np.int64] | None = None,
+        keep_islands: bool = False,
     ) -> Prediction:
         """Segment one scan.
 
@@ -131,6 +136,7 @@ class Predictor:
             memory_budget_gb: Memory of the whole process, in GiB, to stay below.
             probes: (N, 3) voxels of the scan, as it is stored, whose fused log-probabilities are
                 wanted (calibration).
+            keep_islands: Leave the fused answer as it is, also of structures that are one piece.
 
         Raises:
             InputError: Another number of channels, or voxels that are not numbers.
@@ -151,6 +157,7 @@ class Predictor:
             report,
             memory_budget_gb=memory_budget_gb,
             probes=probes,
+            keep_islands=keep_islands,
             held_bytes=held,
             started=started,
         )
@@ -165,6 +172,7 @@ class Predictor:
         prepared: Geometry | None = None,
         memory_budget_gb: float = MEMORY_BUDGET_GB,
         probes: npt.NDArray[np.int64] | None = None,
+        keep_islands: bool = False,
         held_bytes: int = 0,
         started: float | None = None,
     ) -> Prediction:
@@ -178,6 +186,7 @@ class Predictor:
             prepared: Grid of ``image``; without, the one that ``geometry`` is prepared to.
             memory_budget_gb: As in ``predict``.
             probes: As in ``predict``.
+            keep_islands: As in ``predict``.
             held_bytes: What the caller holds besides ``image``; counts towards the budget.
             started: ``time.perf_counter()`` when the work began.
         """
@@ -189,7 +198,9 @@ class Predictor:
             msg = f"An image of shape {image.shape} was not prepared from a scan of {geometry.describe()}."
             raise GeometryError(msg)
         report = report if report is not None else Silent()
-        walk = _Walk(self, image, prepared, geometry, quality=quality, report=report)
+        walk = _Walk(
+            self, image, prepared, geometry, quality=quality, keep_islands=keep_islands, report=report
+        )
         with torch.inference_mode():
             return walk.run(
                 int(memory_budget_gb * GIGABYTE) - held_bytes,
@@ -209,9 +220,11 @@ class _Walk:
         geometry: Geometry,
         *,
         quality: Quality,
+        keep_islands: bool,
         report: Reporter,
     ) -> None:
         self._predictor = predictor
+        self._one_piece = () if keep_islands else predictor.one_piece
         self._image = image
         self._prepared = prepared
         self._geometry = geometry
@@ -265,7 +278,7 @@ class _Walk:
             )
         local.run(windows, plan)
         self._memory.look()
-        return self._collect(fused, len(windows), time.perf_counter() - started)
+        return self._collect(fused, len(windows), started)
 
     def _global_answer(self, fill: torch.Tensor) -> GlobalAnswer | None:
         branch = self._model.global_
@@ -309,9 +322,11 @@ class _Walk:
         network = window_bytes(self._window, self._model.classes) * self._execution.batch
         return LIBRARIES_BYTES + self._image.nbytes + results + maps + network + CHUNK_TENSORS * CHUNK_BYTES
 
-    def _collect(self, fused: FusedSlices, windows: int, seconds: float) -> Prediction:
+    def _collect(self, fused: FusedSlices, windows: int, started: float) -> Prediction:
         stored = self._orientation.undo
         labels, confidence = stored(fused.fused), stored(fused.confidence)
+        removed = remove_islands(labels, confidence, self._one_piece)
+        self._memory.look()
         return Prediction(
             fused=labels,
             global_=None if fused.global_ is None else stored(fused.global_),
@@ -320,12 +335,13 @@ class _Walk:
             disagreement=stored(fused.disagreement),
             geometry=self._geometry,
             quality=self._quality,
-            seconds=seconds,
+            seconds=time.perf_counter() - started,
             peak_memory_mb=self._memory.peak_mb,
             peak_gpu_mb=self._memory.peak_gpu_mb,
             windows_run=windows,
             windows_possible=len(self._all_windows(self._window)),
             mean_confidence=mean_confidence(labels, confidence),
+            islands=removed,
             notes=tuple(self._execution.notes),
             probes=fused.probes,
         )
@@ -369,6 +385,30 @@ def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> 
         wide = functional.max_pool3d(wide, kernel, stride=1, padding=_along(axis, size[axis] // 2, 0))
     result: npt.NDArray[np.bool_] = (wide[0, 0] > 0).cpu().numpy()
     return result
+
+
+def remove_islands(
+    labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8], classes: Sequence[int]
+) -> dict[int, int]:
+    """Make background of the islands of some classes, in place.
+
+    What is removed stays among the uncertain places: it is background with a probability of at most what
+    the structure left.
+
+    Args:
+        labels: (K, J, I) class numbers.
+        confidence: (K, J, I) 0..255 for 0..1.
+        classes: Class numbers of structures that are one piece.
+
+    Returns:
+        Removed voxels of each class that had any.
+    """
+    removed = {}
+    for number, box, found in islands(labels, classes) if classes else ():
+        labels[box][found] = 0
+        confidence[box][found] = 255 - confidence[box][found]
+        removed[number] = int(found.sum())
+    return removed
 
 
 def mean_confidence(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> float:

@@ -79,6 +79,7 @@ class Service:
         quality: Quality = "balanced",
         device: str = "auto",
         memory_gb: float = MEMORY_BUDGET_GB,
+        keep_islands: bool = False,
         report: Reporter,
     ) -> Answer:
         """Segment scans into a folder; returns what ``predictions.json`` holds.
@@ -90,10 +91,18 @@ class Service:
             quality: ``"fast"``, ``"balanced"`` or ``"full"``.
             device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             memory_gb: Memory of the process to stay below.
+            keep_islands: Leave the islands of structures that are one piece.
             report: Hears of progress, may stop.
         """
         cases = _cases(model, scans)
-        job = self.job(model, quality=quality, device=device, memory_gb=memory_gb, report=report)
+        job = self.job(
+            model,
+            quality=quality,
+            device=device,
+            memory_gb=memory_gb,
+            keep_islands=keep_islands,
+            report=report,
+        )
         return folder.predict_folder(job, cases, out, report)
 
     def rank(
@@ -105,6 +114,7 @@ class Service:
         quality: Quality = "balanced",
         device: str = "auto",
         memory_gb: float = MEMORY_BUDGET_GB,
+        keep_islands: bool = False,
         report: Reporter,
     ) -> Answer:
         """Order scans by the expected benefit of correcting them; arguments as of ``predict``.
@@ -115,7 +125,14 @@ class Service:
             CasesError: All of its cases are labelled.
         """
         cases = _unlabelled(model, scans)
-        job = self.job(model, quality=quality, device=device, memory_gb=memory_gb, report=report)
+        job = self.job(
+            model,
+            quality=quality,
+            device=device,
+            memory_gb=memory_gb,
+            keep_islands=keep_islands,
+            report=report,
+        )
         return folder.rank(job, cases, out, report)
 
     def estimate(
@@ -133,14 +150,28 @@ class Service:
         return estimate(card, grid, quality, choose_device(device), budget_gb=memory_gb)
 
     def job(
-        self, model: Path, *, quality: Quality, device: str, memory_gb: float, report: Reporter
+        self,
+        model: Path,
+        *,
+        quality: Quality,
+        device: str,
+        memory_gb: float,
+        keep_islands: bool,
+        report: Reporter,
     ) -> folder.FolderJob:
         """Return how to segment with a model, loaded if it is not warm; see ``predict``."""
         report.event("progress", stage="loading the model", done=0, total=1)
         warm = self.load(model, device)
         report.check()
         card = warm.card
-        return folder.FolderJob(warm.predictor, card.weights_sha256, quality, memory_gb, card.title)
+        return folder.FolderJob(
+            warm.predictor,
+            card.weights_sha256,
+            quality,
+            memory_gb,
+            card.title,
+            keep_islands=keep_islands and bool(warm.predictor.one_piece),
+        )
 
 
 def _warmed(model: Path, device: torch.device) -> Warm:
@@ -152,6 +183,7 @@ def _warmed(model: Path, device: torch.device) -> Warm:
         temperature=loaded.temperature,
         device=device,
         flip_axes=loaded.flip_axes,
+        one_piece=loaded.one_piece,
     )
     return Warm(model.absolute(), loaded.card, device, predictor)
 

@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from crgloco.data.augment import SpatialRanges
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.window_views import UNCHANGED, WindowView, draw_window_view, strong_windows
+from crgloco.islands import without_islands
 from crgloco.losses.contrastive import draw_pairs, gather_classes, inter_contrast, intra_contrast
 from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods.base import Batch, Labels, Method, PseudoLabel, Task, averaged_copy, build_local_network
@@ -163,7 +163,7 @@ class LocalContrastive(Method):
     def begin_round(self, number: int, cases: Sequence[TrainingCase], pseudo_label: PseudoLabel) -> None:
         """Renew the pseudo-labels of all unlabelled cases."""
         del number
-        refine = largest_components if self.config.refine == "largest" else _unchanged
+        refine = without_islands if self.config.refine == "largest" else _unchanged
         agreement = self.config.agreement
         self._pseudo = {case.name: pseudo_label(case, refine, agreement=agreement) for case in cases}
 
@@ -221,19 +221,6 @@ def jittered(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     mean = image.mean((1, 2, 3), keepdim=True)
     spread = image.std((1, 2, 3), keepdim=True)
     return (image - mean) * contrast + mean + brightness * spread
-
-
-def largest_components(label: Labels) -> Labels:
-    """Return the label (K, J, I) with the largest connected component of each structure only."""
-    result = np.zeros_like(label)
-    for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if box is None:
-            continue
-        parts, count = ndimage.label(label[box] == number)
-        if count:
-            largest = 1 + int(np.bincount(parts.ravel())[1:].argmax())
-            result[box][parts == largest] = number
-    return result
 
 
 def _unchanged(label: Labels) -> Labels:

@@ -66,9 +66,11 @@ class ModelRequests:
     def _segment(self, fields: Fields, report: Reporter) -> Answer:
         how = _how(fields)
         volumes = _images(fields)
-        job = self._service.job(read.path(fields, "model"), **how, report=report)
+        job = self._service.job(
+            read.path(fields, "model"), **how, keep_islands=_keeps_islands(fields), report=report
+        )
         grid, predictor = volumes[0].geometry, job.predictor
-        prediction = predictor.predict(volumes, job.quality, report, memory_budget_gb=job.memory_budget_gb)
+        prediction = job.predict(volumes, report)
         del volumes
         report.check()
         record = describe(prediction, predictor, regions=REGIONS_LISTED)
@@ -83,14 +85,18 @@ class ModelRequests:
 
     def _predict(self, fields: Fields, report: Reporter) -> Answer:
         model, out = read.path(fields, "model"), read.path(fields, "out")
-        answer = self._service.predict(model, _scans(fields), out, **_how(fields), report=report)
+        answer = self._service.predict(
+            model, _scans(fields), out, **_how(fields), keep_islands=_keeps_islands(fields), report=report
+        )
         if answer["failed"] and len(answer["cases"]) == 1:
             raise CRGLoCoError(answer["cases"][0]["error"])
         return answer
 
     def _rank(self, fields: Fields, report: Reporter) -> Answer:
         model, out = read.path(fields, "model"), read.optional_path(fields, "out")
-        return self._service.rank(model, _scans(fields), out, **_how(fields), report=report)
+        return self._service.rank(
+            model, _scans(fields), out, **_how(fields), keep_islands=_keeps_islands(fields), report=report
+        )
 
     def _estimate(self, fields: Fields, report: Reporter) -> Answer:
         del report
@@ -159,6 +165,14 @@ def _how(fields: Fields) -> dict[str, Any]:
         msg = f"'memory_gb' must be a number above 0; found {memory!r}."
         raise OptionError(msg)
     return {"quality": quality, "device": read.text(fields, "device", "auto"), "memory_gb": memory}
+
+
+def _keeps_islands(fields: Fields) -> bool:
+    keep = fields.get("keep_islands", False)
+    if not isinstance(keep, bool):
+        msg = f"'keep_islands' must be true or false; found {keep!r}."
+        raise OptionError(msg)
+    return keep
 
 
 def _grid(fields: Fields) -> Geometry:

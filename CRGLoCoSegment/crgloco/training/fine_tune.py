@@ -27,6 +27,7 @@ from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, agree, join_team, leave_team
 from crgloco.training.finishing import finish
+from crgloco.training.pieces import pieces_of
 from crgloco.training.preparing import Prepared, assert_goes_on, prepare
 from crgloco.training.rounds import Rounds
 from crgloco.training.run import Run
@@ -95,7 +96,17 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     report.event("message", text=_in_words(cases.selection, parent))
     task = _task(config, cases, parent)
     config = settled(config, task)
-    started = Run(job, cases.selection, cases.preparation, config, task, device, team, parent)
+    started = Run(
+        job,
+        cases.selection,
+        cases.preparation,
+        config,
+        task,
+        device,
+        team,
+        parent,
+        pieces_of(cases.labelled, parent),
+    )
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, cases, report)
     timings = trainer.fit()
@@ -199,7 +210,7 @@ def _trainer(
     rounds = Rounds(
         folder.rounds_folder,
         {case.name: case for case in unlabelled},
-        lambda: started.predictor(method.averaged),
+        lambda: started.predictor(method.averaged, keep_islands=True),
         report,
         team,
     )

@@ -112,6 +112,7 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
             "configuration": job.config_name,
             "seed": job.seed,
             "deviations": list(method.deviations),
+            **started.pieces.to_json(selection.table),
             **training,
         },
         engine=__version__,

@@ -14,6 +14,7 @@ from crgloco.methods.base import Task
 from crgloco.networks.dual_resolution import DualResolution
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.training.distributed import Team
+from crgloco.training.pieces import Pieces
 from crgloco.training.selection import Selection
 
 
@@ -30,6 +31,7 @@ class Run:
         device: Where the networks run.
         team: The processes that share the run.
         parent: The start model.
+        pieces: Which structures are one piece.
     """
 
     job: Job
@@ -40,7 +42,11 @@ class Run:
     device: torch.device
     team: Team
     parent: model_store.StartModel | None
+    pieces: Pieces
 
-    def predictor(self, network: DualResolution) -> Predictor:
+    def predictor(self, network: DualResolution, *, keep_islands: bool = False) -> Predictor:
         """Return a network ready to segment scans as these."""
-        return Predictor(network, self.preparation, self.selection.table, device=self.device)
+        one_piece = () if keep_islands else self.pieces.one
+        return Predictor(
+            network, self.preparation, self.selection.table, device=self.device, one_piece=one_piece
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -43,6 +44,21 @@ def test_a_cases_folder_is_predicted_evaluated_and_ranked(tiny_model, cases_fold
     assert benefits == sorted(benefits, reverse=True)
     assert all(case["kept"] for case in ranked)
     assert {case["case"] for case in ranked} == {case.name for case in open_cases(cases_folder).unlabelled}
+
+
+def test_islands_are_told_and_stay_on_request(tiny_model, cases_folder, tmp_path, capsys):
+    card = json.loads((tiny_model / "model.json").read_text(encoding="utf-8"))
+    card["training"]["one_piece"] = ["large", "small"]
+    whole = tmp_path / "whole"
+    shutil.copytree(tiny_model, whole)
+    (whole / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    scan = cases_folder / "imagesTr" / "phantom_000_0000.nii.gz"
+    assert predict(whole, scan, tmp_path / "out", "--device", "cpu") == 0
+    assert "removed as islands: " in " ".join(capsys.readouterr().out.split())
+    assert predict(whole, scan, tmp_path / "out", "--device", "cpu", "--keep-islands") == 0
+    assert "removed as islands" not in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"][0]
+    assert (record["keep_islands"], record["kept"], record["islands_ml"]) == (True, False, {})
 
 
 def test_a_single_file_is_predicted_and_programs_hear_events_only(tiny_model, cases_folder, tmp_path, capsys):

@@ -31,8 +31,9 @@ TABLE = LabelTable.from_names({"large": 1, "small": 5})
 ENDINGS = ("", "_global", "_local", "_confidence", "_disagreement")
 
 
-def job(quality="balanced", model="a", **options):
-    return FolderJob(Predictor(FakeModel(**options), PREPARATION, TABLE), model, quality)
+def job(quality="balanced", model="a", *, keep_islands=False, one_piece=(), **options):
+    predictor = Predictor(FakeModel(**options), PREPARATION, TABLE, one_piece=one_piece)
+    return FolderJob(predictor, model, quality, keep_islands=keep_islands)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_an_interrupted_repetition_forgets_no_finished_case(cases, tmp_path):
     assert report.states() == ["kept"] * 3
 
 
-@pytest.mark.parametrize("change", ["scan", "model", "quality", "missing file", "damaged record"])
+@pytest.mark.parametrize("change", ["scan", "model", "quality", "islands", "missing file", "damaged record"])
 def test_what_is_out_of_date_is_done_again(cases, tmp_path, change):
     out = tmp_path / "out"
     predict_folder(job(), cases[:1], out)
@@ -132,6 +133,8 @@ def test_what_is_out_of_date_is_done_again(cases, tmp_path, change):
         again = job(model="b")
     elif change == "quality":
         again = job("full")
+    elif change == "islands":
+        again = job(keep_islands=True)
     elif change == "missing file":
         (out / f"{cases[0].name}_global.nii.gz").unlink()
     else:
@@ -139,6 +142,16 @@ def test_what_is_out_of_date_is_done_again(cases, tmp_path, change):
     report = Recorder()
     predict_folder(again, cases[:1], out, report)
     assert report.states() == ["done"]
+
+
+def test_the_record_tells_the_volume_of_what_was_removed(cases, tmp_path):
+    kept = predict_folder(job(keep_islands=True, one_piece=(1,)), cases[:1], tmp_path / "kept")["cases"][0]
+    removed = predict_folder(job(one_piece=(1,)), cases[:1], tmp_path / "removed")["cases"][0]
+    assert (kept["islands_ml"], kept["keep_islands"], removed["keep_islands"]) == ({}, True, False)
+    assert set(removed["islands_ml"]) == {"large"}
+    gone = kept["volumes_ml"]["large"] - removed["volumes_ml"]["large"]
+    assert removed["islands_ml"]["large"] == pytest.approx(gone, abs=2e-3)
+    assert gone > 0
 
 
 def test_without_a_folder_nothing_is_written(cases, tmp_path):

@@ -430,6 +430,45 @@ WAYS_TO_STORE = [
 ]
 
 
+def scan_with_an_island():
+    """A scan whose first structure has a small second piece, and both pieces."""
+    grid = Geometry((24, 32, 32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    image = np.zeros(grid.shape, np.float32)
+    image[4:14, 6:20, 6:20] = 1
+    image[18:21, 25:29, 25:29] = 1
+    return image.astype(np.float16)[None], grid
+
+
+@pytest.mark.parametrize("quality", ["fast", "balanced", "full"])
+def test_a_structure_that_is_one_piece_loses_its_islands_and_they_count_as_uncertain(quality):
+    image, grid = scan_with_an_island()
+    plain = predict(FakeModel(), image, grid, quality)
+    result = predict(FakeModel(), image, grid, quality, one_piece=(1,))
+    gone = plain.fused != result.fused
+    assert {tuple(edge) for edge in (np.argwhere(gone).min(0) > 14, np.argwhere(gone).max(0) > 14)} == {
+        (True,) * 3
+    }
+    assert ndimage.label(plain.fused == 1)[1] == 2
+    assert ndimage.label(result.fused == 1)[1] == 1
+    assert not result.fused[gone].any()
+    assert result.islands == {1: gone.sum()}
+    np.testing.assert_array_equal(result.confidence[gone], 255 - plain.confidence[gone])
+    np.testing.assert_array_equal(result.confidence[~gone], plain.confidence[~gone])
+    np.testing.assert_array_equal(result.global_, plain.global_)
+
+
+def test_islands_stay_where_the_user_wants_them_or_the_structure_may_have_several():
+    image, grid = scan_with_an_island()
+    plain = predict(FakeModel(), image, grid)
+    assert plain.islands == {}
+    predictor = Predictor(FakeModel(), PREPARATION, table_of(3), one_piece=(2,))
+    np.testing.assert_array_equal(predictor.predict_prepared(image, grid).fused, plain.fused)
+    predictor = Predictor(FakeModel(), PREPARATION, table_of(3), one_piece=(1,))
+    kept = predictor.predict_prepared(image, grid, keep_islands=True)
+    np.testing.assert_array_equal(kept.fused, plain.fused)
+    assert kept.islands == {}
+
+
 def stored_scan(way, turn=0.0):
     """The same anatomy, 24 x 20 x 28 voxels in the patient, stored in one of 48 ways."""
     image, _ = two_ellipsoids((24, 20, 28))

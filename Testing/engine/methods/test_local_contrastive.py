@@ -6,7 +6,7 @@ import torch
 
 from crgloco.losses.contrastive import draw_pairs
 from crgloco.methods.base import Batch, Task
-from crgloco.methods.local_contrastive import jittered, largest_components
+from crgloco.methods.local_contrastive import jittered
 from crgloco.options import from_mapping
 from crgloco.training.checkpoint import Reached
 from tiny_training import TinyRounds, make_batch, make_method, make_trainer, phantom_case
@@ -118,16 +118,6 @@ def test_pairs_mix_labelled_and_unlabelled_windows():
     assert draw_pairs(1, 2) == ((0, 1),)
     assert draw_pairs(1, 1) == ()
     assert set(draw_pairs(3, 3)) == {(0, 1), (1, 2)}
-
-
-def test_refinement_keeps_the_largest_component_of_each_structure():
-    label = np.zeros((4, 6, 6), np.uint8)
-    label[0, 0, :3], label[3, 5, 5] = 1, 1
-    label[1, 2, 2], label[2, 4, 3:6] = 2, 2
-    refined = largest_components(label)
-    assert np.array_equal(np.argwhere(refined == 1), [[0, 0, 0], [0, 0, 1], [0, 0, 2]])
-    assert np.array_equal(np.argwhere(refined == 2), [[2, 4, 3], [2, 4, 4], [2, 4, 5]])
-    assert np.array_equal(largest_components(np.zeros((2, 2, 2), np.uint8)), np.zeros((2, 2, 2)))
 
 
 def test_jitter_changes_grey_values_and_no_place():

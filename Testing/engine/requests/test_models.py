@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from array_files import OBLIQUE, reference
 from crgloco import model_store
@@ -90,6 +92,29 @@ def test_an_array_and_a_file_of_the_same_scan_get_the_same_answer(requests, mode
         np.testing.assert_array_equal(from_file, expected)
     assert record["mean_confidence"] == answer["mean_confidence"]
     assert record["regions"] == answer["regions"][: len(record["regions"])]
+
+
+def test_islands_are_removed_unless_they_shall_stay(requests, model, tmp_path):
+    document = json.loads((model / "model.json").read_text())
+    document["training"]["one_piece"] = ["large", "small"]
+    whole = tmp_path / "whole"
+    shutil.copytree(model, whole)
+    (whole / "model.json").write_text(json.dumps(document))
+    answers = {}
+    for keep in (False, True):
+        out = tmp_path / str(keep)
+        answer = segmented(requests, whole, tmp_path, keep_islands=keep, out=str(out))
+        labels = np.load(out / answer["arrays"]["fused"])
+        answers[keep] = (answer["islands_ml"], [len(list(pieces_of(labels == n))) for n in (7, 600)])
+    assert answers[True][0] == {}
+    assert answers[False][0]
+    assert max(answers[True][1]) > 1 >= max(answers[False][1])
+    with pytest.raises(OptionError, match="'keep_islands' must be true or false; found 'no'"):
+        segmented(requests, whole, tmp_path, keep_islands="no")
+
+
+def pieces_of(mask):
+    return range(ndimage.label(mask, np.ones((3, 3, 3)))[1])
 
 
 def test_an_oblique_left_handed_volume_keeps_its_grid(requests, model, tmp_path):

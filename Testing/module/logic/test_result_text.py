@@ -2,7 +2,8 @@
 
 import pytest
 
-from CRGLoCoSegmentLib.logic.result_text import plainFigures
+from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.logic.result_text import plainFigures, resultText
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,11 @@ from CRGLoCoSegmentLib.logic.result_text import plainFigures
 )
 def test_a_volume_has_as_many_figures_as_count_and_never_an_exponent(ml, two, three):
     assert (plainFigures(ml), plainFigures(ml, 3)) == (two, three)
+
+
+def test_what_was_removed_as_islands_is_told():
+    table = LabelTable.from_names({"liver": 1, "left_kidney": 2})
+    record = {"volumes_ml": {"liver": 1200.0, "left_kidney": 150.0}}
+    assert "islands" not in resultText({**record, "islands_ml": {}}, table)
+    text = resultText({**record, "islands_ml": {"liver": 0.012345, "left_kidney": 12.34}}, table)
+    assert "Removed as islands: 0.0123 ml of liver, 12.3 ml of left kidney. Look at those places." in text
