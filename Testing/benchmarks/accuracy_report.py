@@ -41,7 +41,8 @@ post-processing; Dice in percent, mean and standard deviation over seeds (each s
 and cases), median and worst seed; distances in mm, symmetric; "missed" counts structures that were not
 found, and that the distances leave out. "w/o": the same answers without islands, as users get them by
 default: of structures that were one piece in every label of the training, only the largest piece. Splits are
-those of `Testing/benchmarks/suites.py`, "labelled" the first cases of `train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
+those of `Testing/benchmarks/suites.py`, "labelled" the first cases of `train.list`. No number
+here stands beside a published one: splits, sizes and lengths differ.
 """
 
 AGAINST = """

@@ -97,6 +97,7 @@ def child(shape: tuple[int, int, int], quality: str, width: int) -> None:
         model,
         Preparation(spacing, (rule,)),
         LabelTable.from_names({f"structure {number}": number for number in range(1, CLASSES)}),
+        one_piece=tuple(range(1, CLASSES)),
     )
     volume = Volume(torso(shape), Geometry(shape, spacing, (0.0, 0.0, 0.0)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -118,6 +119,7 @@ def child(shape: tuple[int, int, int], quality: str, width: int) -> None:
                 "windows_run": result.windows_run,
                 "windows_possible": result.windows_possible,
                 "structures_found": len(set(result.fused[::4, ::4, ::4].ravel().tolist())) - 1,
+                "islands_voxels": sum(result.islands.values()),
                 "notes": result.notes,
                 "threads": torch.get_num_threads(),
             }
