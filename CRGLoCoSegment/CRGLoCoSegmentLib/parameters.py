@@ -66,7 +66,7 @@ class Parameters:
         thirdChannel: As above.
         fourthChannel: As above.
         quality: How thoroughly it is looked at.
-        removeIslands: Whether structures that are one piece lose what does not touch their largest piece.
+        removeIslands: Whether structures that are one piece lose pieces apart from their main one.
         overlay: What colours the uncertain voxels of the comparison.
         uncertainBelow: Confidence (0..1) under which a voxel is coloured; for disagreement, 1 minus it.
         overlayOpacity: 0..1.

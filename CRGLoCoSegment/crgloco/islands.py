@@ -1,4 +1,4 @@
-"""Islands: pieces of a structure that do not touch its largest one.
+"""Islands: pieces of a structure that do not touch its main one.
 
 Voxels touch by faces, edges and corners: what thick slices part would otherwise be taken for an island.
 """
@@ -15,16 +15,26 @@ Labels = npt.NDArray[np.uint8]
 Box = tuple[slice, ...]
 
 _TOUCHING = np.ones((3, 3, 3), bool)
+_EVERY_CLASS = range(1, 256)
 # Manual labels have stray voxels: the largest piece of a structure that is one has at least this share.
 ONE_PIECE = 0.99
+# Of what may be the main piece as well, the user decides: a false piece is seen, a true one would be missed.
+LEAST_SHARE = 1 / 3
 
 
-def islands(labels: Labels, classes: Collection[int]) -> Iterator[tuple[int, Box, npt.NDArray[np.bool_]]]:
+def islands(
+    labels: Labels, classes: Collection[int], seen: Labels | None = None, least: float = LEAST_SHARE
+) -> Iterator[tuple[int, Box, npt.NDArray[np.bool_]]]:
     """Yield the islands of those of the classes that have any.
+
+    The main piece is the one of which ``seen`` holds most voxels; the largest one without ``seen``, or where
+    that holds none.
 
     Args:
         labels: (K, J, I) class numbers.
         classes: Class numbers above 0.
+        seen: (K, J, I) class numbers of somebody who saw the whole, such as the global branch.
+        least: A piece that counts more than this share of the main one is no island, 0..1.
 
     Yields:
         Class number, a box of the labels, and which of its voxels (K, J, I) are islands.
@@ -33,24 +43,40 @@ def islands(labels: Labels, classes: Collection[int]) -> Iterator[tuple[int, Box
         if box is None or number not in classes:
             continue
         pieces, count = ndimage.label(labels[box] == number, _TOUCHING)
-        if count > 1:
-            largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
-            yield number, box, (pieces > 0) & (pieces != largest)
+        if count < 2:
+            continue
+        counts = np.bincount(pieces.ravel())
+        if seen is not None and (alike := pieces[seen[box] == number]).any():
+            counts = np.bincount(alike, minlength=count + 1)
+        counts[0] = 0
+        stays = counts > least * counts.max()
+        stays[[0, counts.argmax()]] = True
+        if not stays.all():
+            yield number, box, ~stays[pieces]
 
 
-def without_islands(labels: Labels, classes: Collection[int] = range(1, 256)) -> Labels:
-    """Return the labels (K, J, I) with the largest piece of each of the classes only."""
+def without_islands(
+    labels: Labels,
+    classes: Collection[int] = _EVERY_CLASS,
+    seen: Labels | None = None,
+    least: float = LEAST_SHARE,
+) -> Labels:
+    """Return a copy of the labels (K, J, I) without the islands of the classes, see ``islands``."""
     result = labels.copy()
-    for _, box, found in islands(labels, classes):
+    for _, box, found in islands(labels, classes, seen, least):
         result[box][found] = 0
     return result
 
 
+def largest_pieces(labels: Labels) -> Labels:
+    """Return a copy of the labels (K, J, I) with the largest piece of each structure only."""
+    return without_islands(labels, least=1)
+
+
 def in_pieces(labels: Labels) -> set[int]:
     """Return the class numbers whose largest piece holds less than ``ONE_PIECE`` of their voxels."""
-    everything = range(1, 256)
     return {
         number
-        for number, box, found in islands(labels, everything)
+        for number, box, found in islands(labels, _EVERY_CLASS, least=1)
         if found.sum() > (1 - ONE_PIECE) * (labels[box] == number).sum()
     }

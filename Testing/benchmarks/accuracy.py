@@ -125,7 +125,7 @@ def evaluate(suite: Suite, model: Path, names: list[str], work: Path) -> dict[st
         volume = read_volume(source / "imagesTr" / f"{name}_0000.nii.gz")
         prediction = predictor.predict([volume], "full")
         (work / "labels" / f"{name}.nii.gz").symlink_to(source / "labelsTr" / f"{name}.nii.gz")
-        whole = without_islands(prediction.fused, loaded.one_piece)
+        whole = without_islands(prediction.fused, loaded.one_piece, prediction.global_)
         answers = (prediction.fused, whole, prediction.local, prediction.global_)
         for branch, classes in zip(branches, answers, strict=False):
             assert classes is not None

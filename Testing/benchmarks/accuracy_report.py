@@ -40,9 +40,10 @@ Every row: the last averaged weights, never selected; all windows, overlap 0.5, 
 post-processing; Dice in percent, mean and standard deviation over seeds (each seed is the mean over folds
 and cases), median and worst seed; distances in mm, symmetric; "missed" counts structures that were not
 found, and that the distances leave out. "w/o": the same answers without islands, as users get them by
-default: of structures that were one piece in every label of the training, only the largest piece. Splits are
-those of `Testing/benchmarks/suites.py`, "labelled" the first cases of `train.list`. No number
-here stands beside a published one: splits, sizes and lengths differ.
+default: structures that were one piece in every label of the training lose the pieces of which the global
+answer sees less than a third of what it sees of the main one. Splits are those of
+`Testing/benchmarks/suites.py`, "labelled" the first cases of `train.list`. No number here stands beside a
+published one: splits, sizes and lengths differ.
 """
 
 AGAINST = """

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from crgloco.islands import ONE_PIECE, in_pieces, islands, without_islands
+from crgloco.islands import LEAST_SHARE, ONE_PIECE, in_pieces, islands, largest_pieces, without_islands
 
 
 def pieces_by_walking(mask):
@@ -28,7 +28,7 @@ def pieces_by_walking(mask):
 
 @given(arrays.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2)))
 def test_what_is_left_is_one_largest_piece_of_each_structure(labels):
-    left = without_islands(labels)
+    left = largest_pieces(labels)
     assert np.all((left == labels) | (left == 0))
     for number in (1, 2):
         before = pieces_by_walking(labels == number)
@@ -49,11 +49,36 @@ def test_voxels_touch_by_faces_edges_and_corners(step):
 def test_only_the_classes_that_are_asked_for_lose_their_islands():
     labels = np.zeros((1, 1, 9), np.uint8)
     labels[0, 0] = [1, 1, 0, 1, 0, 2, 0, 2, 2]
-    assert without_islands(labels, [2])[0, 0].tolist() == [1, 1, 0, 1, 0, 0, 0, 2, 2]
+    assert without_islands(labels, [2], least=1)[0, 0].tolist() == [1, 1, 0, 1, 0, 0, 0, 2, 2]
     assert labels[0, 0, 5] == 2  # what was given stays
-    (found,) = islands(labels, [1])
+    (found,) = islands(labels, [1], least=1)
     assert found[0] == 1
     assert np.argwhere(labels[found[1]] * found[2]).tolist() == [[0, 0, 3]]
+
+
+@given(arrays.arrays(np.uint8, (2, 3, 12), elements=st.integers(0, 1)), st.integers(0, 2**72 - 1))
+def test_pieces_are_weighed_by_what_was_seen_of_them(labels, chosen):
+    seen = np.array([chosen >> n & 1 for n in range(72)], np.uint8).reshape(labels.shape)
+    left = without_islands(labels, [1], seen)
+    pieces = pieces_by_walking(labels == 1)
+    weights = [sum(seen[voxel] for voxel in piece) for piece in pieces]
+    if not any(weights):
+        weights = [len(piece) for piece in pieces]
+    for piece, weight in zip(pieces, weights, strict=True):
+        stays = {bool(left[voxel]) for voxel in piece}
+        if weight > LEAST_SHARE * max(weights):
+            assert stays == {True}
+        elif weight < max(weights):
+            assert stays == {False}
+
+
+def test_the_global_answer_tells_the_main_piece():
+    labels, seen = np.zeros((2, 1, 1, 12), np.uint8)
+    labels[0, 0] = [1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 0, 0]
+    seen[0, 0] = [0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    assert without_islands(labels, [1], seen)[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert without_islands(labels, [1])[0, 0].tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert without_islands(labels, [1], 0 * seen)[0, 0].tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0]
 
 
 def test_a_stray_voxel_does_not_part_a_structure_and_a_second_piece_does():

@@ -109,8 +109,8 @@ class SegmentPanel(Panel):
         names = onePieceText(card) if card is not None else ""
         self.ui.islandsCheckBox.visible = bool(names)
         self.ui.islandsCheckBox.toolTip = _(
-            "Keep only the largest piece of structures that were one piece in every label the model learned "
-            "from: {names}. What is removed counts as uncertain."
+            "Of structures that were one piece in every label the model learned from ({names}), remove "
+            "pieces of which the global branch sees little. They count as uncertain."
         ).format(names=names)
 
     def _hideOverlays(self) -> None:

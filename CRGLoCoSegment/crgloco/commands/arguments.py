@@ -77,7 +77,7 @@ def add_islands(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-islands",
         action="store_true",
-        help="leave pieces apart from the largest one, also of structures that were one piece in every label "
+        help="leave pieces apart from the main one, also of structures that were one piece in every label "
         "the model learned from",
     )
 

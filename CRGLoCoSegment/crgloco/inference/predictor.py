@@ -325,11 +325,12 @@ class _Walk:
     def _collect(self, fused: FusedSlices, windows: int, started: float) -> Prediction:
         stored = self._orientation.undo
         labels, confidence = stored(fused.fused), stored(fused.confidence)
-        removed = remove_islands(labels, confidence, self._one_piece)
+        seen = None if fused.global_ is None else stored(fused.global_)
+        removed = remove_islands(labels, confidence, self._one_piece, seen)
         self._memory.look()
         return Prediction(
             fused=labels,
-            global_=None if fused.global_ is None else stored(fused.global_),
+            global_=seen,
             local=None if fused.local is None else stored(fused.local),
             confidence=confidence,
             disagreement=stored(fused.disagreement),
@@ -388,7 +389,10 @@ def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> 
 
 
 def remove_islands(
-    labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8], classes: Sequence[int]
+    labels: npt.NDArray[np.uint8],
+    confidence: npt.NDArray[np.uint8],
+    classes: Sequence[int],
+    seen: npt.NDArray[np.uint8] | None,
 ) -> dict[int, int]:
     """Make background of the islands of some classes, in place.
 
@@ -399,12 +403,13 @@ def remove_islands(
         labels: (K, J, I) class numbers.
         confidence: (K, J, I) 0..255 for 0..1.
         classes: Class numbers of structures that are one piece.
+        seen: (K, J, I) class numbers of the global answer, which tells the main piece.
 
     Returns:
         Removed voxels of each class that had any.
     """
     removed = {}
-    for number, box, found in islands(labels, classes) if classes else ():
+    for number, box, found in islands(labels, classes, seen) if classes else ():
         labels[box][found] = 0
         confidence[box][found] = 255 - confidence[box][found]
         removed[number] = int(found.sum())

@@ -32,7 +32,7 @@ import torch
 from crgloco.data.augment import SpatialRanges
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.window_views import UNCHANGED, WindowView, draw_window_view, strong_windows
-from crgloco.islands import without_islands
+from crgloco.islands import largest_pieces
 from crgloco.losses.contrastive import draw_pairs, gather_classes, inter_contrast, intra_contrast
 from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods.base import Batch, Labels, Method, PseudoLabel, Task, averaged_copy, build_local_network
@@ -163,7 +163,7 @@ class LocalContrastive(Method):
     def begin_round(self, number: int, cases: Sequence[TrainingCase], pseudo_label: PseudoLabel) -> None:
         """Renew the pseudo-labels of all unlabelled cases."""
         del number
-        refine = without_islands if self.config.refine == "largest" else _unchanged
+        refine = largest_pieces if self.config.refine == "largest" else _unchanged
         agreement = self.config.agreement
         self._pseudo = {case.name: pseudo_label(case, refine, agreement=agreement) for case in cases}
 
