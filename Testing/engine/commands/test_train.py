@@ -191,6 +191,24 @@ def test_a_tiny_training_ends_with_a_model_that_predicts(cases_folder, tmp_path,
     assert main(["predict", *words, "--quality", "fast"]) == 0
 
 
+def test_a_model_knows_which_structures_were_one_piece_and_its_predictions_lose_islands(tmp_path):
+    cases = write_cases_folder(tmp_path / "cases", 4, 0)
+    for path in sorted((cases / "labelsTr").iterdir()):
+        label = read_volume(path)
+        apart = np.argwhere(label.array == 2)[0]
+        label.array[:3, :4, :4] = 2  # a second piece, far from the first
+        assert np.abs(apart - 2).max() > 3
+        write_volume(label, path)
+    assert main(words_of(cases, tmp_path / "model")) == 0
+    training = json.loads((tmp_path / "model" / "model.json").read_text())["training"]
+    assert (training["one_piece"], training["several_pieces"]) == (["large"], ["small"])
+    out = ["--out", str(tmp_path / "out"), "--input", str(cases / "imagesTr"), "--device", "cpu"]
+    assert main(["predict", "--model", str(tmp_path / "model"), *out]) == 0
+    records = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
+    assert len(records) == 4
+    assert all(set(record["islands_ml"]) <= {"large"} for record in records)
+
+
 def test_encoders_pre_trained_on_a_plain_folder_of_scans_start_a_training_with_labels(
     cases_folder, tmp_path, capsys
 ):
