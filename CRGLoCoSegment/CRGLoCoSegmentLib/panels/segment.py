@@ -110,7 +110,8 @@ class SegmentPanel(Panel):
         self.ui.islandsCheckBox.visible = bool(names)
         self.ui.islandsCheckBox.toolTip = _(
             "Of structures that were one piece in every label the model learned from ({names}), remove "
-            "pieces of which the global branch sees little. They count as uncertain."
+            "pieces of which the global branch sees little. Where the model was sure, the place counts as "
+            "uncertain."
         ).format(names=names)
 
     def _hideOverlays(self) -> None:

@@ -1,4 +1,4 @@
-"""How sure a prediction is: calibration by temperature, its error, and the regions worth a look.
+"""How sure a prediction is: calibration by temperature, its error, and what is expected to be wrong.
 
 Confidence is the calibrated probability of the fused class. The temperature is fitted on validation
 cases (Guo et al. 2017, arXiv 1706.04599): log-probabilities are divided by it, which changes no label.
@@ -7,52 +7,20 @@ cases (Guo et al. 2017, arXiv 1706.04599): log-probabilities are divided by it, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, optimize
+from scipy import optimize
 
-from crgloco.data.boxes import triple
 from crgloco.errors import CasesError
 from crgloco.histogram import histogram
 from crgloco.inference.prediction import Prediction
-from crgloco.io.volume import Geometry, Shape
 
 # Outside this range a temperature says that samples are too few or too easy, not how sure we are.
 TEMPERATURE_RANGE = (0.25, 4.0)
 BINS = 15
-# Regions smaller than this, in cubic millimetres, are borders of structures; in scans of small things, whose
-# voxels are far smaller than those of a patient's scan, so many voxels are enough.
-SMALLEST_REGION_MM3 = 20.0
-SMALLEST_REGION_VOXELS = 500
 # A label correct with less than this probability is uncertain.
 UNCERTAIN_BELOW = 0.7
-
-
-@dataclass(frozen=True)
-class UncertainRegion:
-    """A connected region of low confidence.
-
-    Attributes:
-        centre: Its most central voxel, K J I.
-        position: The same in mm, x y z, LPS.
-        start: First voxel of its bounding box.
-        stop: First voxel behind it.
-        volume_ml: Its volume.
-        expected_ml: Volume expected to be wrong: sum of (1 - confidence) over its voxels.
-        mean_confidence: 0..1.
-        label: Class number that most of its voxels have in the fused labels.
-    """
-
-    centre: Shape
-    position: tuple[float, float, float]
-    start: Shape
-    stop: Shape
-    volume_ml: float
-    expected_ml: float
-    mean_confidence: float
-    label: int
 
 
 def fit_temperature(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]) -> float:
@@ -138,57 +106,3 @@ def expected_correction_ml(prediction: Prediction) -> float:
     counts = histogram(prediction.confidence)
     doubt = np.where(np.arange(256) < UNCERTAIN_BELOW * 255, 1 - np.arange(256) / 255, 0)
     return float((counts * doubt).sum() * math.prod(prediction.geometry.spacing) / 1000)
-
-
-def uncertain_regions(
-    prediction: Prediction, *, below: float = UNCERTAIN_BELOW, at_most: int = 20
-) -> tuple[UncertainRegion, ...]:
-    """Find where a correction is likely worth the most, best first.
-
-    Args:
-        prediction: Labels and confidence.
-        below: Confidence under which a voxel counts.
-        at_most: Largest number of regions.
-    """
-    mask = prediction.confidence < round(below * 255)
-    if not mask.any():
-        return ()
-    around = ndimage.find_objects(mask.view(np.uint8))[0]
-    numbers, count = ndimage.label(mask[around], np.ones((3, 3, 3)))
-    sizes = np.bincount(numbers[mask[around]], minlength=count + 1)
-    voxels = SMALLEST_REGION_MM3 / math.prod(prediction.geometry.spacing)
-    enough = sizes >= min(voxels, SMALLEST_REGION_VOXELS)
-    first = np.array([part.start for part in around])
-    regions = [
-        _region(prediction, numbers[box] == number, first + [part.start for part in box])
-        for number, box in enumerate(ndimage.find_objects(numbers), start=1)
-        if enough[number]
-    ]
-    return tuple(sorted(regions, key=lambda region: -region.expected_ml)[:at_most])
-
-
-def _region(
-    prediction: Prediction, inside: npt.NDArray[np.bool_], start: npt.NDArray[np.int64]
-) -> UncertainRegion:
-    """Describe the region that fills ``inside``, a box of the scan that begins at ``start``."""
-    stop = start + inside.shape
-    where = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
-    confidence = prediction.confidence[where][inside] / 255
-    voxel_ml = math.prod(prediction.geometry.spacing) / 1000
-    voxels = np.argwhere(inside)
-    middle = voxels[((voxels - voxels.mean(0)) ** 2).sum(1).argmin()] + start
-    return UncertainRegion(
-        centre=triple(middle),
-        position=_position(prediction.geometry, middle),
-        start=triple(start),
-        stop=triple(stop),
-        volume_ml=float(len(voxels) * voxel_ml),
-        expected_ml=float((1 - confidence).sum() * voxel_ml),
-        mean_confidence=float(confidence.mean()),
-        label=int(np.bincount(prediction.fused[where][inside]).argmax()),
-    )
-
-
-def _position(geometry: Geometry, voxel: npt.NDArray[np.int64]) -> tuple[float, float, float]:
-    x, y, z = (geometry.affine @ np.array([*voxel[::-1], 1.0]))[:3].tolist()
-    return x, y, z

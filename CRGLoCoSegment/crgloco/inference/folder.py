@@ -31,10 +31,11 @@ from crgloco.data.prediction_files import (
 )
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
 from crgloco.histogram import histogram
-from crgloco.inference.confidence import expected_correction_ml, uncertain_regions
+from crgloco.inference.confidence import expected_correction_ml
 from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
+from crgloco.inference.regions import uncertain_regions
 from crgloco.io.files import read_channels, write_volume
 from crgloco.io.label_files import write_label
 from crgloco.io.volume import Volume

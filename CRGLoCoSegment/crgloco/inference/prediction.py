@@ -33,8 +33,8 @@ class Prediction:
         windows_run: Local windows that ran.
         windows_possible: Local windows that covering the whole scan would take.
         mean_confidence: Mean confidence 0..1 over the structures; over the whole scan if none is found.
-        islands: Voxels of each class number that were removed from ``fused`` as islands; their confidence is
-            that of not being the structure, at most.
+        islands: Voxels of each class number that were removed from ``fused`` as islands; half of the
+            confidence in the structure remains as doubt.
         notes: What was done differently for want of memory, one sentence each.
         probes: (N, C) float32: natural logarithm of the uncalibrated fused probabilities at the voxels
             that were asked for; ``None`` if none were.

@@ -1,4 +1,4 @@
-"""Confidence says how often it is right, and where it is worth to look."""
+"""Confidence says how often it is right, and how much is likely wrong."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from crgloco.inference.confidence import (
     expected_calibration_error,
     expected_correction_ml,
     fit_temperature,
-    uncertain_regions,
 )
 from crgloco.inference.prediction import Prediction
 from crgloco.io.volume import Geometry
@@ -83,42 +82,11 @@ def test_probes_lie_around_the_structures():
     assert everywhere.max() == 39
 
 
-def test_regions_come_by_the_volume_that_is_expected_to_be_wrong():
-    confidence = np.full((20, 30, 30), 250, np.uint8)
-    confidence[2:6, 2:6, 2:8] = 102  # 96 voxels of confidence 0.4
-    confidence[10:18, 10:20, 10:20] = 153  # 800 voxels of confidence 0.6
-    confidence[0, 0, 29] = 0  # one voxel: too small
-    fused = np.ones(confidence.shape, np.uint8)
-    fused[10:18, 10:20, 10:20] = 2
-    large, small = uncertain_regions(prediction_of(confidence, fused))
-    assert large.label == 2
-    assert (large.start, large.stop) == ((10, 10, 10), (18, 20, 20))
-    assert large.volume_ml == pytest.approx(0.8)
-    assert large.expected_ml == pytest.approx(0.32)
-    assert large.mean_confidence == pytest.approx(0.6)
-    assert small.expected_ml == pytest.approx(0.096 * 0.6)
-    assert confidence[large.centre] == 153
-    k, j, i = large.centre
-    assert large.position == pytest.approx((10 + 0.5 * i, 20 + j, 30 + 2 * k))
-    assert len(uncertain_regions(prediction_of(confidence), at_most=1)) == 1
-
-
-def test_a_sure_prediction_has_no_region():
-    sure = prediction_of(np.full((5, 5, 5), 255, np.uint8))
-    assert uncertain_regions(sure) == ()
-    assert expected_correction_ml(sure) == 0
+def test_a_sure_prediction_needs_no_correction():
+    assert expected_correction_ml(prediction_of(np.full((5, 5, 5), 255, np.uint8))) == 0
 
 
 def test_the_expected_correction_sums_real_doubts():
     confidence = np.full((10, 10, 10), 250, np.uint8)
     confidence[:2] = 102
     assert expected_correction_ml(prediction_of(confidence)) == pytest.approx(200 * 0.6 / 1000)
-
-
-@pytest.mark.parametrize(
-    ("millimetres", "side", "found"), [(1.0, 3, 1), (1.0, 2, 0), (0.02, 8, 1), (0.02, 7, 0)]
-)
-def test_the_smallest_region_is_one_of_a_body_or_of_a_small_thing(millimetres, side, found):
-    confidence = np.full((20, 20, 20), 255, np.uint8)
-    confidence[4 : 4 + side, 4 : 4 + side, 4 : 4 + side] = 30
-    assert len(uncertain_regions(prediction_of(confidence, spacing=(millimetres,) * 3))) == found
