@@ -4,7 +4,7 @@
 
 The starter model, quality ``balanced``, on the scans it never trained on. Counted are the wrong voxels
 within 20 mm of the first 1, 3, 5 and 10 places, as a share of all that are wrong: by our ranking, by
-uncertain voxels drawn at random, and by somebody who knows the errors and parts them into places in the same way.
+uncertain voxels drawn at random, and by somebody who knows the errors and parts them into places likewise.
 """
 
 from __future__ import annotations
