@@ -17,8 +17,10 @@ from crgloco.errors import JobError, ModelError
 from crgloco.jobs import JobFolder, read_job
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.logic.training import Training
+from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
 from CRGLoCoSegmentLib.panels.fine_tune import FineTunePanel
 from CRGLoCoSegmentLib.panels.learning_curve import niceCeiling, smoothed, thinned
+from CRGLoCoSegmentLib.panels.training_monitor import comparisonText
 from phantoms import write_cases_folder
 from stand_in_run import StandInRun
 from stand_ins import StandInWorker, addVolume
@@ -482,10 +484,24 @@ def test_at_the_end_old_and_new_stand_side_by_side_and_the_user_chooses(bench: B
     assert (ui.useNewButton.enabled, ui.keepOldButton.enabled) == (True, False)
     ui.useNewButton.click()
     assert bench.logic.models.current == new
-    assert "The new model is in use." in ui.comparisonLabel.text
+    assert "The new model is in use. Worse than before: large (-0.05)." in ui.comparisonLabel.text
+    assert "On the whole" not in ui.comparisonLabel.text
     ui.keepOldButton.click()
     assert bench.logic.models.current == old
     assert str(new) in [ui.startModelCombo.itemData(n) for n in range(ui.startModelCombo.count)]
+
+
+def test_a_new_model_that_is_worse_is_called_so():
+    mean, kidney, liver = (
+        ComparisonRow("", 0.9, 0.85),
+        ComparisonRow("left_kidney", 0.9, 0.79),
+        ComparisonRow("liver", 0.9, 0.89),
+    )
+    text = comparisonText([mean, kidney, liver], ["case {1}"], usesNew=False)
+    assert "Worse than before: left kidney (-0.11). On the whole the old model is better." in text
+    assert "The labels of case {1} were made" in text
+    better = [ComparisonRow("", 0.85, 0.9), ComparisonRow("liver", None, 0.9)]
+    assert "Worse" not in comparisonText(better, usesNew=True)
 
 
 def test_without_validation_cases_the_panel_says_why_there_is_no_comparison(bench: Bench):

@@ -8,6 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.logic.model_text import plainName
 from CRGLoCoSegmentLib.logic.result_text import secondsText
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
@@ -15,6 +16,8 @@ from CRGLoCoSegmentLib.panels.learning_curve import LearningCurve
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
 
 BAR = 1000
+# A loss of so much Dice is told in words.
+NOTICED = 0.02
 
 
 class TrainingMonitor:
@@ -211,13 +214,24 @@ def comparisonText(rows: Sequence[ComparisonRow], favoured: Sequence[str] = (), 
         text = _("Dice overlap (0 to 1) on the validation cases. {use}")
     else:
         text = _("Dice overlap (0 to 1) on the validation cases, which the new model never trained on. {use}")
+    texts = [text.format(use=use), *_losses(rows)]
     if favoured:
         warning = _(
             "The labels of {names} were made by correcting the old model's own answers: there, the old model "
             "looks better than it is."
         )
-        text = f"{text} {warning}"
-    return text.format(use=use, names=", ".join(favoured[:5]))
+        texts.append(warning.format(names=", ".join(favoured[:5])))
+    return " ".join(texts)
+
+
+def _losses(rows: Sequence[ComparisonRow]) -> list[str]:
+    """Name the structures that the new model finds worse, so that nobody has to read the table for it."""
+    lost = [row for row in rows if row.difference is not None and row.difference <= -NOTICED]
+    names = [f"{plainName(row.label)} ({row.difference:+.2f})" for row in lost if row.label]
+    texts = [_("Worse than before: {list}.").format(list=", ".join(names))] if names else []
+    return texts + (
+        [_("On the whole the old model is better.")] if any(not row.label for row in lost) else []
+    )
 
 
 def stretchColumn(table: Any, widest: int) -> None:
