@@ -97,7 +97,7 @@ def show(answer: dict[str, Any], out: Path, console: Console) -> None:
 def _islands_in_words(case: dict[str, Any]) -> list[str]:
     """Say what was removed; records of earlier versions tell nothing."""
     removed = [f"{millilitres(ml)} ml of {name}" for name, ml in case.get("islands_ml", {}).items()]
-    return [f"removed as islands: {', '.join(removed)}; look there"] if removed else []
+    return [f"removed as islands: {', '.join(removed)}; --keep-islands leaves them"] if removed else []
 
 
 def _row(case: dict[str, Any]) -> tuple[str, ...]:

@@ -26,4 +26,4 @@ def test_what_was_removed_as_islands_is_told():
     record = {"volumes_ml": {"liver": 1200.0, "left_kidney": 150.0}}
     assert "islands" not in resultText({**record, "islands_ml": {}}, table)
     text = resultText({**record, "islands_ml": {"liver": 0.012345, "left_kidney": 12.34}}, table)
-    assert "Removed as islands: 0.0123 ml of liver, 12.3 ml of left kidney. Look at those places." in text
+    assert "Removed as islands: 0.0123 ml of liver, 12.3 ml of left kidney." in text
