@@ -1,6 +1,8 @@
 """A scene for every test, in the MRML of slicer-core: no Qt, no application; errors that VTK prints count."""
 
+import importlib.util
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,11 @@ MISSING = whyMissing("slicer_core")
 if MISSING is None:
     import slicer
     import vtk
+
+    if "slicer.i18n" not in sys.modules and importlib.util.find_spec("slicer.i18n") is None:
+        # slicer-core comes without Slicer's translations.
+        sys.modules["slicer.i18n"] = types.ModuleType("slicer.i18n")
+        sys.modules["slicer.i18n"].tr = lambda text: text
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:

@@ -1,8 +1,6 @@
 """Real slice views on an offscreen window, for the comparison."""
 
-import importlib.util
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +11,6 @@ import slicer
 HOST = Path(__file__).parents[2] / "host"
 if str(HOST) not in sys.path:
     sys.path.insert(0, str(HOST))
-if "slicer.i18n" not in sys.modules and importlib.util.find_spec("slicer.i18n") is None:
-    # slicer-core comes without Slicer's translations.
-    sys.modules["slicer.i18n"] = types.ModuleType("slicer.i18n")
-    sys.modules["slicer.i18n"].tr = lambda text: text
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.views.compare import CompareView
