@@ -68,6 +68,31 @@ def without_islands(
     return result
 
 
+def remove_islands(
+    labels: Labels, confidence: npt.NDArray[np.uint8], classes: Collection[int], seen: Labels | None
+) -> dict[int, int]:
+    """Make background of the islands of some classes, in place.
+
+    Hardly any of them is what the model took it for, so half of the confidence in it remains as doubt: where
+    the model was sure, the place stays among the uncertain ones.
+
+    Args:
+        labels: (K, J, I) class numbers.
+        confidence: (K, J, I) 0..255 for 0..1.
+        classes: Class numbers of structures that are one piece.
+        seen: (K, J, I) class numbers of the global answer, which tells the main piece.
+
+    Returns:
+        Removed voxels of each class that had any.
+    """
+    removed = {}
+    for number, box, found in islands(labels, classes, seen) if classes else ():
+        labels[box][found] = 0
+        confidence[box][found] = 255 - confidence[box][found] // 2
+        removed[number] = int(found.sum())
+    return removed
+
+
 def largest_pieces(labels: Labels) -> Labels:
     """Return a copy of the labels (K, J, I) with the largest piece of each structure only."""
     return without_islands(labels, least=1)

@@ -85,13 +85,7 @@ def pack(model: Path) -> None:
 def evaluate(out: Path, quality: str) -> None:
     """Write the scores of the cases that never trained; the calibration case stands apart."""
     loaded = model_store.load(STARTER)
-    predictor = Predictor(
-        loaded.network,
-        loaded.preparation,
-        loaded.table,
-        temperature=loaded.temperature,
-        one_piece=loaded.one_piece,
-    )
+    predictor = Predictor.of(loaded)
     with tempfile.TemporaryDirectory() as work:
         predictions, labels = Path(work) / "predictions", Path(work) / "labels"
         predictions.mkdir()

@@ -71,14 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    loaded = model_store.load(STARTER)
-    predictor = Predictor(
-        loaded.network,
-        loaded.preparation,
-        loaded.table,
-        temperature=loaded.temperature,
-        one_piece=loaded.one_piece,
-    )
+    predictor = Predictor.of(model_store.load(STARTER))
     cases = {name: of_case(predictor, name) for name in CASES}
     mean: dict[str, Any] = {
         way: [round(float(share), 4) for share in np.mean([case[way] for case in cases.values()], axis=0)]

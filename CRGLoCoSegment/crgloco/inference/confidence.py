@@ -98,6 +98,14 @@ def expected_calibration_error(
     return float(np.abs(sure - right).sum() / len(confidence))
 
 
+def mean_confidence(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> float:
+    """Return the mean confidence 0..1 over the structures, or over everything if there are none."""
+    chosen = histogram(confidence, labels)
+    if not chosen.any():
+        chosen = histogram(confidence)
+    return float((chosen * np.arange(256)).sum() / chosen.sum() / 255)
+
+
 def expected_correction_ml(prediction: Prediction) -> float:
     """Return the volume in ml that is expected to be wrong, among voxels below ``UNCERTAIN_BELOW``.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -20,24 +19,25 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
-from torch.nn import functional
 
 from crgloco.data.boxes import Box
 from crgloco.data.preparation import Preparation
 from crgloco.errors import GeometryError, ModelError, OptionError
-from crgloco.histogram import histogram
+from crgloco.inference.confidence import mean_confidence
 from crgloco.inference.execution import Execution, window_bytes
 from crgloco.inference.fitting import cheapest, resized
 from crgloco.inference.fusion import CHUNK_BYTES, FusedSlices
 from crgloco.inference.global_pass import GlobalAnswer, run_global, tiles_of
 from crgloco.inference.local_pass import LocalPass
 from crgloco.inference.model import SegmentationModel
+from crgloco.inference.openness import Openness, open_cells
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.windows import all_windows, covering_windows
 from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Shape, Volume
-from crgloco.islands import islands
+from crgloco.islands import remove_islands
 from crgloco.labels import LabelTable
+from crgloco.model_store import LoadedModel
 from crgloco.progress import Reporter, Silent
 
 Quality = Literal["fast", "balanced", "full"]
@@ -48,25 +48,8 @@ GIGABYTE = 2**30
 MEMORY_BUDGET_GB = 6.0
 # Python, torch, MONAI and SimpleITK, before any scan.
 LIBRARIES_BYTES = 700 * 2**20
-# Cells that the margin around open cells takes at most: scans of small things have tiny voxels.
-WIDEST_MARGIN = 8
 # Tensors of a chunk that live at once while slices are fused.
 CHUNK_TENSORS = 8
-
-
-@dataclass(frozen=True)
-class Openness:
-    """What the global answer leaves open for the local branch.
-
-    Attributes:
-        foreground: A cell is open if a structure has more than this probability, 0..1.
-        certainty: A cell is open if no class reaches this probability, 0..1.
-        margin: Millimetres around open cells that are open too; at least one cell.
-    """
-
-    foreground: float = 0.25
-    certainty: float = 0.6
-    margin: float = 5.0
 
 
 class Predictor:
@@ -115,6 +98,24 @@ class Predictor:
         self.openness = openness if openness is not None else Openness()
         self.batch = batch
         self.one_piece = one_piece
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, device: torch.device | None = None) -> Predictor:
+        """Return a stored model ready to segment, as its card says.
+
+        Args:
+            loaded: From ``model_store.load``.
+            device: Where it runs.
+        """
+        return cls(
+            loaded.network,
+            loaded.preparation,
+            loaded.table,
+            temperature=loaded.temperature,
+            device=device,
+            flip_axes=loaded.flip_axes,
+            one_piece=loaded.one_piece,
+        )
 
     def predict(
         self,
@@ -369,66 +370,6 @@ class MemoryWatch:
         return torch.cuda.max_memory_allocated(self._device) / 2**20 if self._device.type == "cuda" else 0.0
 
 
-def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> npt.NDArray[np.bool_]:
-    """Return the cells (k, j, i) of the global answer that local windows must hold."""
-    probabilities = answer.probabilities
-    structure = probabilities[1:].amax(0).float()
-    background = probabilities[0].float()
-    best = torch.maximum(structure, background)
-    found = (structure > openness.foreground) | (structure > background) | (best < openness.certainty)
-    size = [
-        2 * min(max(1, round(openness.margin / (cell * mm) + 0.499)), WIDEST_MARGIN) + 1
-        for cell, mm in zip(answer.grid.cell, prepared.spacing, strict=True)
-    ]
-    wide = found.float()[None, None]
-    for axis in range(3):
-        kernel = _along(axis, size[axis], 1)
-        wide = functional.max_pool3d(wide, kernel, stride=1, padding=_along(axis, size[axis] // 2, 0))
-    result: npt.NDArray[np.bool_] = (wide[0, 0] > 0).cpu().numpy()
-    return result
-
-
-def remove_islands(
-    labels: npt.NDArray[np.uint8],
-    confidence: npt.NDArray[np.uint8],
-    classes: Sequence[int],
-    seen: npt.NDArray[np.uint8] | None,
-) -> dict[int, int]:
-    """Make background of the islands of some classes, in place.
-
-    Hardly any of them is what the model took it for, so half of the confidence in it remains as doubt: where
-    the model was sure, the place stays among the uncertain ones.
-
-    Args:
-        labels: (K, J, I) class numbers.
-        confidence: (K, J, I) 0..255 for 0..1.
-        classes: Class numbers of structures that are one piece.
-        seen: (K, J, I) class numbers of the global answer, which tells the main piece.
-
-    Returns:
-        Removed voxels of each class that had any.
-    """
-    removed = {}
-    for number, box, found in islands(labels, classes, seen) if classes else ():
-        labels[box][found] = 0
-        confidence[box][found] = 255 - confidence[box][found] // 2
-        removed[number] = int(found.sum())
-    return removed
-
-
-def mean_confidence(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> float:
-    """Return the mean confidence 0..1 over the structures, or over everything if there are none."""
-    chosen = histogram(confidence, labels)
-    if not chosen.any():
-        chosen = histogram(confidence)
-    return float((chosen * np.arange(256)).sum() / chosen.sum() / 255)
-
-
 def smallest(channel: npt.NDArray[np.float16]) -> float:
     """Return the smallest value of (K, J, I), slice by slice: half precision is slow in numpy."""
     return min(float(plane.astype(np.float32).min()) for plane in channel)
-
-
-def _along(axis: int, value: int, others: int) -> Shape:
-    k, j, i = (value if other == axis else others for other in range(3))
-    return k, j, i

@@ -176,16 +176,7 @@ class Service:
 
 def _warmed(model: Path, device: torch.device) -> Warm:
     loaded = model_store.load(model)
-    predictor = Predictor(
-        loaded.network,
-        loaded.preparation,
-        loaded.table,
-        temperature=loaded.temperature,
-        device=device,
-        flip_axes=loaded.flip_axes,
-        one_piece=loaded.one_piece,
-    )
-    return Warm(model.absolute(), loaded.card, device, predictor)
+    return Warm(model.absolute(), loaded.card, device, Predictor.of(loaded, device))
 
 
 def _unlabelled(model: Path, scans: Path | Sequence[Case]) -> Sequence[Case]:

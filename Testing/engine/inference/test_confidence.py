@@ -10,6 +10,7 @@ from crgloco.inference.confidence import (
     expected_calibration_error,
     expected_correction_ml,
     fit_temperature,
+    mean_confidence,
 )
 from crgloco.inference.prediction import Prediction
 from crgloco.io.volume import Geometry
@@ -90,3 +91,10 @@ def test_the_expected_correction_sums_real_doubts():
     confidence = np.full((10, 10, 10), 250, np.uint8)
     confidence[:2] = 102
     assert expected_correction_ml(prediction_of(confidence)) == pytest.approx(200 * 0.6 / 1000)
+
+
+def test_the_mean_confidence_is_that_of_the_structures():
+    labels = np.array([[[0, 1], [2, 0]]], np.uint8)
+    confidence = np.array([[[255, 51], [153, 255]]], np.uint8)
+    assert mean_confidence(labels, confidence) == pytest.approx(0.4)
+    assert mean_confidence(0 * labels, confidence) == pytest.approx(0.7)

@@ -10,11 +10,11 @@ from scipy import ndimage
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import Cancelled, GeometryError, ModelError, OptionError, ResourceError
-from crgloco.inference import predictor as predictor_module
 from crgloco.inference.execution import Execution
 from crgloco.inference.global_pass import run_global
 from crgloco.inference.local_pass import sample_window
-from crgloco.inference.predictor import OVERLAP, WIDEST_MARGIN, Openness, Predictor, open_cells
+from crgloco.inference.openness import Openness, open_cells
+from crgloco.inference.predictor import OVERLAP, Predictor
 from crgloco.inference.windows import all_windows, covering_windows, gaussian_weight
 from crgloco.io.files import read_volume
 from crgloco.io.orientation import Orientation, canonical_geometry
@@ -140,23 +140,6 @@ def test_the_stream_equals_the_dense_twin(shape, spacing, quality):
     else:
         assert_agrees(result.local, fine)
         assert_share(result.disagreement, np.abs(fine - coarse).sum(0) / 2)
-
-
-@pytest.mark.parametrize(("millimetres", "reach"), [(1.0, 3), (0.02, WIDEST_MARGIN)])
-def test_the_margin_around_what_is_open_stays_small_in_scans_of_small_things(millimetres, reach):
-    model = model_of((16, 16, 16), (64, 64, 64))
-    preparation = Preparation((millimetres,) * 3, (ChannelRule("mr"),))
-    geometry = Geometry((64, 64, 64), (millimetres,) * 3, (0.0, 0.0, 0.0))
-    execution = Execution(model, CPU, Silent(), 1)
-    answer = run_global(
-        np.zeros((1, 64, 64, 64), np.float16), torch.zeros(1), model.global_, execution, Silent()
-    )
-    answer.probabilities.zero_()
-    answer.probabilities[0] = 1
-    answer.probabilities[:, 16, 16, 16] = 0.5
-    cells = np.argwhere(open_cells(answer, preparation.prepared_geometry(geometry), Openness()))
-    np.testing.assert_array_equal(cells.min(0), 16 - reach)
-    np.testing.assert_array_equal(cells.max(0), np.minimum(16 + reach, 31))
 
 
 def windows_of(model, image, geometry, quality):
@@ -414,13 +397,6 @@ def test_a_foreign_image_quality_or_table_is_refused():
         predict(FakeModel(), image, geometry, "best")
     with pytest.raises(ModelError, match="4 classes"):
         Predictor(FakeModel(classes=4), PREPARATION, table_of(3))
-
-
-def test_the_mean_confidence_is_that_of_the_structures():
-    labels = np.array([[[0, 1], [2, 0]]], np.uint8)
-    confidence = np.array([[[255, 51], [153, 255]]], np.uint8)
-    assert predictor_module.mean_confidence(labels, confidence) == pytest.approx(0.4)
-    assert predictor_module.mean_confidence(0 * labels, confidence) == pytest.approx(0.7)
 
 
 WAYS_TO_STORE = [
