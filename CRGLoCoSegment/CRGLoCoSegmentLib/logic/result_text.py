@@ -52,7 +52,7 @@ def _islands(record: Mapping[str, Any]) -> str:
         _("{ml} ml of {name}").format(ml=plainFigures(ml, 3), name=plainName(name))
         for name, ml in record["islands_ml"].items()
     ]
-    return _("Removed as islands: {list}. Without Remove islands they stay.").format(list=", ".join(removed))
+    return _("Removed as islands: {list}.").format(list=", ".join(removed))
 
 
 def _facts(record: Mapping[str, Any]) -> str:
