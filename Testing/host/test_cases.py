@@ -455,10 +455,12 @@ def test_where_nothing_is_predicted_the_next_case_is_found_by_predicting(
     cases.refresh()
     settled(cases, waitUntil)
     told: list[Any] = []
-    task = cases.loadNext(onProgress=lambda *values: told.append(values))
+    how = {"quality": "full", "keepIslands": True}
+    task = cases.loadNext(**how, onProgress=lambda *values: told.append(values))
     expected = {"mild": 1.0, "new_1": 2.0, "new_2": 8.0, "wrong": 4.0}
     for name, millilitres in expected.items():
-        assert compute.requests[-1].fields["case"] == name
+        asked = compute.requests[-1].fields
+        assert (asked["case"], asked["quality"], asked["keep_islands"]) == (name, "full", True)
         record = {"case": name, "kept": False, "expected_correction_ml": millilitres, "mean_confidence": 0.5}
         compute.requests[-1].answer(cases=[record], failed=0)
     predict(folder, expected)

@@ -15,7 +15,7 @@ from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 from CRGLoCoSegmentLib.panels.cases import CasesPanel
-from CRGLoCoSegmentLib.parameters import Parameters
+from CRGLoCoSegmentLib.parameters import Parameters, Quality
 from grids import segmentationFromLabels
 from stand_ins import StandInWorker
 
@@ -237,6 +237,17 @@ def test_load_most_useful_next_loads_the_case_to_correct_most(opened: CasesPanel
     opened.ui.loadNextButton.click()
     loadedIs(opened, "wrong", waitUntil)
     assert opened._table.selected == "wrong"
+
+
+def test_what_must_be_predicted_first_is_predicted_as_chosen(
+    opened: CasesPanel, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(opened._cases, "loadNext", lambda **how: asked.append(how))
+    opened.parameters.quality = Quality.FULL
+    opened.parameters.removeIslands = False
+    opened.ui.loadNextButton.click()
+    assert (asked[0]["quality"], asked[0]["keepIslands"]) == ("full", True)
 
 
 @pytest.mark.parametrize(

@@ -274,9 +274,9 @@ class SegmentLogic:
         task = self.cases.accept(what, **options)
         return task.wait() if waitForCompletion else task
 
-    def rankCases(self, *, waitForCompletion: bool = False, **callbacks: Any) -> Any:
+    def rankCases(self, *, waitForCompletion: bool = False, **options: Any) -> Any:
         """Order the unlabelled cases by the benefit of correcting them; see ``CasesLogic.rank``."""
-        task = self.cases.rank(**callbacks)
+        task = self.cases.rank(**options)
         return task.wait() if waitForCompletion else task
 
     def startTraining(self, *, waitForCompletion: bool = False, **fields: Any) -> "TrainingJob":

@@ -111,11 +111,15 @@ class CasesLogic(CaseList):
         self,
         *,
         discardUnsaved: bool = False,
+        quality: str = "balanced",
+        keepIslands: bool = False,
         onProgress: Any = None,
         onFinished: Any = None,
         onFailed: Any = None,
     ) -> Task:
-        """Load the most useful case; where nothing was predicted yet, predict first. Arguments: see ``load``.
+        """Load the most useful case; where nothing was predicted yet, predict first.
+
+        Arguments: see ``load`` and, for the prediction, ``Batch.start``.
 
         Raises:
             CasesError: No cases folder is chosen, or all cases have a label.
@@ -136,7 +140,7 @@ class CasesLogic(CaseList):
             else:
                 self._load(best.name, task, discardUnsaved=discardUnsaved)
 
-        self._predictFor(task, ranked)
+        self._predictFor(task, ranked, quality=quality, keepIslands=keepIslands)
         return task
 
     def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
@@ -190,22 +194,35 @@ class CasesLogic(CaseList):
             onFailed=onFailed,
         )
 
-    def rank(self, *, onProgress: Any = None, onFinished: Any = None, onFailed: Any = None) -> Task:
+    def rank(
+        self,
+        *,
+        quality: str = "balanced",
+        keepIslands: bool = False,
+        onProgress: Any = None,
+        onFinished: Any = None,
+        onFailed: Any = None,
+    ) -> Task:
         """Order the cases without a label by the benefit of correcting them; the value is a tuple of rows.
 
-        What is not predicted yet is predicted first.
+        What is not predicted yet is predicted first; see ``Batch.start``.
 
         Raises:
             CasesError: As of ``predictAll``.
             ModelError: There is no model.
         """
         task = Task(_("Ranking"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
-        self._predictFor(task, lambda _outcome: task.finish(byUsefulness(self.rows)))
+        ranked = lambda _outcome: task.finish(byUsefulness(self.rows))  # noqa: E731
+        self._predictFor(task, ranked, quality=quality, keepIslands=keepIslands)
         return task
 
-    def _predictFor(self, task: Task, onFinished: Callable[[BatchOutcome], None]) -> None:
+    def _predictFor(
+        self, task: Task, onFinished: Callable[[BatchOutcome], None], *, quality: str, keepIslands: bool
+    ) -> None:
         """Predict all cases without a label as the first part of a task."""
         predicting = self.predictAll(
+            quality=quality,
+            keepIslands=keepIslands,
             onProgress=lambda text, done, total, left: task.progress(text, done, total, secondsLeft=left),
             onFinished=onFinished,
             onFailed=lambda message, _details: task.fail(Cancelled(message)),

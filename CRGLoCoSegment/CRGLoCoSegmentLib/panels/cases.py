@@ -193,7 +193,8 @@ class CasesPanel(Panel):
         self._bringIn(lambda **how: self._cases.load(name, **how))
 
     def _loadNext(self) -> None:
-        self._bringIn(self._cases.loadNext)
+        how = {"quality": self.quality(), "keepIslands": self.keepsIslands()}
+        self._bringIn(lambda **more: self._cases.loadNext(**how, **more))
 
     def _bringIn(self, load: Callable[..., Any]) -> None:
         """Load a case, after asking about the former one if something on it is not accepted."""
