@@ -48,9 +48,10 @@ class DualResolutionOptions:
         maximum=1.0,
     )
     start_rate: float = option(
-        0.1,
+        0.06,
         label="Rate with a start model",
-        help="Share of the learning rate when training goes on from a model that segments already.",
+        help="Share of the learning rate for each labelled case, at most the whole, when training goes on "
+        "from a model that segments already: a few labels could spoil what it knows.",
         minimum=0.001,
         maximum=1.0,
         advanced=True,

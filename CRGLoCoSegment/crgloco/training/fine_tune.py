@@ -234,9 +234,10 @@ def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None
 
 
 def learning_rate(started: Run) -> float:
-    """Return the rate at the start of a run; at the full one, a model soon forgets what it knew."""
+    """Return the rate at the start of a run; at the full one, few labels make a model forget what it knew."""
     goes_on = started.parent is not None and not model_store.is_pretraining(started.parent.card)
-    return started.config.learning_rate * (started.config.start_rate if goes_on else 1.0)
+    share = started.config.start_rate * len(started.selection.labelled) if goes_on else 1.0
+    return started.config.learning_rate * min(1.0, share)
 
 
 def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:

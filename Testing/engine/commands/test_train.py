@@ -315,9 +315,11 @@ def test_validation_labels_that_began_as_the_start_models_answers_are_named(
     assert ("hd95_mm" in metrics["new"]) == ("hd95_mm" in metrics["start"])
 
 
-@pytest.mark.parametrize(("start", "share"), [(True, 0.25), (False, 1.0)])
-def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate(
-    cases_folder, tiny_model, tmp_path, monkeypatch, start, share
+@pytest.mark.parametrize(
+    ("start", "labelled", "share"), [(True, 1, 0.25), (True, 3, 0.75), (True, 5, 1.0), (False, 1, 1.0)]
+)
+def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate_for_each_label(
+    tiny_model, tmp_path, monkeypatch, start, labelled, share
 ):
     seen = []
 
@@ -326,7 +328,8 @@ def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate(
         raise Cancelled("Seen.")
 
     monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
-    words = words_of(cases_folder, tmp_path / "model")
+    cases = write_cases_folder(tmp_path / "cases", 7, 1)
+    words = words_of(cases, tmp_path / "model", "--labelled", str(labelled))
     words += ["--start", str(tiny_model)] if start else []
     assert main([*words, "--set", "learning_rate=0.004", "start_rate=0.25"]) == 130
     assert seen == [pytest.approx(0.004 * share)]
