@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def show(evaluation: Evaluation, console: Console) -> None:
     """Show means per structure, and what was left out."""
     rows = [_row(row) for row in (*evaluation.summary.labels, evaluation.summary.mean)]
-    console.table(f"{len(evaluation.cases)} cases", _COLUMNS, rows)
+    console.table(f"Cases scored: {len(evaluation.cases)}", _COLUMNS, rows)
     for case, reason in evaluation.skipped.items():
         console.say(f"Not scored: {case}: {reason}")
     for names, what in (
