@@ -166,12 +166,17 @@ class JobFolder:
     def claimed(self) -> Iterator[None]:
         """Hold the job for this process; a stop that was asked for before it started is forgotten.
 
+        Who holds it already may ask again; the first one lets it go.
+
         Raises:
             JobError: Another live process works on it.
             ResourceError: The folder cannot be written, or psutil is missing.
         """
         holder = self.process_id()
-        if holder is not None and holder != os.getpid():
+        if holder == os.getpid():
+            yield
+            return
+        if holder is not None:
             msg = f"{self.path} is being worked on by process {holder}. Stop it first."
             raise JobError(msg)
         self.forget_old_stop()

@@ -426,7 +426,7 @@ def test_the_sample_is_segmented_without_blocking_and_the_second_time_at_once(
         started = qt.QDateTime.currentMSecsSinceEpoch()
         second = apply(real, waitUntil)
         seconds = (qt.QDateTime.currentMSecsSinceEpoch() - started) / 1000
-    assert beat.longest < 0.1
+    assert beat.longest < beat.limit
     assert second.fused is not first.fused
     # Sending, receiving and showing; how long the computing takes tells how busy the computer is.
     computing = second.record["seconds"]

@@ -106,7 +106,8 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
         CRGLoCoError: Anything the user can repair.
     """
     files = {"stop_file": folder.stop_file, "copy": folder.events_file, "log": folder.log_file}
-    with console.reporter(**files, patient=_in_team()) as report:
+    # Held until the end is told: whoever sees that nobody holds the job reads at once how it ended.
+    with folder.claimed(), console.reporter(**files, patient=_in_team()) as report:
         from crgloco.training import fine_tune
 
         try:

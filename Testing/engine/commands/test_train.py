@@ -102,6 +102,29 @@ def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path,
     assert jobs.JobFolder(tmp_path / "model.job").events()[0][-1]["event"] == "stopped"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(Cancelled("Stopped."), "stopped"), (ResourceError("Full."), "failed")]
+)
+def test_how_a_training_ended_is_told_before_the_job_is_let_go(
+    cases_folder, tmp_path, monkeypatch, error, told
+):
+    """Slicer takes a job that nobody holds for interrupted, unless its diary says otherwise."""
+    diaries = []
+
+    def let_go(remove):
+        diaries.append((tmp_path / "model.job" / "events.jsonl").read_text())
+        remove()
+
+    def fit(_trainer):
+        raise error
+
+    monkeypatch.setattr("crgloco.jobs.patiently", let_go)
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    assert main(words_of(cases_folder, tmp_path / "model")) in (1, 130)
+    assert len(diaries) == 1
+    assert f'"{told}"' in diaries[0]
+
+
 def test_ctrl_c_asks_for_a_clean_end(cases_folder, tmp_path, monkeypatch, capsys):
     import os
     import signal
