@@ -111,15 +111,14 @@ class CasesLogic(CaseList):
         self,
         *,
         discardUnsaved: bool = False,
-        quality: str = "balanced",
-        keepIslands: bool = False,
         onProgress: Any = None,
         onFinished: Any = None,
         onFailed: Any = None,
+        **how: Any,
     ) -> Task:
         """Load the most useful case; where nothing was predicted yet, predict first.
 
-        Arguments: see ``load`` and, for the prediction, ``Batch.start``.
+        Arguments: see ``load``; ``how`` to predict as of ``predictAll``.
 
         Raises:
             CasesError: No cases folder is chosen, or all cases have a label.
@@ -140,7 +139,7 @@ class CasesLogic(CaseList):
             else:
                 self._load(best.name, task, discardUnsaved=discardUnsaved)
 
-        self._predictFor(task, ranked, quality=quality, keepIslands=keepIslands)
+        self._predictFor(task, ranked, **how)
         return task
 
     def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
@@ -195,34 +194,24 @@ class CasesLogic(CaseList):
         )
 
     def rank(
-        self,
-        *,
-        quality: str = "balanced",
-        keepIslands: bool = False,
-        onProgress: Any = None,
-        onFinished: Any = None,
-        onFailed: Any = None,
+        self, *, onProgress: Any = None, onFinished: Any = None, onFailed: Any = None, **how: Any
     ) -> Task:
         """Order the cases without a label by the benefit of correcting them; the value is a tuple of rows.
 
-        What is not predicted yet is predicted first; see ``Batch.start``.
+        What is not predicted yet is predicted first, ``how`` as of ``predictAll``.
 
         Raises:
             CasesError: As of ``predictAll``.
             ModelError: There is no model.
         """
         task = Task(_("Ranking"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
-        ranked = lambda _outcome: task.finish(byUsefulness(self.rows))  # noqa: E731
-        self._predictFor(task, ranked, quality=quality, keepIslands=keepIslands)
+        self._predictFor(task, lambda _outcome: task.finish(byUsefulness(self.rows)), **how)
         return task
 
-    def _predictFor(
-        self, task: Task, onFinished: Callable[[BatchOutcome], None], *, quality: str, keepIslands: bool
-    ) -> None:
+    def _predictFor(self, task: Task, onFinished: Callable[[BatchOutcome], None], **how: Any) -> None:
         """Predict all cases without a label as the first part of a task."""
         predicting = self.predictAll(
-            quality=quality,
-            keepIslands=keepIslands,
+            **how,
             onProgress=lambda text, done, total, left: task.progress(text, done, total, secondsLeft=left),
             onFinished=onFinished,
             onFailed=lambda message, _details: task.fail(Cancelled(message)),

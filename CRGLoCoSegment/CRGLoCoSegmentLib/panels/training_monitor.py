@@ -229,9 +229,9 @@ def _losses(rows: Sequence[ComparisonRow]) -> list[str]:
     lost = [row for row in rows if row.difference is not None and row.difference <= -NOTICED]
     names = [f"{plainName(row.label)} ({row.difference:+.2f})" for row in lost if row.label]
     texts = [_("Worse than before: {list}.").format(list=", ".join(names))] if names else []
-    return texts + (
-        [_("On the whole the old model is better.")] if any(not row.label for row in lost) else []
-    )
+    if any(not row.label for row in lost):
+        texts.append(_("On the whole the old model is better."))
+    return texts
 
 
 def stretchColumn(table: Any, widest: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from crgloco.commands.arguments import (
     FAILED,
@@ -21,7 +21,7 @@ from crgloco.commands.console import Console
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
-    from crgloco.inference.predictor import Quality
+    from crgloco.inference.service import How
 
 _COLUMNS = ("case", "time", "memory", "windows", "confidence", "expected correction")
 
@@ -61,22 +61,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def predict_to(
-    out: Path,
-    model: Path,
-    scans: Path,
-    *,
-    quality: Quality,
-    device: str,
-    console: Console,
-    keep_islands: bool = False,
+    out: Path, model: Path, scans: Path, *, console: Console, **how: Unpack[How]
 ) -> dict[str, Any]:
     """Segment scans, and tell what was found; returns what ``predictions.json`` holds."""
     with console.reporter() as report:
         from crgloco.inference.service import Service
 
-        answer = Service().predict(
-            model, scans, out, quality=quality, device=device, keep_islands=keep_islands, report=report
-        )
+        answer = Service().predict(model, scans, out, report=report, **how)
     show(answer, out, console)
     return answer
 

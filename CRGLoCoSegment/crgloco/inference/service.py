@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from crgloco import model_store
 from crgloco.data.case_files import UNLABELLED
@@ -27,6 +27,30 @@ if TYPE_CHECKING:
     from crgloco.model_card import ModelCard
 
 Answer = dict[str, Any]
+
+
+class Work(TypedDict, total=False):
+    """What decides on the work; what is left out is as in ``Service.job``.
+
+    Attributes:
+        quality: ``"fast"``, ``"balanced"`` or ``"full"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        memory_gb: Memory of the process to stay below.
+    """
+
+    quality: Quality
+    device: str
+    memory_gb: float
+
+
+class How(Work, total=False):
+    """Every choice of whoever wants scans segmented.
+
+    Attributes:
+        keep_islands: Leave the islands of structures that are one piece.
+    """
+
+    keep_islands: bool
 
 
 @dataclass(frozen=True)
@@ -76,11 +100,8 @@ class Service:
         scans: Path | Sequence[Case],
         out: Path,
         *,
-        quality: Quality = "balanced",
-        device: str = "auto",
-        memory_gb: float = MEMORY_BUDGET_GB,
-        keep_islands: bool = False,
         report: Reporter,
+        **how: Unpack[How],
     ) -> Answer:
         """Segment scans into a folder; returns what ``predictions.json`` holds.
 
@@ -88,22 +109,11 @@ class Service:
             model: The model's folder.
             scans: Whatever ``find_scans`` understands, or cases.
             out: Folder of the results.
-            quality: ``"fast"``, ``"balanced"`` or ``"full"``.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-            memory_gb: Memory of the process to stay below.
-            keep_islands: Leave the islands of structures that are one piece.
             report: Hears of progress, may stop.
+            how: See ``How``.
         """
         cases = _cases(model, scans)
-        job = self.job(
-            model,
-            quality=quality,
-            device=device,
-            memory_gb=memory_gb,
-            keep_islands=keep_islands,
-            report=report,
-        )
-        return folder.predict_folder(job, cases, out, report)
+        return folder.predict_folder(self.job(model, report=report, **how), cases, out, report)
 
     def rank(
         self,
@@ -111,11 +121,8 @@ class Service:
         scans: Path | Sequence[Case],
         out: Path | None = None,
         *,
-        quality: Quality = "balanced",
-        device: str = "auto",
-        memory_gb: float = MEMORY_BUDGET_GB,
-        keep_islands: bool = False,
         report: Reporter,
+        **how: Unpack[How],
     ) -> Answer:
         """Order scans by the expected benefit of correcting them; arguments as of ``predict``.
 
@@ -125,15 +132,7 @@ class Service:
             CasesError: All of its cases are labelled.
         """
         cases = _unlabelled(model, scans)
-        job = self.job(
-            model,
-            quality=quality,
-            device=device,
-            memory_gb=memory_gb,
-            keep_islands=keep_islands,
-            report=report,
-        )
-        return folder.rank(job, cases, out, report)
+        return folder.rank(self.job(model, report=report, **how), cases, out, report)
 
     def estimate(
         self,
@@ -153,13 +152,13 @@ class Service:
         self,
         model: Path,
         *,
-        quality: Quality,
-        device: str,
-        memory_gb: float,
-        keep_islands: bool,
         report: Reporter,
+        quality: Quality = "balanced",
+        device: str = "auto",
+        memory_gb: float = MEMORY_BUDGET_GB,
+        keep_islands: bool = False,
     ) -> folder.FolderJob:
-        """Return how to segment with a model, loaded if it is not warm; see ``predict``."""
+        """Return how to segment with a model, loaded if it is not warm; see ``How``."""
         report.event("progress", stage="loading the model", done=0, total=1)
         warm = self.load(model, device)
         report.check()

@@ -90,7 +90,7 @@ def check(fields: Fields, report: Reporter) -> Answer:
     With ``method``, labels that show less than that method needs are an error. Unlabelled scans that the
     training would leave out are a warning, as long as others are left.
     """
-    root, labels = read.path(fields, "folder"), bool(fields.get("labels", True))
+    root, labels = read.path(fields, "folder"), read.flag(fields, "labels", default=True)
     try:
         folder = open_cases(root)
         if labels or folder.labelled:

@@ -67,6 +67,19 @@ def number(fields: Fields, key: str, default: float | None) -> float | None:
     return float(value)
 
 
+def flag(fields: Fields, key: str, *, default: bool = False) -> bool:
+    """Return true or false, or the default for a missing field.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    value = fields.get(key, default)
+    if not isinstance(value, bool):
+        msg = f"{key!r} must be true or false; found {value!r}."
+        raise OptionError(msg)
+    return value
+
+
 def mapping(fields: Fields, key: str) -> Fields:
     """Return an object with fields of its own; empty if it is missing or null.
 

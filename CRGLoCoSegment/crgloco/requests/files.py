@@ -15,7 +15,7 @@ def export_model(fields: Fields, report: Reporter) -> Answer:
     """Answer ``export_model``."""
     del report
     path = read.path(fields, "zip")
-    model_zip.export_zip(read.path(fields, "model"), path, overwrite=bool(fields.get("overwrite", False)))
+    model_zip.export_zip(read.path(fields, "model"), path, overwrite=read.flag(fields, "overwrite"))
     return {"zip": str(path)}
 
 

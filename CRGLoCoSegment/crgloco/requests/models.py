@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from crgloco import model_store
 from crgloco.data.cases import Case, open_cases
@@ -14,7 +13,7 @@ from crgloco.errors import CRGLoCoError, GeometryError, OptionError
 from crgloco.inference.folder import describe
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import QUALITIES
-from crgloco.inference.service import Service
+from crgloco.inference.service import How, Service, Work
 from crgloco.io.files import assert_usable_image, source_geometry
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.labels import LabelTable
@@ -66,9 +65,7 @@ class ModelRequests:
     def _segment(self, fields: Fields, report: Reporter) -> Answer:
         how = _how(fields)
         volumes = _images(fields)
-        job = self._service.job(
-            read.path(fields, "model"), **how, keep_islands=_keeps_islands(fields), report=report
-        )
+        job = self._service.job(read.path(fields, "model"), **how, report=report)
         grid, predictor = volumes[0].geometry, job.predictor
         prediction = job.predict(volumes, report)
         del volumes
@@ -85,25 +82,20 @@ class ModelRequests:
 
     def _predict(self, fields: Fields, report: Reporter) -> Answer:
         model, out = read.path(fields, "model"), read.path(fields, "out")
-        answer = self._service.predict(
-            model, _scans(fields), out, **_how(fields), keep_islands=_keeps_islands(fields), report=report
-        )
+        answer = self._service.predict(model, _scans(fields), out, **_how(fields), report=report)
         if answer["failed"] and len(answer["cases"]) == 1:
             raise CRGLoCoError(answer["cases"][0]["error"])
         return answer
 
     def _rank(self, fields: Fields, report: Reporter) -> Answer:
         model, out = read.path(fields, "model"), read.optional_path(fields, "out")
-        return self._service.rank(
-            model, _scans(fields), out, **_how(fields), keep_islands=_keeps_islands(fields), report=report
-        )
+        return self._service.rank(model, _scans(fields), out, **_how(fields), report=report)
 
     def _estimate(self, fields: Fields, report: Reporter) -> Answer:
         del report
         model = read.path(fields, "model")
         grid = _grid(fields) if "shape" in fields else _grid_of(model, _scans(fields))
-        how = _how(fields)
-        return self._service.estimate(model, grid, **how).to_json()
+        return self._service.estimate(model, grid, **_work(fields)).to_json()
 
     def _unload(self, fields: Fields, report: Reporter) -> Answer:
         del fields, report
@@ -155,7 +147,11 @@ def _grid_of(model: Path, scans: Path | Sequence[Case]) -> Geometry:
     return source_geometry(scans[0].channels[0])
 
 
-def _how(fields: Fields) -> dict[str, Any]:
+def _how(fields: Fields) -> How:
+    return {**_work(fields), "keep_islands": read.flag(fields, "keep_islands")}
+
+
+def _work(fields: Fields) -> Work:
     quality = read.text(fields, "quality", "balanced")
     if quality not in QUALITIES:
         msg = f"There is no quality {quality!r}; choose one of {', '.join(QUALITIES)}."
@@ -165,14 +161,6 @@ def _how(fields: Fields) -> dict[str, Any]:
         msg = f"'memory_gb' must be a number above 0; found {memory!r}."
         raise OptionError(msg)
     return {"quality": quality, "device": read.text(fields, "device", "auto"), "memory_gb": memory}
-
-
-def _keeps_islands(fields: Fields) -> bool:
-    keep = fields.get("keep_islands", False)
-    if not isinstance(keep, bool):
-        msg = f"'keep_islands' must be true or false; found {keep!r}."
-        raise OptionError(msg)
-    return keep
 
 
 def _grid(fields: Fields) -> Geometry:
