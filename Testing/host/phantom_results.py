@@ -16,10 +16,10 @@ TABLE = LabelTable((Label(1, "liver", (255, 0, 0)), Label(2, "spleen", (0, 255, 
 STRAIGHT = Geometry((12, 40, 40), (3.0, 1.0, 1.0), (-20.0, -30.0, 100.0))
 # What an engine of before names: positions in mm, LPS, in the volume's own coordinates.
 REGIONS = [
-    {"position": [-5.0, -12.0, 118.0], "volume_ml": 2.0, "expected_ml": 0.4, "mean_confidence": 0.6,
-     "label": 1, "name": "liver"},
     {"position": [8.0, -20.0, 106.0], "volume_ml": 1.0, "expected_ml": 0.9, "mean_confidence": 0.3,
      "label": 0, "name": "background"},
+    {"position": [-5.0, -12.0, 118.0], "volume_ml": 2.0, "expected_ml": 0.4, "mean_confidence": 0.6,
+     "label": 1, "name": "liver"},
 ]  # fmt: skip
 
 

@@ -30,9 +30,10 @@ class Region:
 
 
 def regionsOf(record: Mapping[str, Any]) -> tuple[Region, ...]:
-    """Read the regions of a result's record, the largest expected correction first."""
-    entries = sorted(record.get("regions", ()), key=lambda entry: -float(entry["expected_ml"]))
-    return tuple(_region(rank, entry, record) for rank, entry in enumerate(entries, start=1))
+    """Read the regions of a result's record, in its order: the most worthwhile first."""
+    return tuple(
+        _region(rank, entry, record) for rank, entry in enumerate(record.get("regions", ()), start=1)
+    )
 
 
 def seenRegions(result: Any) -> frozenset[int]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import KDTree
 
 from crgloco.data.boxes import triple
 from crgloco.inference.confidence import UNCERTAIN_BELOW
+from crgloco.inference.places import Cells, fullest
 from crgloco.inference.prediction import Prediction
 from crgloco.io.volume import Geometry, Shape
 
@@ -20,11 +18,9 @@ from crgloco.io.volume import Geometry, Shape
 # voxels are far smaller than those of a patient's scan, so many voxels are enough.
 SMALLEST_REGION_MM3 = 20.0
 SMALLEST_REGION_VOXELS = 500
-# The uncertain border of an organ is one region around it: it is parted into places of about this radius, or,
-# in scans of small things, of this share of the scan.
+# What a view shows around its middle; in scans of small things, this share of the scan.
 PLACE_MM = 20.0
 PLACE_SHARE = 0.25
-CELLS_PER_RADIUS = 4
 
 Voxels = npt.NDArray[np.int64]
 
@@ -59,91 +55,49 @@ def uncertain_regions(
 ) -> tuple[UncertainRegion, ...]:
     """Find where a correction is likely worth the most, best first.
 
-    Uncertain voxels that touch are one region; one that is larger than a place is parted into places.
+    A region is what is uncertain within about 20 mm. Each is where most doubt is left by those before it;
+    doubt counts twice where the global answer names another structure.
 
     Args:
         prediction: Labels and confidence.
         below: Confidence under which a voxel counts.
         at_most: Largest number of regions.
     """
-    mask = prediction.confidence < round(below * 255)
-    if not mask.any():
-        return ()
-    spacing = np.array(prediction.geometry.spacing)
-    radius = min(PLACE_MM, PLACE_SHARE * float((np.array(mask.shape) * spacing).max()))
-    least = min(SMALLEST_REGION_MM3 / math.prod(spacing), SMALLEST_REGION_VOXELS)
-    regions = [
-        _region(prediction, place)
-        for voxels in _touching(mask, least)
-        for place in parted(voxels, 255 - prediction.confidence[tuple(voxels.T)], spacing, radius)
-        if len(place) >= least
-    ]
-    return tuple(sorted(regions, key=lambda region: -region.expected_ml)[:at_most])
+    grid, bound = prediction.geometry, round(below * 255)
+    least = min(SMALLEST_REGION_MM3 / math.prod(grid.spacing), SMALLEST_REGION_VOXELS)
+    cells = Cells(grid.shape, grid.spacing, place_radius(grid))
+    regions: list[UncertainRegion] = []
+    for place in fullest(cells.sums(lambda k: _doubt(prediction, k, bound)), max(1.0, least) * (1 - below)):
+        if len(regions) == at_most:
+            break
+        box = cells.voxels(place.box)
+        voxels = np.argwhere(cells.own(place) & (prediction.confidence[box] < bound))
+        if len(voxels) >= max(1.0, least):
+            regions.append(_region(prediction, voxels + [part.start for part in box]))
+    return tuple(regions)
 
 
-def parted(
-    voxels: Voxels,
-    doubt: npt.NDArray[np.uint8],
-    spacing: npt.NDArray[np.float64],
-    radius: float,
-) -> list[Voxels]:
-    """Part a region around its most doubtful places.
-
-    Places are chosen one after the other where most doubt lies around them, none nearer than the radius to
-    one before; every voxel goes to the nearest.
-
-    Args:
-        voxels: (N, 3) voxels of the region.
-        doubt: (N,) how uncertain each is, any unit.
-        spacing: Millimetres along the three axes.
-        radius: Of a place, mm.
-
-    Returns:
-        The voxels of each place; those that were given if they fit into one.
-    """
-    low = voxels.min(0)
-    if ((voxels.max(0) - low + 1) * spacing <= 2 * radius).all():
-        return [voxels]
-    cell = radius / CELLS_PER_RADIUS
-    cells = ((voxels - low) * spacing / cell).astype(np.int64)
-    shape = cells.max(0) + 1
-    flat = np.ravel_multi_index(tuple(cells.T), tuple(shape))
-    mass = np.bincount(flat, weights=doubt, minlength=int(shape.prod())).reshape(shape)
-    around = ndimage.gaussian_filter(mass, CELLS_PER_RADIUS / 2, mode="constant").ravel()
-    occupied = np.unique(flat)
-    centres = _spread(occupied[np.argsort(-around[occupied], kind="stable")], tuple(shape))
-    nearest = KDTree(centres).query(np.stack(np.unravel_index(occupied, tuple(shape)), 1))[1]
-    owner = nearest[np.searchsorted(occupied, flat)]
-    order = np.argsort(owner, kind="stable")
-    return np.split(voxels[order], np.searchsorted(owner[order], np.arange(1, len(centres))))
+def place_radius(grid: Geometry) -> float:
+    """Return how far around its middle a place reaches, mm."""
+    largest = max(count * mm for count, mm in zip(grid.shape, grid.spacing, strict=True))
+    return min(PLACE_MM, PLACE_SHARE * largest)
 
 
-def _spread(cells: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Take cells in order, each that is not within a radius of one taken before; (n, 3)."""
-    left = np.stack(np.unravel_index(cells, shape), 1)
-    taken = []
-    while len(left):
-        taken.append(left[0])
-        left = left[((left - left[0]) ** 2).sum(1) > CELLS_PER_RADIUS**2]
-    return np.stack(taken)
-
-
-def _touching(mask: npt.NDArray[np.bool_], least: float) -> Iterator[Voxels]:
-    """Yield the voxels (N, 3) of each connected part that has enough of them."""
-    around = ndimage.find_objects(mask.view(np.uint8))[0]
-    numbers, count = ndimage.label(mask[around], np.ones((3, 3, 3)))
-    sizes = np.bincount(numbers[mask[around]], minlength=count + 1)
-    first = np.array([part.start for part in around])
-    for number, box in enumerate(ndimage.find_objects(numbers), start=1):
-        if sizes[number] >= least:
-            yield np.argwhere(numbers[box] == number) + first + [part.start for part in box]
+def _doubt(prediction: Prediction, k: int, bound: int) -> npt.NDArray[np.float64]:
+    """Return what slice k adds to the places, 0 where it is sure."""
+    confidence = prediction.confidence[k]
+    doubt = np.where(confidence < bound, 1 - confidence / 255, 0)
+    if prediction.global_ is not None:
+        doubt[prediction.global_[k] != prediction.fused[k]] *= 2
+    return doubt
 
 
 def _region(prediction: Prediction, voxels: Voxels) -> UncertainRegion:
     where = tuple(voxels.T)
     confidence = prediction.confidence[where] / 255
+    spacing = np.array(prediction.geometry.spacing)
     voxel_ml = math.prod(prediction.geometry.spacing) / 1000
-    middle = voxels[((voxels - voxels.mean(0)) ** 2).sum(1).argmin()]
+    middle = voxels[(((voxels - voxels.mean(0)) * spacing) ** 2).sum(1).argmin()]
     return UncertainRegion(
         centre=triple(middle),
         position=_position(prediction.geometry, middle),

@@ -199,7 +199,7 @@ def test_as_many_regions_are_described_as_were_asked_for_each_by_its_name():
         confidence[:, 2:6, 4 * number : 4 * number + 3] = number
         confidence[:, 30:34, 4 * number : 4 * number + 3] = number
     prediction = Prediction(
-        fused, None, None, confidence, confidence, Geometry(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+        fused, None, None, confidence, confidence, Geometry(shape, (10.0, 10.0, 10.0), (0.0, 0.0, 0.0)),
         "balanced", 1.0, 1.0, 0.0, 1, 1, 0.5,
     )  # fmt: skip
     predictor = Predictor(FakeModel(), PREPARATION, TABLE)

@@ -1,12 +1,12 @@
-"""Where to look: regions in order, and large ones parted into places."""
+"""Where to look: places in order, none larger than a view."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crgloco.inference.prediction import Prediction
-from crgloco.inference.regions import PLACE_MM, parted, uncertain_regions
+from crgloco.inference.regions import PLACE_MM, uncertain_regions
 from crgloco.io.volume import Geometry
 
 
@@ -21,7 +21,7 @@ def test_regions_come_by_the_volume_that_is_expected_to_be_wrong():
     confidence = np.full((20, 30, 30), 250, np.uint8)
     confidence[2:6, 2:6, 2:8] = 102  # 96 voxels of confidence 0.4
     confidence[10:18, 10:20, 10:20] = 153  # 800 voxels of confidence 0.6
-    confidence[0, 0, 29] = 0  # one voxel: too small
+    confidence[0, 29, 29] = 0  # one voxel: too small
     fused = np.ones(confidence.shape, np.uint8)
     fused[10:18, 10:20, 10:20] = 2
     large, small = uncertain_regions(prediction_of(confidence, fused))
@@ -41,7 +41,7 @@ def test_regions_come_by_the_volume_that_is_expected_to_be_wrong():
     ("millimetres", "side", "found"), [(1.0, 3, 1), (1.0, 2, 0), (0.02, 8, 1), (0.02, 7, 0)]
 )
 def test_the_smallest_region_is_one_of_a_body_or_of_a_small_thing(millimetres, side, found):
-    confidence = np.full((20, 20, 20), 255, np.uint8)
+    confidence = np.full((40, 40, 40), 255, np.uint8)
     confidence[4 : 4 + side, 4 : 4 + side, 4 : 4 + side] = 30
     assert len(uncertain_regions(prediction_of(confidence, spacing=(millimetres,) * 3))) == found
 
@@ -58,48 +58,51 @@ def shell(radius, spacing):
     return np.argwhere((distance < radius) & (distance > radius - 6))
 
 
-def test_the_border_of_an_organ_is_parted_into_places_that_fit_into_a_view():
-    spacing = np.array([5.0, 1.5, 1.5])
-    voxels = shell(60.0, spacing)
-    places = parted(voxels, np.full(len(voxels), 100, np.uint8), spacing, PLACE_MM)
-    assert 20 < len(places) < 100
-    assert sorted(map(tuple, np.concatenate(places))) == sorted(map(tuple, voxels))
-    for place in places:
-        assert ((place.max(0) - place.min(0)) * spacing).max() <= 3 * PLACE_MM
+def test_the_border_of_a_whole_organ_becomes_places_that_fit_into_a_view():
+    spacing = np.array([4.0, 1.5, 1.5])
+    confidence = np.full((40, 100, 100), 255, np.uint8)
+    confidence[tuple((shell(60.0, spacing) + 2).T)] = 150
+    found = uncertain_regions(prediction_of(confidence, spacing=tuple(spacing)), at_most=1000)
+    assert 20 < len(found) < 150
+    for region in found:
+        assert (np.subtract(region.stop, region.start) * spacing).max() <= 2 * PLACE_MM + 2 * spacing.max()
+    voxel_ml = spacing.prod() / 1000
+    uncertain = (confidence < 178).sum() * voxel_ml
+    assert 0.98 * uncertain < sum(region.volume_ml for region in found) <= uncertain * (1 + 1e-9)
 
 
 def test_the_first_place_is_where_most_doubt_lies():
     spacing = np.array([2.0, 2.0, 2.0])
-    voxels = shell(60.0, spacing)
-    doubt = np.full(len(voxels), 80, np.uint8)
+    voxels = shell(60.0, spacing) + 2
+    confidence = np.full(voxels.max(0) + 4, 255, np.uint8)
+    confidence[tuple(voxels.T)] = 160
     worst = voxels[voxels[:, 2].argmax()]
-    doubt[(((voxels - worst) * spacing) ** 2).sum(1) < 15**2] = 255
-    places = parted(voxels, doubt, spacing, PLACE_MM)
-    distances = [np.linalg.norm((place.mean(0) - worst) * spacing) for place in places]
+    confidence[tuple(voxels[(((voxels - worst) * spacing) ** 2).sum(1) < 15**2].T)] = 20
+    first, *others = uncertain_regions(prediction_of(confidence, spacing=tuple(spacing)))
+    distances = [np.linalg.norm((np.array(region.centre) - worst) * spacing) for region in (first, *others)]
     assert distances[0] == min(distances)
+    assert first.expected_ml > max(region.expected_ml for region in others)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.floats(2.0, 50.0))
-def test_every_voxel_is_in_one_place(seed, count, radius):
-    rng = np.random.default_rng(seed)
-    voxels = np.unique(rng.integers(0, 40, (count, 3)), axis=0)
-    places = parted(
-        voxels, rng.integers(77, 256, len(voxels)).astype(np.uint8), np.array([3.0, 1.0, 1.0]), radius
-    )
-    assert all(len(place) for place in places)
-    assert sorted(map(tuple, np.concatenate(places))) == sorted(map(tuple, voxels))
+def test_pieces_of_doubt_near_each_other_are_one_place():
+    confidence = np.full((30, 100, 100), 255, np.uint8)
+    confidence[10:14, 40:44, 40:44] = confidence[10:14, 52:56, 40:44] = 90
+    confidence[20:24, 80:84, 80:87] = 90
+    near, alone = uncertain_regions(prediction_of(confidence, spacing=(1.0, 1.0, 1.0)))
+    assert near.volume_ml == pytest.approx(0.128)
+    assert confidence[near.centre] == 90
+    assert alone.volume_ml == pytest.approx(0.112)
 
 
-def test_what_fits_into_a_view_is_one_place():
-    voxels = np.argwhere(np.ones((4, 10, 10), bool))
-    (place,) = parted(voxels, np.full(400, 90, np.uint8), np.array([5.0, 2.0, 2.0]), 10.0)
-    assert place is voxels
-
-
-def test_the_border_of_a_whole_organ_becomes_several_regions_in_order():
-    confidence = np.full((40, 100, 100), 255, np.uint8)
-    confidence[tuple((shell(60.0, np.array([4.0, 1.5, 1.5])) + 2).T)] = 150
-    found = uncertain_regions(prediction_of(confidence, spacing=(4.0, 1.5, 1.5)))
-    assert len(found) > 5
-    assert [region.expected_ml for region in found] == sorted((r.expected_ml for r in found), reverse=True)
-    assert max(region.volume_ml for region in found) < 30
+def test_doubt_where_the_global_answer_names_another_structure_comes_first():
+    confidence = np.full((30, 100, 100), 255, np.uint8)
+    confidence[4:10, 10:16, 10:16], confidence[20:24, 80:85, 80:85] = 90, 90
+    agreeing = prediction_of(confidence, spacing=(1.0, 1.0, 1.0))
+    seen = agreeing.fused.copy()
+    seen[20:24, 80:85, 80:85] = 3
+    torn = replace(agreeing, global_=seen)
+    assert [region.volume_ml for region in uncertain_regions(agreeing)] == pytest.approx([0.216, 0.1])
+    assert [region.volume_ml for region in uncertain_regions(torn)] == pytest.approx([0.216, 0.1])
+    seen[20:24, 78:85, 78:85], confidence[20:24, 78:85, 78:85] = 3, 90
+    assert [region.volume_ml for region in uncertain_regions(agreeing)] == pytest.approx([0.216, 0.196])
+    assert [region.volume_ml for region in uncertain_regions(torn)] == pytest.approx([0.196, 0.216])

@@ -15,9 +15,11 @@ def result(scene):
     return makeResult()
 
 
-def test_the_largest_expected_correction_comes_first(result):
+def test_the_order_is_that_of_the_record_which_has_the_most_worthwhile_first(result):
     regions = regionsOf(result.record)
     assert [(region.rank, region.expectedMl) for region in regions] == [(1, 0.9), (2, 0.4)]
+    turned = regionsOf({**result.record, "regions": result.record["regions"][::-1]})
+    assert [(region.rank, region.expectedMl) for region in turned] == [(1, 0.4), (2, 0.9)]
 
 
 def test_background_has_no_name_and_a_structure_has_its_own(result):
