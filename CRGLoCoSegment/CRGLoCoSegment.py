@@ -193,6 +193,8 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif not self._looked:
             self._looked = True
             qt.QTimer.singleShot(LOOK_AFTER_MS, self._lookForGraphicsCards)
+        if self.logic.cases.keepsWord:  # of a label that was on its way when Slicer closed
+            self.sections["cases"].open()
 
     def _lookForGraphicsCards(self):
         """Ask a process in the background, once the user has settled here: devices to choose are listed."""

@@ -7,6 +7,9 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+# Further channels of the volume, in their order.
+CHANNELS = ("secondChannel", "thirdChannel", "fourthChannel")
+
 
 class Quality(enum.Enum):
     """How thoroughly a volume is looked at."""

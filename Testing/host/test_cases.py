@@ -24,8 +24,11 @@ from CRGLoCoSegmentLib.background.program import engineCommand
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
 from CRGLoCoSegmentLib.logic.case_accepting import labelOf
+from CRGLoCoSegmentLib.logic.correction import Correction
+from CRGLoCoSegmentLib.logic.listeners import Listeners
+from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
-from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
+from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
 from grids import labelsFromSegmentation, segmentationFromLabels
 from stand_ins import StandInWorker
@@ -114,17 +117,16 @@ def edit(segmentationNode: Any, segmentId: str = "label_7") -> int:
 
 
 def correct(volumeNode: Any) -> Any:
-    """Make an edited copy of a volume's prediction, as the section Correct does."""
-    result = resultOf(volumeNode)
-    values = volumeFromFused(result)
-    copy = segmentationFromLabels(values, GRID, result.table, "copy", volumeNode)
-    setCorrected(volumeNode, copy)
-    return copy
+    """Make a copy of a volume's prediction, as the section Correct does."""
+    return Correction(listeners=Listeners()).start(resultOf(volumeNode), anew=True)
 
 
-def volumeFromFused(result: Any) -> Any:
-    image = result.fused.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
-    return arrayOfImage(image).copy()
+def segmentAgain(volumeNode: Any, model: str = "later") -> Any:
+    """Bring in a newer answer, as the section Segment does."""
+    answer = {"labels": TABLE.to_json(), "geometry": GRID.to_json(), "title": model, "model": model}
+    importResult(volumeNode, answer, {"fused": label(3).array.copy()})
+    letGoIfUntouched(volumeNode)
+    return resultOf(volumeNode)
 
 
 # ------------------------------------------------------------------------------------------ the folder
@@ -336,6 +338,57 @@ def test_a_copy_that_nobody_has_edited_is_no_correction_to_lose(cases: Any):
     assert not cases.hasUnsavedCorrection()
     cases.load("new_1").wait()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_a_newer_answer_takes_the_place_of_a_copy_only_if_nobody_has_edited_it(cases: Any):
+    volume = cases.load("wrong").wait().volume
+    correct(volume)
+    newest = segmentAgain(volume)
+    assert newest.corrected is None
+    copy = correct(volume)
+    edit(copy)
+    assert segmentAgain(volume).corrected is copy
+    assert cases.acceptable(volume) == (copy, volume)
+    assert cases.hasUnsavedCorrection()
+
+
+def test_edits_are_counted_from_the_answer_that_was_corrected_not_from_a_newer_one(cases: Any, folder: Path):
+    volume = cases.load("wrong").wait().volume
+    added = edit(correct(volume))
+    segmentAgain(volume)
+    cases.accept().wait()
+    record = revisions(folder)["wrong"][-1]
+    assert (record.model, record.edits_voxels) == ("abc", added)
+
+
+def test_a_label_of_the_folder_stays_when_its_case_is_segmented_again(cases: Any):
+    loaded = cases.load("done").wait()
+    assert segmentAgain(loaded.volume).corrected is loaded.corrected
+    assert cases.isAccepted(cases.acceptable()[0])
+    assert not cases.hasUnsavedCorrection()
+
+
+def test_an_earlier_copy_with_edits_is_a_correction_to_lose_too(cases: Any):
+    volume = cases.load("wrong").wait().volume
+    former = correct(volume)
+    edit(former)
+    assert correct(volume) is not former
+    assert cases.hasUnsavedCorrection()
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.IsNodePresent(volume)
+    cases.load("wrong", discardUnsaved=True).wait()
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.IsNodePresent(former)
+
+
+def test_the_next_case_takes_the_place_of_every_answer_for_the_one_before(cases: Any):
+    volume = cases.load("wrong").wait().volume
+    correct(volume)
+    segmentAgain(volume)
+    segmentAgain(volume, "latest")
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
 
 
 def test_an_edited_label_of_the_folder_is_a_correction_to_lose(cases: Any):

@@ -420,6 +420,17 @@ def test_a_file_without_ending_becomes_nifti(
     waitUntil(lambda: "The label is written" in message(opened))
 
 
+def test_a_file_that_gets_an_ending_never_replaces_another_unasked(
+    opened: CasesPanel, tmp_path: Path, answers: Any, waitUntil: Any
+):
+    load(opened, "wrong", waitUntil)
+    (tmp_path / "label.nii.gz").write_bytes(b"mine")
+    answers.put(str(tmp_path / "label"))
+    opened.ui.exportButton.click()
+    assert "label.nii.gz exists already" in message(opened)
+    assert (tmp_path / "label.nii.gz").read_bytes() == b"mine"
+
+
 # ------------------------------------------------------------------------------------------------- life
 
 

@@ -12,8 +12,9 @@ from crgloco.errors import OptionError
 from CRGLoCoSegmentLib.logic import correction as correction_module
 from CRGLoCoSegmentLib.logic.correction import Correction
 from CRGLoCoSegmentLib.logic.listeners import Listeners
+from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.editing import editorNode
-from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf, setCorrected
+from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import sharedLabelmap
 from grids import labelsFromSegmentation, segmentationFromLabels
 from phantom_results import STRAIGHT, TABLE, arraysOn, makeResult
@@ -353,6 +354,18 @@ def test_leaving_the_module_ends_the_active_effect(panel, waitUntil):
     assert editorOf(panel).activeEffect() is None
 
 
+def test_folding_the_section_away_ends_the_active_effect(mainWindow, panel, module, waitUntil):
+    start(panel, waitUntil)
+    editor = editorOf(panel)
+    panel._editor._widget.setActiveEffectByName("Paint")
+    module.sections["correct"].button.collapsed = True
+    assert editor.activeEffect() is None
+    assert not editor.shortcutsInstalled
+    module.sections["correct"].open()
+    assert not panel.ui.editorFrame.isHidden()
+    assert editor.shortcutsInstalled
+
+
 def test_a_copy_that_came_with_the_scene_is_continued(panel, result, waitUntil):
     node = segmentationFromLabels(arraysOn(STRAIGHT)["local"], STRAIGHT, TABLE, "mine", result.volume)
     setCorrected(result.volume, node)
@@ -373,6 +386,25 @@ def test_a_new_copy_leaves_the_former_one_as_it_is(panel, result, waitUntil):
     assert panel._copy.GetName() == "scan corrected 2"
     assert editorOf(panel).segmentationNode() is panel._copy
     assert np.array_equal(labelsOf(first, result), edited)
+
+
+def test_a_copy_with_edits_is_kept_when_its_volume_is_segmented_again_and_that_is_said(
+    panel, module, result, waitUntil
+):
+    copy = start(panel, waitUntil)
+    assert "earlier answer" not in panel.ui.messageLabel.text
+    editorOf(panel).paint(stroke(4, 12, 6), "label_1")
+    answer = {"labels": TABLE.to_json(), "geometry": STRAIGHT.to_json(), "title": "newer"}
+    importResult(result.volume, answer, {"fused": arraysOn(STRAIGHT)["local"]})
+    letGoIfUntouched(result.volume)
+    panel.logic.listeners.tell("result")
+    assert panel._copy is copy
+    assert editorOf(panel).segmentationNode() is copy
+    assert (
+        "began with an earlier answer; a new copy begins with the present one" in panel.ui.messageLabel.text
+    )
+    waitUntil(lambda: panel.ui.changedLabel.text != "")
+    assert not panel.ui.changedLabel.text.endswith(" 0 ml")
 
 
 def test_voxels_that_a_label_lost_are_said(panel, waitUntil):

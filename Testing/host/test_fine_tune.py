@@ -232,16 +232,29 @@ def test_what_belongs_to_the_computer_is_remembered_after_a_start(bench: Bench):
 
 
 def test_a_cases_folder_chosen_here_is_the_one_of_the_cases_section(
-    bench: Bench, tmp_path: Path, cases: Path
+    bench: Bench, tmp_path: Path, cases: Path, waitUntil: Any
 ):
     ui = bench.open().ui
-    ui.casesFolderEdit.currentPath = str(tmp_path / "not")  # still typing
-    assert bench.logic.settings.folder("casesFolder") == cases
     ui.casesFolderEdit.currentPath = str(tmp_path)
-    assert bench.logic.settings.folder("casesFolder") == tmp_path
+    waitUntil(lambda: bench.logic.settings.folder("casesFolder") == tmp_path)
     bench.logic.settings.set("casesFolder", str(cases))
     bench.logic.listeners.tell("cases")
     assert ui.casesFolderEdit.currentPath == str(cases)
+
+
+def test_no_folder_on_the_way_to_the_typed_one_is_opened_and_nothing_typed_is_overwritten(
+    bench: Bench, tmp_path: Path, cases: Path, waitUntil: Any, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[Path] = []
+    monkeypatch.setattr(bench.logic.cases, "open", opened.append)
+    ui, meant = bench.open().ui, tmp_path / "other"
+    meant.mkdir()
+    for typed in (*reversed(tmp_path.parents), tmp_path, meant.with_name("oth"), meant):
+        ui.casesFolderEdit.currentPath = str(typed)
+        bench.logic.listeners.tell("cases")
+        assert ui.casesFolderEdit.currentPath == str(typed)
+    waitUntil(lambda: opened)
+    assert opened == [meant]
 
 
 def test_a_typed_name_stays_and_a_proposed_one_follows_the_start_model(bench: Bench):

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,15 @@ def test_the_environment_opens_by_itself_only_where_something_is_missing(
     opened = loadModule()
     processEvents()
     assert (opened.sections["environment"].panel is None) == ready
+
+
+def test_the_cases_open_by_themselves_where_a_label_was_kept_when_slicer_closed(
+    loadModule: Callable[[], Any], processEvents: Any, settings: Any
+):
+    settings.setValue("CRGLoCoSegment/keptLabel", json.dumps("It is kept as /home/me/case.seg.nrrd."))
+    opened = loadModule()
+    processEvents()
+    assert "It is kept as" in opened.sections["cases"].panel.ui.messageLabel.text
 
 
 def test_opening_starts_no_process(widget: Any, processEvents: Any):

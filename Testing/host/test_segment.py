@@ -167,6 +167,26 @@ def test_a_model_of_two_channels_asks_for_the_second_volume(
     assert len(compute.of("segment")[0].fields["arrays"]) == 2
 
 
+def test_the_channels_of_a_case_come_with_it_and_those_of_another_case_go(
+    widget: Any, models: Path, panel: Any, processEvents: Any
+):
+    widget.logic.models.current = addModel(models, "two", channel_names=["T1", "T2"])
+    volumes = {name: addVolume(name) for name in ("A_T1", "A_T2", "B_T1", "B_T2", "C_T1", "C_T2")}
+    for case in "AB":
+        volumes[f"{case}_T1"].AddNodeReferenceID("CRGLoCoSegment.Channel", volumes[f"{case}_T2"].GetID())
+    second = panel.ui.secondChannelSelector
+
+    def chosenWith(name: str) -> str | None:
+        panel.ui.inputSelector.setCurrentNode(volumes[name])
+        processEvents()
+        node = second.currentNode()
+        return node.GetName() if node is not None else None
+
+    assert [chosenWith(name) for name in ("A_T1", "B_T1", "A_T1", "C_T1")] == ["A_T2", "B_T2", "A_T2", None]
+    second.setCurrentNode(volumes["C_T2"])
+    assert chosenWith("C_T1") == "C_T2"
+
+
 def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
     widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any, monkeypatch: pytest.MonkeyPatch
 ):

@@ -16,9 +16,9 @@ from CRGLoCoSegmentLib.logic.case_loading import temporaryFolder
 from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
+from CRGLoCoSegmentLib.nodes.corrections import answerBehind
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
-from CRGLoCoSegmentLib.nodes.results import Result, resultOf
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
 
@@ -91,11 +91,11 @@ def labelOf(
     """
     refuseConflict(segmentationNode, table)
     now = snapshotOf(segmentationNode, volumeNode)
-    result: Result | None = resultOf(volumeNode)
-    if result is None or segmentationNode not in {result.corrected, result.fused}:
+    answer = answerBehind(segmentationNode, volumeNode)
+    if answer is None:
         return Label(case, table, now, annotator=annotator)
-    model = str(result.record.get("model") or "") or None
-    return Label(case, table, now, snapshotOf(result.fused, volumeNode), result.table, model, annotator)
+    model = str(answer.record.get("model") or "") or None
+    return Label(case, table, now, snapshotOf(answer.fused, volumeNode), answer.table, model, annotator)
 
 
 def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:

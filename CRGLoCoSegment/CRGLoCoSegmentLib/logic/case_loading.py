@@ -16,7 +16,8 @@ from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.batch import predictionsOf
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
-from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, resultOf
+from CRGLoCoSegmentLib.nodes.corrections import copiesOf, isTouched
+from CRGLoCoSegmentLib.nodes.results import Result, resultOf
 
 _numbers = itertools.count(1)
 
@@ -103,14 +104,11 @@ class CaseInScene:
     def hasUnsavedCorrection(self, volumeNode: Any = None) -> bool:
         """Whether a volume, by default that of the case, has a correction that was not accepted.
 
-        A corrected copy that is still the prediction itself is none.
+        A corrected copy that is still the prediction itself is none; earlier copies count too.
         """
         volume = volumeNode if volumeNode is not None else self._loaded and self._loaded.volume
-        corrected = correctedOf(volume) if nodes.isInScene(volume) else None
-        if corrected is None or self.isAccepted(corrected):
-            return False
-        result = resultOf(volume)
-        return result is None or nodes.differ(corrected, result.fused)
+        copies = copiesOf(volume) if nodes.isInScene(volume) else []
+        return any(not self.isAccepted(copy) and isTouched(copy) for copy in copies)
 
     def isAccepted(self, segmentationNode: Any) -> bool:
         """Whether the folder has a segmentation as it is now."""

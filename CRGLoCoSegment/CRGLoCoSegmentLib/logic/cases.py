@@ -337,6 +337,11 @@ class CasesLogic(CaseList):
             raise CasesError(problem)
         return name, True
 
+    @property
+    def keepsWord(self) -> bool:
+        """Whether ``keptLabel`` has something to say."""
+        return bool(self._settings.get(KEPT, ""))
+
     def keptLabel(self) -> str:
         """Say, once, where a label is kept that was on its way when Slicer was closed; else nothing."""
         text = str(self._settings.get(KEPT, ""))

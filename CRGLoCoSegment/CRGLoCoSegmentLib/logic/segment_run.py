@@ -13,7 +13,8 @@ from crgloco.io.volume import Volume
 from CRGLoCoSegmentLib.background import arrays
 from CRGLoCoSegmentLib.background.session import removeLater, sessionFolder
 from CRGLoCoSegmentLib.logic.task import Task, TimeLeft
-from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultOf
+from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
+from CRGLoCoSegmentLib.nodes.results import importResult, resultOf
 from CRGLoCoSegmentLib.nodes.volumes import fingerprint, isUnchanged
 from CRGLoCoSegmentLib.views.answers import hideAnswers
 
@@ -139,13 +140,14 @@ class SegmentRun:
             return
         former = resultOf(self.volumeNode)
         try:
-            result: Result = importResult(self.volumeNode, answer, found)
+            importResult(self.volumeNode, answer, found)
         except CRGLoCoError as error:
             self.task.fail(error)
             return
         if former is not None:
             hideAnswers(former)
-        self.task.finish(result)
+        letGoIfUntouched(self.volumeNode)
+        self.task.finish(resultOf(self.volumeNode))
 
     def _next(self, then: Callable[..., None]) -> Callable[..., None]:
         """Let the end of a step lead on only while the task runs; a fault of ours ends the task alone."""

@@ -2,27 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import slicer
 
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
-from CRGLoCoSegmentLib.nodes.results import (
-    Result,
-    correctedOf,
-    importResult,
-    resultOf,
-    setCorrected,
-    volumeOf,
-)
+from CRGLoCoSegmentLib.nodes.corrections import copiesOf
+from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultNodesOf, setCorrected
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
-from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import storable, volumeNodeFromVolume, windowOf
 
 CASE = "CRGLoCoSegment.Case"
@@ -91,12 +83,11 @@ def makeCaseNodes(name: str, folder: Path, answer: Mapping[str, Any], found: Cas
 
 
 def nodesOf(volumeNode: Any) -> list[Any]:
-    """Return the volumes of a case, its result and its corrected label; nothing that the user made beside."""
-    scene, result = volumeNode.GetScene(), resultOf(volumeNode)
-    made = [] if result is None else [result.fused, result.global_, result.local]
-    made += [] if result is None else [result.confidence, result.disagreement, result.corrected]
+    """Return the volumes of a case, its results and corrected copies; nothing that the user made beside."""
+    scene = volumeNode.GetScene()
+    made = (*resultNodesOf(volumeNode), *copiesOf(volumeNode))
     found: dict[str, Any] = {}
-    for node in (*made, correctedOf(volumeNode), *channelsOf(volumeNode), volumeNode):
+    for node in (*made, *channelsOf(volumeNode), volumeNode):
         if node is not None and scene is not None and scene.IsNodePresent(node):
             found[node.GetID()] = node
     return list(found.values())
@@ -132,8 +123,7 @@ def caseOf(volumeNode: Any, folder: Path | None) -> str | None:
 
 def volumesOfCase(name: str, folder: Path) -> list[Any]:
     """Return the volumes of the scene that are a case of this folder; further channels do not count."""
-    found = nodesOfClass(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
-    others = {channel.GetID() for node in found for channel in channelsOf(node)}
+    found, others = nodesOfClass(slicer.mrmlScene, "vtkMRMLScalarVolumeNode"), _furtherChannels()
     return [node for node in found if caseOf(node, folder) == name and node.GetID() not in others]
 
 
@@ -141,6 +131,28 @@ def channelsOf(volumeNode: Any) -> list[Any]:
     """Return the volumes of the further channels of a case."""
     count = volumeNode.GetNumberOfNodeReferences(CHANNEL)
     return [volumeNode.GetNthNodeReference(CHANNEL, number) for number in range(count)]
+
+
+def channelsFor(volumeNode: Any, chosen: Sequence[Any]) -> list[Any]:
+    """Return the further channels to be chosen with a volume: never those of another patient's case.
+
+    Args:
+        volumeNode: The first channel.
+        chosen: What is chosen now; ``None`` where nothing is.
+
+    Returns:
+        As many: the channels of the volume's own case, else what was chosen but for other cases' channels.
+    """
+    own, others = channelsOf(volumeNode), _furtherChannels()
+    if not own:
+        return [None if node is None or node.GetID() in others else node for node in chosen]
+    return [own[number] if number < len(own) else None for number in range(len(chosen))]
+
+
+def _furtherChannels() -> set[str]:
+    """Return the IDs of all volumes that are a further channel of a case."""
+    found = nodesOfClass(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
+    return {channel.GetID() for node in found for channel in channelsOf(node)}
 
 
 def isInScene(node: Any) -> bool:
@@ -180,24 +192,6 @@ def _volumeNodes(name: str, answer: Mapping[str, Any], found: CaseArrays) -> lis
     for node in made[1:]:
         made[0].AddNodeReferenceID(CHANNEL, node.GetID())
     return made
-
-
-def differ(first: Any, second: Any) -> bool:
-    """Whether two segmentations of one volume hold different voxels, segment by segment and byte by byte.
-
-    Cropping alone counts as a difference: this only saves a question that is not needed.
-    """
-    ours, theirs = (snapshotOf(node, volumeOf(node)) for node in (first, second))
-    if [_place(segment) for segment in ours.segments] != [_place(segment) for segment in theirs.segments]:
-        return True
-    if len(ours.layers) != len(theirs.layers):
-        return True
-    pairs = zip(ours.layers, theirs.layers, strict=True)
-    return not all(one.first == two.first and np.array_equal(one.values, two.values) for one, two in pairs)
-
-
-def _place(segment: Any) -> tuple[Any, ...]:
-    return (segment.id, segment.layer, segment.value)
 
 
 def _result(volumeNode: Any, answer: Mapping[str, Any], arrays: Mapping[str, Any]) -> Result | None:

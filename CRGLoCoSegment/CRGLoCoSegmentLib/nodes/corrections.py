@@ -2,14 +2,27 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import slicer
 
 from crgloco.errors import OptionError
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition
-from CRGLoCoSegmentLib.nodes.results import SEGMENTATIONS, Result, role, setCorrected
+from CRGLoCoSegmentLib.nodes.results import (
+    SEGMENTATIONS,
+    Result,
+    correctedOf,
+    recordOf,
+    resultOf,
+    role,
+    setCorrected,
+    volumeOf,
+)
+from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 
 STARTS = "CRGLoCoSegment.starts"
 LOST = "CRGLoCoSegment.lost"
@@ -72,6 +85,45 @@ def originalsOf(correctedNode: Any) -> dict[str, Any]:
     return {kind: node for kind, node in nodes.items() if node is not None}
 
 
+def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
+    """Return the result that a segmentation belongs to: for a copy the one it was made from, newest or not.
+
+    ``None`` for a segmentation that is no part of a result. Only ``fused``, ``record`` and ``table`` are
+    those of an older result.
+    """
+    newest = resultOf(volumeNode)
+    original = originalsOf(segmentationNode).get(FUSED)
+    if newest is None or original is newest.fused:
+        return newest
+    if original is not None:
+        return replace(newest, fused=original, record=recordOf(original))
+    return newest if segmentationNode in {newest.corrected, newest.fused} else None
+
+
+def copiesOf(volumeNode: Any) -> list[Any]:
+    """Return every copy of a volume's answers that may hold edits, the present one first."""
+    present = correctedOf(volumeNode)
+    copies = [
+        node
+        for node in nodesOfClass(volumeNode.GetScene(), "vtkMRMLSegmentationNode")
+        if node is not present and node.GetAttribute(STARTS) and volumeOf(node) is volumeNode
+    ]
+    return copies if present is None else [present, *copies]
+
+
+def isTouched(segmentationNode: Any) -> bool:
+    """Whether a segmentation holds more than the fused answer that it is a copy of; unknown counts as yes."""
+    original = originalsOf(segmentationNode).get(FUSED)
+    return original is None or differ(segmentationNode, original)
+
+
+def letGoIfUntouched(volumeNode: Any) -> None:
+    """Let a newer answer take the place of a copy that nobody has changed; the copy stays in the scene."""
+    copy = correctedOf(volumeNode)
+    if copy is not None and not isTouched(copy):
+        setCorrected(volumeNode, None)
+
+
 def observeEdits(segmentationNode: Any, onEdit: Callable[[], None]) -> Callable[[], None]:
     """Call back whenever a node changes; the answer ends that.
 
@@ -123,3 +175,21 @@ def _mapping(node: Any, attribute: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def differ(first: Any, second: Any) -> bool:
+    """Whether two segmentations of one volume hold different voxels, segment by segment and byte by byte.
+
+    Cropping alone counts as a difference: this only saves a question that is not needed.
+    """
+    ours, theirs = (snapshotOf(node, volumeOf(node)) for node in (first, second))
+    if [_place(segment) for segment in ours.segments] != [_place(segment) for segment in theirs.segments]:
+        return True
+    if len(ours.layers) != len(theirs.layers):
+        return True
+    pairs = zip(ours.layers, theirs.layers, strict=True)
+    return not all(one.first == two.first and np.array_equal(one.values, two.values) for one, two in pairs)
+
+
+def _place(segment: Any) -> tuple[Any, ...]:
+    return (segment.id, segment.layer, segment.value)

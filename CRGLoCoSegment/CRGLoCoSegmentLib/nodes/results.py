@@ -1,7 +1,7 @@
 """What one segmentation of a volume gave: its nodes, found again through references on the volume.
 
 The references and the record are saved with the scene. A newer result takes the place of an older one
-on the volume; the older nodes stay in the scene as they are.
+on the volume; the older nodes stay in the scene as they are, and so does the copy that the user corrects.
 """
 
 import json
@@ -16,6 +16,7 @@ from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
 from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, overlayColors, overlayVolume
+from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
 
 SEGMENTATIONS = ("fused", "global", "local")
@@ -98,6 +99,8 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
         raise
     record = {key: value for key, value in answer.items() if key not in NOT_KEPT}
     nodes["fused"].SetAttribute(RECORD, json.dumps(record))
+    for kind, node in nodes.items():
+        nodes["fused"].SetNodeReferenceID(role(kind), node.GetID() if kind != "fused" else None)
     _refer(volumeNode, nodes)
     return resultOf(volumeNode)  # type: ignore[return-value]
 
@@ -114,16 +117,26 @@ def resultOf(volumeNode: Any) -> Result | None:
         if nodes[kind] is not None:
             overlayColors(kind, volumeNode.GetScene())
     nodes["global_"] = nodes.pop("global")
-    return Result(volume=volumeNode, record=_record(nodes["fused"]), **nodes)
+    return Result(volume=volumeNode, record=recordOf(nodes["fused"]), **nodes)
+
+
+def resultNodesOf(volumeNode: Any) -> list[Any]:
+    """Return the nodes of every result of a volume, also of older ones; without what the user edits."""
+    found = []
+    for fused in nodesOfClass(volumeNode.GetScene(), "vtkMRMLSegmentationNode"):
+        if fused.GetAttribute(RECORD) is not None and volumeOf(fused) is volumeNode:
+            others = (fused.GetNodeReference(role(kind)) for kind in (*SEGMENTATIONS, *OVERLAYS))
+            found += [fused, *(node for node in others if node is not None)]
+    return found
 
 
 def correctedOf(volumeNode: Any) -> Any:
-    """Return the corrected copy of a volume's newest result, or ``None``."""
+    """Return the corrected copy of a volume's result, or ``None``."""
     return volumeNode.GetNodeReference(role("corrected"))
 
 
 def setCorrected(volumeNode: Any, segmentationNode: Any) -> Result | None:
-    """Name the corrected copy of a volume's newest result, and return that result; ``None`` lets go."""
+    """Name the corrected copy of a volume's result, and return the result; ``None`` lets go."""
     identifier = segmentationNode.GetID() if segmentationNode is not None else None
     volumeNode.SetNodeReferenceID(role("corrected"), identifier)
     return resultOf(volumeNode)
@@ -144,9 +157,9 @@ def _name(volumeNode: Any, kind: str, title: str) -> str:
 
 
 def _refer(volumeNode: Any, nodes: dict[str, Any]) -> None:
-    """Point at the new nodes; a former correction belongs to the former result."""
+    """Point at the new nodes; a correction stays until the user begins another one."""
     wasModifying = volumeNode.StartModify()
-    for kind in (*SEGMENTATIONS, *OVERLAYS, "corrected"):
+    for kind in (*SEGMENTATIONS, *OVERLAYS):
         node = nodes.get(kind)
         volumeNode.SetNodeReferenceID(role(kind), node.GetID() if node is not None else None)
     volumeNode.EndModify(wasModifying)
@@ -175,7 +188,8 @@ def _checked(
     return checked
 
 
-def _record(fusedNode: Any) -> dict[str, Any]:
+def recordOf(fusedNode: Any) -> dict[str, Any]:
+    """Return the worker's record of a fused answer; empty for other nodes."""
     try:
         record = json.loads(fusedNode.GetAttribute(RECORD) or "{}")
     except ValueError:

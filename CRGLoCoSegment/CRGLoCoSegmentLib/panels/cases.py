@@ -15,14 +15,13 @@ from CRGLoCoSegmentLib.panels import case_dialogs as dialogs
 from CRGLoCoSegmentLib.panels.case_table import CaseTable
 from CRGLoCoSegmentLib.panels.case_texts import acceptText, folderText
 from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.typing_pause import typingPause
+from CRGLoCoSegmentLib.parameters import CHANNELS
 
 log = logging.getLogger("CRGLoCoSegment")
 
-# Somebody who types a path is left in peace for so long before the folder is read.
-TYPING_MS = 400
 BAR = 100
 NOTICES = ("parameters", "cases", "batch", "corrected", "result", "models", "scene")
-CHANNELS = ("secondChannel", "thirdChannel", "fourthChannel")
 
 
 class CasesPanel(Panel):
@@ -39,15 +38,12 @@ class CasesPanel(Panel):
         for state in STATES:
             self.ui.stateFilter.addItem(stateTitles()[state], state)
         self.ui.annotatorEdit.text = logic.settings.get("annotator", "")
-        self._typing = qt.QTimer(self.widget)
-        self._typing.setSingleShot(True)
-        self._typing.setInterval(TYPING_MS)
+        self._typing = typingPause(self.widget, self._openTyped)
         self._say(self._cases.keptLabel())
         self._connect()
 
     def _connect(self) -> None:
         ui = self.ui
-        self._typing.connect("timeout()", self._openTyped)
         for signal in ("currentPathChanged(QString)", "validInputChanged(bool)"):  # the second when emptied
             ui.folderPath.connect(signal, lambda _value: self._typing.start())
         ui.stateFilter.connect("currentIndexChanged(int)", lambda _index: self._showTable())
@@ -279,7 +275,12 @@ class CasesPanel(Panel):
         path = dialogs.exportFile(self.widget, start / f"{name}.nii.gz")
         if path is None:
             return
-        path = path if "." in path.name else path.with_name(f"{path.name}.nii.gz")
+        if "." not in path.name:
+            path = path.with_name(f"{path.name}.nii.gz")
+            if path.exists():  # Slicer has asked about the name without the ending
+                msg = _("{path} exists already. Choose it by its whole name to replace it.")
+                self._say(msg.format(path=path))
+                return
         self.logic.settings.set("exportFolder", str(path.parent))
         self._say(_("Writing {path} ...").format(path=path))
         self.logic.exportLabel(

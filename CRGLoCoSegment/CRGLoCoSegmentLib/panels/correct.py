@@ -10,7 +10,8 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.nodes.changes import Changes
-from CRGLoCoSegmentLib.nodes.corrections import answersOf
+from CRGLoCoSegmentLib.nodes.composition import FUSED
+from CRGLoCoSegmentLib.nodes.corrections import answersOf, originalsOf
 from CRGLoCoSegmentLib.nodes.editing import presetSegmentEditor
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import correctedOf
@@ -36,7 +37,7 @@ class CorrectPanel(Panel):
         self._copy: Any = None
         self._shown: tuple[Any, ...] | None = None
         self._problem = ""
-        self._busy = False
+        self._busy = self._folded = False
         self._job: Any = None
         self._again = False
         self._table = StartTable(ui.startsTable)
@@ -61,6 +62,11 @@ class CorrectPanel(Panel):
         """The user looks at another module; the undo steps stay."""
         self._editor.exit()
         self._timer.stop()
+
+    def fold(self, folded: bool) -> None:  # noqa: FBT001 (as Qt's own setters)
+        """Folded away, the editor is at rest: no click in a view may paint unseen."""
+        self._folded = folded
+        self._show()
 
     def refresh(self, what: str) -> None:
         """Show the present state; ``what`` as of ``Panel``."""
@@ -121,7 +127,7 @@ class CorrectPanel(Panel):
         ui.segmentEditorButton.enabled = there
         ui.changedLabel.visible = bool(ui.changedLabel.text)
         ui.messageLabel.text = self._message(editing=editing)
-        self._editor.setVisible(editing)
+        self._editor.setVisible(editing and not self._folded)
 
     def _message(self, *, editing: bool) -> str:
         if self._problem:
@@ -130,7 +136,7 @@ class CorrectPanel(Panel):
             return _("The labels are put together ...")
         if self._copy is not None:
             text = _("You are correcting {name}.") if editing else _("There is a corrected copy: {name}.")
-            return " ".join([text.format(name=self._copy.GetName()), *self._lost()])
+            return " ".join([text.format(name=self._copy.GetName()), *self._lost(), *self._olderAnswer()])
         if self._result is not None:
             return _("Choose what each label starts from. The model's answers stay as they are.")
         if self._volume is not None:
@@ -142,6 +148,13 @@ class CorrectPanel(Panel):
         text = _("{count} voxels of {label} went to other labels that claimed them too.")
         lost = self.logic.correction.lostOf(self._copy)
         return [text.format(count=count, label=label) for label, count in lost.items()]
+
+    def _olderAnswer(self) -> list[str]:
+        """Say that the copy began with an answer that is no longer the newest one."""
+        original = originalsOf(self._copy).get(FUSED)
+        if self._result is None or original is None or original is self._result.fused:
+            return []
+        return [_("It began with an earlier answer; a new copy begins with the present one.")]
 
     # ------------------------------------------------------------------------------------ the buttons
 

@@ -65,6 +65,7 @@ class FineTunePanel(Panel):
 
     def cleanup(self) -> None:
         """Leave no request behind; trainings are ended by the logic."""
+        self.setup.cleanup()
         if self._check is not None:
             self._check.cancel()
         super().cleanup()

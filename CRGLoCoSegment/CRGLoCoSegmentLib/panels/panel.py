@@ -49,6 +49,9 @@ class Panel:
     def exit(self) -> None:
         """The user looks at another module; jobs go on."""
 
+    def fold(self, folded: bool) -> None:  # noqa: FBT001 (as Qt's own setters)
+        """The user opens or closes the section."""
+
     def refresh(self, what: str) -> None:
         """Show the present state; called on every notice of the logic and change of the parameter node.
 

@@ -80,6 +80,7 @@ class Section:
     def _onCollapsed(self, collapsed: bool) -> None:  # noqa: FBT001  (a Qt signal)
         if not collapsed and self.panel is None and not self._failed:
             self._guarded(self._build)
+        self._tell("fold", collapsed)
 
     def _build(self) -> None:
         self._failed = True  # until it is there: one that cannot be built is not tried at every click

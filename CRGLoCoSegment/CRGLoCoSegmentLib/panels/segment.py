@@ -12,11 +12,13 @@ from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.logic.model_text import onePieceText
 from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
 from CRGLoCoSegmentLib.logic.task import Task
+from CRGLoCoSegmentLib.nodes.cases import channelsFor
 from CRGLoCoSegmentLib.nodes.inputs import overlayIds
 from CRGLoCoSegmentLib.panels.device_list import listDevices
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
 from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.parameters import CHANNELS
 
 log = logging.getLogger("CRGLoCoSegment")
 
@@ -38,6 +40,7 @@ class SegmentPanel(Panel):
         self._estimate: Task | None = None
         self._stage, self._secondsLeft = "", None
         self._shown: Any = None
+        self._channelled: Any = None
         self._filling = self._entered = False
         self._channels = (ui.secondChannelSelector, ui.thirdChannelSelector, ui.fourthChannelSelector)
         self._channelLabels = (ui.secondChannelLabel, ui.thirdChannelLabel, ui.fourthChannelLabel)
@@ -69,6 +72,8 @@ class SegmentPanel(Panel):
 
     def refresh(self, what: str) -> None:
         """Show the present state."""
+        if what == "parameters":
+            self._takeChannels()
         if what == "models":
             self._models.show()
         if what == "environment":
@@ -124,6 +129,17 @@ class SegmentPanel(Panel):
 
     def _changed(self, _value: Any = None) -> None:
         self._show()
+
+    def _takeChannels(self) -> None:
+        """Choose the further channels of a newly chosen volume's case; those of another case are let go."""
+        volume = self.parameters.inputVolume if self.parameters is not None else None
+        if volume is self._channelled:
+            return
+        self._channelled = volume
+        if volume is not None:
+            chosen = [getattr(self.parameters, name) for name in CHANNELS]
+            for name, node in zip(CHANNELS, channelsFor(volume, chosen), strict=True):
+                setattr(self.parameters, name, node)
 
     def _volumes(self) -> list[Any]:
         """Return the volume and the further channels that the model wants; ``None`` where none is chosen."""

@@ -13,6 +13,7 @@ from crgloco.networks.options import NETWORK_OPTIONS
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
 from CRGLoCoSegmentLib.panels.device_list import listDevices
+from CRGLoCoSegmentLib.panels.typing_pause import typingPause
 
 # Asked for by widgets of their own.
 ELSEWHERE = ("iterations",)
@@ -36,6 +37,7 @@ class TrainingSetup:
         self._filling = False
         self._titleIsOurs = True
         self.form: OptionForm | None = None
+        self._typing = typingPause(ui.casesFolderEdit, self._casesFolderChosen)
         self._fillMethods()
         self._restore()
         self.showModels()
@@ -95,7 +97,7 @@ class TrainingSetup:
     def showCasesFolder(self) -> None:
         """Show the cases folder that another section may have chosen."""
         folder = self._logic.settings.folder("casesFolder")
-        if folder != self.casesFolder:
+        if folder != self.casesFolder and not self._typing.isActive():
             self._filling = True
             self._ui.casesFolderEdit.currentPath = str(folder or "")
             self._filling = False
@@ -150,7 +152,7 @@ class TrainingSetup:
 
     def _connect(self) -> None:
         ui = self._ui
-        ui.casesFolderEdit.connect("currentPathChanged(QString)", self._casesFolderChosen)
+        ui.casesFolderEdit.connect("currentPathChanged(QString)", self._casesFolderTyped)
         ui.addUnlabelledButton.connect("clicked(bool)", self._addUnlabelled)
         ui.removeUnlabelledButton.connect("clicked(bool)", self._removeUnlabelled)
         ui.unlabelledList.connect("itemSelectionChanged()", self._unlabelledSelected)
@@ -243,10 +245,17 @@ class TrainingSetup:
             tuple(own), _("The start model brings its own networks, so this cannot be chosen.")
         )
 
-    def _casesFolderChosen(self, _path: str) -> None:
-        # While a path is being typed, it mostly is no folder yet.
-        if not self._filling and self.casesFolder is not None and self.casesFolder.is_dir():
+    def _casesFolderTyped(self, _path: str) -> None:
+        if not self._filling:  # every folder on the way to the one that is meant is a folder too
+            self._typing.start()
+
+    def _casesFolderChosen(self) -> None:
+        if self.casesFolder is not None and self.casesFolder.is_dir():
             self._logic.cases.open(self.casesFolder)
+
+    def cleanup(self) -> None:
+        """Leave no timer behind."""
+        self._typing.stop()
 
     def _addUnlabelled(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
         title = _("Folder of unlabelled scans")

@@ -11,7 +11,6 @@ from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.nodes.cases import (
     caseOf,
     channelsOf,
-    differ,
     editStamp,
     isInScene,
     lookedAt,
@@ -22,6 +21,7 @@ from CRGLoCoSegmentLib.nodes.cases import (
     showVolume,
     volumesOfCase,
 )
+from CRGLoCoSegmentLib.nodes.corrections import differ
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, windowOf

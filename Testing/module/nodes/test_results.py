@@ -8,7 +8,14 @@ import slicer
 from crgloco.errors import GeometryError, LabelError
 from crgloco.io.volume import Geometry, Volume
 from CRGLoCoSegmentLib.nodes import results
-from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected, volumeOf
+from CRGLoCoSegmentLib.nodes.results import (
+    correctedOf,
+    importResult,
+    resultNodesOf,
+    resultOf,
+    setCorrected,
+    volumeOf,
+)
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
 from grids import OBLIQUE, TABLE, labels, labelsFromSegmentation, segmentationFromLabels, volumeNode
 
@@ -84,16 +91,32 @@ def test_a_quality_without_local_pass_gives_a_result_without_local(scene):
 def test_a_new_result_takes_the_place_of_the_old_one_whose_nodes_stay(scene):
     volume = volumeNode()
     old = importResult(volume, answer(), arrays())
-    setCorrected(volume, segmentationFromLabels(labels(), OBLIQUE, TABLE, "mine", volume))
+    copy = segmentationFromLabels(labels(), OBLIQUE, TABLE, "mine", volume)
+    setCorrected(volume, copy)
     given = {"fused": labels(seed=9)}
     new = importResult(volume, answer(model="new"), given)
     assert resultOf(volume) == new
     assert new.record["model"] == "new"
-    assert (new.global_, new.confidence, new.corrected) == (None, None, None)
+    assert (new.global_, new.confidence) == (None, None)
+    assert new.corrected is copy, "work of the user, which only the user lets go"
     for node in (old.fused, old.global_, old.local, old.confidence, old.disagreement):
         assert scene.IsNodePresent(node)
     assert np.array_equal(labelsFromSegmentation(old.fused, TABLE, volume).array, labels(seed=1))
     assert new.fused.GetName() != old.fused.GetName()
+
+
+def test_the_nodes_of_all_results_of_a_volume_are_found_and_no_others(scene):
+    volume, other = volumeNode(), volumeNode()
+    old, new = importResult(volume, answer(), arrays()), importResult(volume, answer(), arrays())
+    importResult(other, answer(), arrays())
+    setCorrected(volume, segmentationFromLabels(labels(), OBLIQUE, TABLE, "mine", volume))
+    made = [
+        node
+        for result in (old, new)
+        for node in (result.fused, result.global_, result.local, result.confidence, result.disagreement)
+    ]
+    assert {node.GetID() for node in resultNodesOf(volume)} == {node.GetID() for node in made}
+    assert len(resultNodesOf(volume)) == len(made)
 
 
 def test_two_volumes_of_one_name_have_their_own_results(scene):
