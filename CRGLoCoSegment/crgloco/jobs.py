@@ -117,6 +117,11 @@ class JobFolder:
         return self.path / "rounds"
 
     @property
+    def taught_file(self) -> Path:
+        """The prepared cases that the run began with."""
+        return self.path / "taught.json"
+
+    @property
     def stop_file(self) -> Path:
         """Asks for an end as long as it exists."""
         return self.path / "stop"

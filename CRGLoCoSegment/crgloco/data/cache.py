@@ -56,6 +56,7 @@ class PreparedCase:
         labelled: Whether there is a label.
         geometry: The prepared grid; its axes are canonical.
         original: The grid of the scan, in the order of its file.
+        source: Hash of its first channel's file, or series.
         known: Class numbers that the label shows; ``None`` for all. Not kept on disk: what a label shows may
             be told anew while its voxels stay.
     """
@@ -67,6 +68,7 @@ class PreparedCase:
     labelled: bool
     geometry: Geometry
     original: Geometry
+    source: str
     known: tuple[int, ...] | None = None
 
     def image(self) -> np.memmap[Any, np.dtype[np.float16]]:
@@ -282,6 +284,7 @@ def _open(folder: Path) -> PreparedCase | None:
             labelled=description["labelled"],
             geometry=geometry,
             original=Geometry.from_json(description["original"]),
+            source=description["hashes"]["channel_0"],
         )
     except (OSError, ValueError, KeyError, TypeError, GeometryError):
         return None

@@ -20,6 +20,10 @@ from crgloco.errors import JobError
 from crgloco.methods.base import Method
 
 
+# Of what a run is: other cases also have another of these.
+FOLLOWS_FROM_CASES = ("labelled", "known", "task")
+
+
 @dataclass(frozen=True)
 class Reached:
     """How far a run has come, over all its calls.
@@ -86,7 +90,9 @@ class Checkpoint:
         """Say in what another run differs; where it is the cases alone, which ones."""
         stored, own = json.loads(run), json.loads(json.dumps(self.run))
         before, now = set(stored.pop("cases", [])), set(own.pop("cases", []))
-        if stored == own:
+        for name in FOLLOWS_FROM_CASES:
+            stored.pop(name, None), own.pop(name, None)
+        if before != now and stored == own:
             # a prepared case is a folder <case>-<hash>
             gone, new = (
                 ", ".join(sorted(name.rpartition("-")[0] for name in names)) or "none"

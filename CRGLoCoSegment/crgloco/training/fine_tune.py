@@ -31,7 +31,8 @@ from crgloco.training.pieces import pieces_of
 from crgloco.training.preparing import Prepared, assert_goes_on, prepare
 from crgloco.training.rounds import Rounds
 from crgloco.training.run import Run
-from crgloco.training.selection import Selection, select_cases, select_scans
+from crgloco.training.selection import select_cases, select_scans
+from crgloco.training.taught import remember, taught_before
 from crgloco.training.trainer import Schedule, Trainer
 from crgloco.training.validation import assert_usable, score
 
@@ -89,17 +90,21 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
         report.event("message", text=text)
     if methods.card(job.method).kind == "segmentation":
         assert_usable(selection.validation, selection.channel_names, selection.table, report)
-    cases = prepare(selection, spacing, parent, job.out.parent / ".crgloco-cache", report)
-    if not agree(team, repr([case.name for case in cases.selection.unlabelled])):
+    cache = job.out.parent / ".crgloco-cache"
+    cases = taught_before(folder, selection, cache, report)
+    if cases is None:
+        cases = prepare(selection, spacing, parent, cache, report)
+        if team.leads:
+            remember(cases, folder)
+    if not agree(team, repr([case.folder.name for case in (*cases.labelled, *cases.unlabelled)])):
         msg = "Not every process could read the same scans. See to it that all can be read, and start again."
         raise CasesError(msg)
-    report.event("message", text=_in_words(cases.selection, parent))
+    report.event("message", text=_in_words(cases, parent))
     task = _task(config, cases, parent)
     config = settled(config, task)
     started = Run(
         job,
-        cases.selection,
-        cases.preparation,
+        cases,
         config,
         task,
         device,
@@ -236,7 +241,7 @@ def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None
 def learning_rate(started: Run) -> float:
     """Return the rate at the start of a run; at the full one, few labels make a model forget what it knew."""
     goes_on = started.parent is not None and not model_store.is_pretraining(started.parent.card)
-    share = started.config.start_rate * len(started.selection.labelled) if goes_on else 1.0
+    share = started.config.start_rate * len(started.cases.labelled) if goes_on else 1.0
     return started.config.learning_rate * min(1.0, share)
 
 
@@ -262,14 +267,15 @@ def _taken_in_words(parent: model_store.StartModel, taken: Sequence[str], method
     return f"{len(taken)} of {len(names)} weights start from {parent.card.title!r}.{rest}"
 
 
-def _in_words(selection: Selection, parent: model_store.StartModel | None) -> str:
+def _in_words(cases: Prepared, parent: model_store.StartModel | None) -> str:
+    validation = cases.selection.validation
     text = (
-        f"Training on {len(selection.labelled)} labelled and {len(selection.unlabelled)} unlabelled cases; "
-        f"{len(selection.validation)} are kept for validation."
+        f"Training on {len(cases.labelled)} labelled and {len(cases.unlabelled)} unlabelled cases; "
+        f"{len(validation)} are kept for validation."
     )
-    if selection.validation or not selection.labelled:
+    if validation or not cases.labelled:
         return text
     text += " Nothing will be measured, and the confidence of the new model is not calibrated."
-    if len(selection.labelled) == 1 and parent is not None and parent.card.branches:
+    if len(cases.labelled) == 1 and parent is not None and parent.card.branches:
         text += f" A single label may well make it worse on other scans: keep {parent.card.title!r}."
     return text

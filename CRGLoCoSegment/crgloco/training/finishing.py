@@ -58,7 +58,8 @@ def finish(
     card = _card(started, method, calibration, {**training, "metrics": scores})
     model_store.save(job.out, card, method.weights_to_keep())
     folder.finish({"model": str(job.out), "metrics": scores})
-    folder.checkpoint_file.unlink(missing_ok=True)
+    for file in (folder.checkpoint_file, folder.taught_file):
+        file.unlink(missing_ok=True)
     shutil.rmtree(folder.rounds_folder, ignore_errors=True)
     report.event("model", path=str(job.out), title=card.title, metrics=scores)
     return job.out
@@ -85,10 +86,11 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
     branches = tuple(
         BranchCard(branch.name, branch.window, branch.scale, branch.weight) for branch in method.branches()
     )
+    # Whoever goes on correcting meanwhile moves scans: what was taught is known from its beginning.
     roles = {
-        "labelled": selection.labelled,
-        "unlabelled": selection.unlabelled,
-        "validation": selection.validation,
+        "labelled": {case.name: case.source for case in started.cases.labelled},
+        "unlabelled": {case.name: case.source for case in started.cases.unlabelled},
+        "validation": {case.name: source_hash(case.channels[0]) for case in selection.validation},
     }
     return ModelCard(
         name=job.out.name,
@@ -105,10 +107,7 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
         licence=LICENCE,
         parent=None if started.parent is None else started.parent.card.weights_sha256,
         training={
-            **{
-                role: {case.name: source_hash(case.channels[0]) for case in cases}
-                for role, cases in roles.items()
-            },
+            **roles,
             "configuration": job.config_name,
             "seed": job.seed,
             "deviations": list(method.deviations),

@@ -29,10 +29,11 @@ class Prepared:
     """The cases of a job as training reads them.
 
     Attributes:
-        selection: The cases by role, without the unlabelled scans that cannot be used.
+        selection: The cases by role, without the unlabelled scans that cannot be used; in a run that goes
+            on, as they are now.
         preparation: How scans became arrays.
-        labelled: In the order of the selection.
-        unlabelled: In the order of the selection.
+        labelled: What is taught with its label, in the order of the selection.
+        unlabelled: What is taught without, likewise.
     """
 
     selection: Selection

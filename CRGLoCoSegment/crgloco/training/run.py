@@ -15,6 +15,7 @@ from crgloco.networks.dual_resolution import DualResolution
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.training.distributed import Team
 from crgloco.training.pieces import Pieces
+from crgloco.training.preparing import Prepared
 from crgloco.training.selection import Selection
 
 
@@ -24,8 +25,7 @@ class Run:
 
     Attributes:
         job: What was asked for.
-        selection: Cases by role.
-        preparation: How scans become arrays.
+        cases: What is taught, and how scans become arrays.
         config: The method's options.
         task: What the scans are like.
         device: Where the networks run.
@@ -35,14 +35,23 @@ class Run:
     """
 
     job: Job
-    selection: Selection
-    preparation: Preparation
+    cases: Prepared
     config: DualResolutionOptions
     task: Task
     device: torch.device
     team: Team
     parent: model_store.StartModel | None
     pieces: Pieces
+
+    @property
+    def selection(self) -> Selection:
+        """The cases by role."""
+        return self.cases.selection
+
+    @property
+    def preparation(self) -> Preparation:
+        """How scans become arrays."""
+        return self.cases.preparation
 
     def predictor(self, network: DualResolution, *, keep_islands: bool = False) -> Predictor:
         """Return a network ready to segment scans as these."""
