@@ -686,6 +686,19 @@ def test_a_volume_that_is_not_in_the_folder_becomes_a_new_case(cases: Any, folde
     assert cases.isAccepted(segmentation)
 
 
+def test_the_label_of_one_frame_is_not_accepted_with_the_image_of_another(cases: Any):
+    volume = volumeNodeFromVolume(scan(20), "sequence")
+    shown = arrayOfImage(volume.GetImageData())
+    frame, other = shown.copy(), scan(21).array
+    segmentAgain(volume)
+    edit(correct(volume))
+    shown[...] = other
+    with pytest.raises(InputError, match="sequence shows other voxels than those that were segmented"):
+        cases.accept(volume, caseName="case_001")
+    shown[...] = frame
+    assert cases.accept(volume, caseName="case_001").wait().created
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "CON", " case", "done", "DONE", "..", "x" * 201])
 def test_a_name_that_does_not_do_is_refused(cases: Any, name: str):
     volume = volumeNodeFromVolume(scan(20), "scan")

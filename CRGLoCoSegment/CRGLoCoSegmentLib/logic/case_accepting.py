@@ -19,8 +19,9 @@ from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.corrections import answerBehind
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
+from CRGLoCoSegmentLib.nodes.results import VOXELS
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
-from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
+from CRGLoCoSegmentLib.nodes.volumes import contentStamp, volumeFromNode
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,22 @@ def labelOf(
         return Label(case, table, now, annotator=annotator)
     model = str(answer.record.get("model") or "") or None
     return Label(case, table, now, snapshotOf(answer.fused, volumeNode), answer.table, model, annotator)
+
+
+def refuseOtherVoxels(segmentationNode: Any, volumeNode: Any) -> None:
+    """Refuse a new case whose volume shows other voxels than those that its label was made on.
+
+    Raises:
+        InputError: A sequence shows another frame, or a filter has changed the volume in place.
+    """
+    answer = answerBehind(segmentationNode, volumeNode)
+    known = answer.record.get(VOXELS) if answer is not None else None
+    if known is not None and known != contentStamp(volumeNode):
+        msg = _(
+            "{volume} shows other voxels than those that were segmented: another frame of a sequence, or a "
+            "filter has changed it. Go back to that frame, or segment it again. The label can be exported."
+        )
+        raise InputError(msg.format(volume=volumeNode.GetName()))
 
 
 def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:

@@ -13,7 +13,7 @@ from crgloco.errors import Cancelled, CasesError, InputError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
-from CRGLoCoSegmentLib.logic.case_accepting import Label, imagesOf, labelOf, writeLabel
+from CRGLoCoSegmentLib.logic.case_accepting import Label, imagesOf, labelOf, refuseOtherVoxels, writeLabel
 from CRGLoCoSegmentLib.logic.case_list import CaseList
 from CRGLoCoSegmentLib.logic.case_loading import CaseInScene, LoadedCase
 from CRGLoCoSegmentLib.logic.case_rows import (
@@ -302,6 +302,8 @@ class CasesLogic(CaseList):
         role = annotator or str(self._settings.get("annotator", ""))
         images = imagesOf((volume, *channels), self.channelNames) if isNew else ()
         stamp = nodes.editStamp(segmentation)
+        if isNew:
+            refuseOtherVoxels(segmentation, volume)
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         self._accepting, self._onItsWay = task, label

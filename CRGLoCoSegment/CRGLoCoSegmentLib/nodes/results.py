@@ -18,9 +18,11 @@ from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
 from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, overlayColors, overlayVolume
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
+from CRGLoCoSegmentLib.nodes.volumes import contentStamp
 
 SEGMENTATIONS = ("fused", "global", "local")
 RECORD = "CRGLoCoSegment.record"
+VOXELS = "voxels"  # in the record: what the volume held when it was segmented
 
 # Paths of temporary files; a patient's name could be in them.
 NOT_KEPT = ("arrays", "out", "input")
@@ -98,6 +100,7 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
             volumeNode.GetScene().RemoveNode(node)
         raise
     record = {key: value for key, value in answer.items() if key not in NOT_KEPT}
+    record[VOXELS] = contentStamp(volumeNode)
     nodes["fused"].SetAttribute(RECORD, json.dumps(record))
     for kind, node in nodes.items():
         nodes["fused"].SetNodeReferenceID(role(kind), node.GetID() if kind != "fused" else None)

@@ -1,5 +1,6 @@
 """Volume nodes to the engine's volumes and back: the same voxels at the same place, to the last bit."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +103,12 @@ def isUnchanged(mark: Fingerprint) -> bool:
         return False
 
 
+def contentStamp(volumeNode: Any) -> str:
+    """Return by what a volume's voxels are known again, in a saved scene too; looks at about a million."""
+    array = arrayOfImage(volumeNode.GetImageData())
+    return hashlib.sha256(np.ascontiguousarray(_thinned(array)).tobytes()).hexdigest()[:16]
+
+
 def volumeNodeFromVolume(
     volume: Volume,
     name: str,
@@ -133,9 +140,14 @@ def volumeNodeFromVolume(
 
 def windowOf(array: Array) -> tuple[float, float]:
     """Return between which values nearly all voxels lie, from about a million of them; any thread."""
-    step = max(1, round((array.size / 2**20) ** (1 / 3)))
-    low, high = np.percentile(array[::step, ::step, ::step], (0.1, 99.9))
+    low, high = np.percentile(_thinned(array), (0.1, 99.9))
     return float(low), float(high)
+
+
+def _thinned(array: Array) -> Array:
+    """Return about a million voxels of all, evenly spread."""
+    step = max(1, round((array.size / 2**20) ** (1 / 3)))
+    return array[::step, ::step, ::step]
 
 
 def newVolumeNode(geometry: Any, name: str, scene: Any) -> Any:

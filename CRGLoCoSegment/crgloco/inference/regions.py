@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from crgloco.data.boxes import triple
 from crgloco.inference.confidence import UNCERTAIN_BELOW
-from crgloco.inference.places import Cells, fullest
+from crgloco.inference.places import CELLS_PER_RADIUS, Cells, fullest
 from crgloco.inference.prediction import Prediction
 from crgloco.io.volume import Geometry, Shape
 
@@ -78,9 +78,12 @@ def uncertain_regions(
 
 
 def place_radius(grid: Geometry) -> float:
-    """Return how far around its middle a place reaches, mm."""
+    """Return how far around its middle a place reaches, mm; no cell of it is smaller than a voxel.
+
+    Scans of small things come with their sizes in micrometres too, and with them voxels of 20 "mm".
+    """
     largest = max(count * mm for count, mm in zip(grid.shape, grid.spacing, strict=True))
-    return min(PLACE_MM, PLACE_SHARE * largest)
+    return max(min(PLACE_MM, PLACE_SHARE * largest), CELLS_PER_RADIUS * min(grid.spacing))
 
 
 def _doubt(prediction: Prediction, k: int, bound: int) -> npt.NDArray[np.float64]:

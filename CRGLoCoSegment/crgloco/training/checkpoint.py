@@ -19,7 +19,6 @@ from crgloco import atomic
 from crgloco.errors import JobError
 from crgloco.methods.base import Method
 
-
 # Of what a run is: other cases also have another of these.
 FOLLOWS_FROM_CASES = ("labelled", "known", "task")
 

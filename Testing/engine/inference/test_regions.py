@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from crgloco.inference.places import Cells
 from crgloco.inference.prediction import Prediction
-from crgloco.inference.regions import PLACE_MM, uncertain_regions
+from crgloco.inference.regions import PLACE_MM, place_radius, uncertain_regions
 from crgloco.io.volume import Geometry
 
 
@@ -48,6 +49,16 @@ def test_the_smallest_region_is_one_of_a_body_or_of_a_small_thing(millimetres, s
 
 def test_a_sure_prediction_has_no_region():
     assert uncertain_regions(prediction_of(np.full((5, 5, 5), 255, np.uint8))) == ()
+
+
+def test_there_are_never_more_cells_than_voxels_whatever_the_unit_of_their_size():
+    for millimetres in (20.0, 1000.0):
+        grid = Geometry((60, 60, 60), (millimetres,) * 3, (0.0, 0.0, 0.0))
+        assert Cells(grid.shape, grid.spacing, place_radius(grid)).shape == grid.shape
+    confidence = np.full((20, 20, 20), 255, np.uint8)
+    confidence[4:8, 4:8, 4:8] = 30
+    (region,) = uncertain_regions(prediction_of(confidence, spacing=(1000.0,) * 3))
+    assert region.volume_ml == pytest.approx(64e6)
 
 
 def shell(radius, spacing):
