@@ -16,6 +16,7 @@ from crgloco import methods
 from crgloco.errors import JobError, ModelError
 from crgloco.jobs import JobFolder, read_job
 from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.logic.case_rows import CaseRow
 from CRGLoCoSegmentLib.logic.training import Training
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
 from CRGLoCoSegmentLib.panels.fine_tune import FineTunePanel
@@ -155,6 +156,27 @@ def test_the_configuration_sets_the_options_and_the_number_of_updates(bench: Ben
     shown = {name: value for name, value in panel.setup.form.values().items() if name in released}
     assert shown == {name: value for name, value in released.items() if name != "iterations"}
     assert panel.setup.form.changed() == {}
+
+
+def test_from_a_start_model_few_labels_are_taught_for_a_short_while_unless_the_user_wants_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    rows = [CaseRow(str(number), "corrected") for number in range(3)]
+    rows += [CaseRow("measures", "validation"), CaseRow("bare", "predicted")]
+    monkeypatch.setattr(bench.logic.cases, "rows", rows)
+    ui = bench.open().ui
+    assert ui.iterationsSpinBox.value == 300
+    rows.append(CaseRow("new", "corrected"))
+    bench.logic.listeners.tell("cases")
+    assert ui.iterationsSpinBox.value == 400
+    ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1)
+    assert ui.iterationsSpinBox.value == 4000
+    ui.startModelCombo.setCurrentIndex(0)
+    ui.iterationsSpinBox.setValue(1234)
+    rows.append(CaseRow("newest", "corrected"))
+    bench.logic.listeners.tell("cases")
+    ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1)
+    assert ui.iterationsSpinBox.value == 1234
 
 
 def test_another_method_brings_its_own_options(bench: Bench, processEvents: Callable[[], None]):

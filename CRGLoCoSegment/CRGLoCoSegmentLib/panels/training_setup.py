@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from crgloco.errors import CRGLoCoError, OptionError
 from crgloco.model_card import ModelCard
 from crgloco.model_store import is_pretraining
-from crgloco.networks.options import NETWORK_OPTIONS
+from crgloco.networks.options import NETWORK_OPTIONS, updates_going_on
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
 from CRGLoCoSegmentLib.panels.device_list import listDevices
@@ -35,7 +35,7 @@ class TrainingSetup:
         self._methods: dict[str, dict[str, Any]] = {}
         self._cards: dict[str, ModelCard] = {}
         self._filling = False
-        self._titleIsOurs = True
+        self._titleIsOurs = self._iterationsAreOurs = True
         self.form: OptionForm | None = None
         self._typing = typingPause(ui.casesFolderEdit, self._casesFolderChosen)
         self._fillMethods()
@@ -95,12 +95,14 @@ class TrainingSetup:
     # ------------------------------------------------------------------------------------- what is shown
 
     def showCasesFolder(self) -> None:
-        """Show the cases folder that another section may have chosen."""
+        """Show the cases folder that another section may have chosen, and what suits its labels."""
         folder = self._logic.settings.folder("casesFolder")
         if folder != self.casesFolder and not self._typing.isActive():
             self._filling = True
             self._ui.casesFolderEdit.currentPath = str(folder or "")
             self._filling = False
+        if self.form is not None:
+            self._proposeIterations()
 
     def showModels(self) -> None:
         """List the sound models; the chosen one stays chosen, at first the current one."""
@@ -161,6 +163,7 @@ class TrainingSetup:
         ui.configurationCombo.connect("currentIndexChanged(int)", self._configurationChosen)
         ui.minutesCheckBox.connect("toggled(bool)", ui.minutesSpinBox.setEnabled)
         ui.titleEdit.connect("textEdited(QString)", self._titleEdited)
+        ui.iterationsSpinBox.connect("valueChanged(int)", self._iterationsChosen)
 
     def _fillMethods(self) -> None:
         combo = self._ui.methodCombo
@@ -218,8 +221,26 @@ class TrainingSetup:
         if "iterations" in options:
             spin, option = self._ui.iterationsSpinBox, options["iterations"]
             spin.minimum, spin.maximum = int(option["minimum"]), int(option["maximum"])
-            spin.value = int(self._chosen().get("iterations", option["default"]))
+        self._iterationsAreOurs = True
+        self._proposeIterations()
         self._showStart()
+
+    def _proposeIterations(self) -> None:
+        """Put in how many updates suit method, start model and labels, unless the user has chosen."""
+        options = {option["name"]: option for option in self._method()["options"]}
+        if not self._iterationsAreOurs or "iterations" not in options:
+            return
+        named, card = self._chosen().get("iterations"), self._cards.get(str(self.startModel or ""))
+        wanted = int(options["iterations"]["default"] if named is None else named)
+        labelled = sum(row.state == "corrected" for row in self._logic.cases.rows)
+        if named is None and labelled and card is not None and not is_pretraining(card):
+            wanted = updates_going_on(wanted, labelled)
+        self._filling = True
+        self._ui.iterationsSpinBox.value = wanted
+        self._filling = False
+
+    def _iterationsChosen(self, _value: int) -> None:
+        self._iterationsAreOurs = self._iterationsAreOurs and self._filling
 
     def _chosen(self) -> dict[str, Any]:
         """Options that the configuration sets."""
@@ -232,6 +253,7 @@ class TrainingSetup:
                 path or _("A new model learns everything from your cases.")
             )
             self._showStart()
+            self._proposeIterations()
             self.proposeTitle()
 
     def _showStart(self) -> None:

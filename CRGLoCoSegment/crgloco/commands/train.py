@@ -63,7 +63,12 @@ def add_to(commands: Subparsers) -> None:
         help="use the first N labels only, those for validation included; other cases serve as unlabelled, "
         "unless they are for validation",
     )
-    parser.add_argument("--iterations", type=whole_number, metavar="N", help="updates")
+    parser.add_argument(
+        "--iterations",
+        type=whole_number,
+        metavar="N",
+        help="updates; untold, those of the method, and with --start at most 100 for each label",
+    )
     parser.add_argument(
         "--minutes",
         type=positive_number,

@@ -20,6 +20,10 @@ NETWORK_OPTIONS = (
 )
 
 
+# When training goes on from a model that segments already, and nobody asks for a number.
+UPDATES_PER_LABEL = 100
+
+
 @dataclass(frozen=True)
 class DualResolutionOptions:
     """Networks, fields of view and training schedule."""
@@ -136,3 +140,13 @@ class DualResolutionOptions:
         maximum=1.0,
         advanced=True,
     )
+
+
+def updates_going_on(iterations: int, labelled: int) -> int:
+    """Return how many updates suit a training that goes on from a model that segments already.
+
+    Args:
+        iterations: Of a training from scratch.
+        labelled: Cases that teach with their label.
+    """
+    return min(iterations, UPDATES_PER_LABEL * labelled)

@@ -21,7 +21,7 @@ from crgloco.inference.execution import tells_of_memory
 from crgloco.jobs import Job, JobFolder
 from crgloco.labels import LabelTable
 from crgloco.methods.base import Method, Task, settled
-from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions
+from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions, updates_going_on
 from crgloco.options import from_mapping, three_numbers, to_mapping
 from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
@@ -102,6 +102,12 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     report.event("message", text=_in_words(cases, parent))
     task = _task(config, cases, parent)
     config = settled(config, task)
+    if (shorter := _as_long_as_labels_teach(config, job, parent, len(cases.labelled))) != config:
+        config = shorter
+        count, updates = len(cases.labelled), config.iterations
+        report.event(
+            "message", text=f"Going on with {count} label(s): {updates} updates, as none were named."
+        )
     started = Run(
         job,
         cases,
@@ -238,10 +244,27 @@ def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None
         raise OptionError(msg)
 
 
+def _as_long_as_labels_teach(
+    config: DualResolutionOptions, job: Job, parent: model_store.StartModel | None, labelled: int
+) -> DualResolutionOptions:
+    """Return fewer updates where a run goes on with few labels, unless somebody asked for a number.
+
+    Few labels teach what they can in a few hundred updates; after that a model forgets what it knew.
+    """
+    named = methods.card(job.method).configurations[job.config_name]
+    asked = job.iterations is not None or "iterations" in job.config or "iterations" in named
+    if asked or not _goes_on(parent) or not labelled:
+        return config
+    return replace(config, iterations=updates_going_on(config.iterations, labelled))
+
+
+def _goes_on(parent: model_store.StartModel | None) -> bool:
+    return parent is not None and not model_store.is_pretraining(parent.card)
+
+
 def learning_rate(started: Run) -> float:
     """Return the rate at the start of a run; at the full one, few labels make a model forget what it knew."""
-    goes_on = started.parent is not None and not model_store.is_pretraining(started.parent.card)
-    share = started.config.start_rate * len(started.cases.labelled) if goes_on else 1.0
+    share = started.config.start_rate * len(started.cases.labelled) if _goes_on(started.parent) else 1.0
     return started.config.learning_rate * min(1.0, share)
 
 

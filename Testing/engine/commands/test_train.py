@@ -358,6 +358,32 @@ def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate_for_each_
     assert seen == [pytest.approx(0.004 * share)]
 
 
+@pytest.mark.parametrize(
+    ("start", "more", "updates"),
+    [
+        (False, [], 4000),
+        (True, [], 300),
+        (True, ["--iterations", "5000"], 5000),
+        (True, ["--set", "iterations=700"], 700),
+        (True, ["--config-name", "released"], 20000),
+    ],
+)
+def test_training_goes_on_from_a_model_for_as_long_as_its_labels_teach_unless_told_otherwise(
+    tiny_model, tmp_path, monkeypatch, start, more, updates
+):
+    seen = []
+
+    def fit(trainer):
+        seen.append(trainer.schedule.iterations)
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    cases = write_cases_folder(tmp_path / "cases", 4, 1)
+    words = ["train", "--cases", str(cases), "--out", str(tmp_path / "model"), "--device", "cpu", *more]
+    assert main([*words, *(["--start", str(tiny_model)] if start else TINY[2:])]) == 130
+    assert seen == [updates]
+
+
 @pytest.mark.parametrize(("spacing", "code"), [("3,3,3", 1), ("", 130)])
 def test_a_voxel_size_that_the_start_model_does_not_know_is_refused(
     cases_folder, tiny_model, tmp_path, monkeypatch, capsys, spacing, code
