@@ -165,10 +165,13 @@ def test_from_a_start_model_few_labels_are_taught_for_a_short_while_unless_the_u
     rows += [CaseRow("measures", "validation"), CaseRow("bare", "predicted")]
     monkeypatch.setattr(bench.logic.cases, "rows", rows)
     ui = bench.open().ui
-    assert ui.iterationsSpinBox.value == 300
+    assert ui.iterationsSpinBox.value == 3 * 100 + 20
     rows.append(CaseRow("new", "corrected"))
     bench.logic.listeners.tell("cases")
-    assert ui.iterationsSpinBox.value == 400
+    assert ui.iterationsSpinBox.value == 4 * 100 + 20
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("supervised"))
+    assert ui.iterationsSpinBox.value == 4 * 100
+    ui.methodCombo.setCurrentIndex(0)
     ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1)
     assert ui.iterationsSpinBox.value == 4000
     ui.startModelCombo.setCurrentIndex(0)

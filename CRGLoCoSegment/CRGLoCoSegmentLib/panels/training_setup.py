@@ -232,9 +232,12 @@ class TrainingSetup:
             return
         named, card = self._chosen().get("iterations"), self._cards.get(str(self.startModel or ""))
         wanted = int(options["iterations"]["default"] if named is None else named)
-        labelled = sum(row.state == "corrected" for row in self._logic.cases.rows)
+        rows = self._logic.cases.rows
+        labelled = sum(row.state == "corrected" for row in rows)
         if named is None and labelled and card is not None and not is_pretraining(card):
-            wanted = updates_going_on(wanted, labelled)
+            looksAtThem = options["unlabelled_batch"]["maximum"] > 0
+            unlabelled = sum(not row.isLabelled for row in rows) if looksAtThem else 0
+            wanted = updates_going_on(wanted, labelled, unlabelled)
         self._filling = True
         self._ui.iterationsSpinBox.value = wanted
         self._filling = False

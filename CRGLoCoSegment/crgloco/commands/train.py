@@ -67,7 +67,8 @@ def add_to(commands: Subparsers) -> None:
         "--iterations",
         type=whole_number,
         metavar="N",
-        help="updates; untold, those of the method, and with --start at most 100 for each label",
+        help="updates; untold, those of the method, and with --start at most 100 for each label and 20 for "
+        "each unlabelled scan",
     )
     parser.add_argument(
         "--minutes",

@@ -22,6 +22,7 @@ NETWORK_OPTIONS = (
 
 # When training goes on from a model that segments already, and nobody asks for a number.
 UPDATES_PER_LABEL = 100
+UPDATES_PER_SCAN = 20
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,15 @@ class DualResolutionOptions:
     )
 
 
-def updates_going_on(iterations: int, labelled: int) -> int:
+def updates_going_on(iterations: int, labelled: int, unlabelled: int) -> int:
     """Return how many updates suit a training that goes on from a model that segments already.
+
+    Few labels teach what they can in a few hundred updates; after that, unless unlabelled scans teach too, a
+    model forgets what it knew.
 
     Args:
         iterations: Of a training from scratch.
         labelled: Cases that teach with their label.
+        unlabelled: Scans that teach without; 0 if the method does not look at them.
     """
-    return min(iterations, UPDATES_PER_LABEL * labelled)
+    return min(iterations, UPDATES_PER_LABEL * labelled + UPDATES_PER_SCAN * unlabelled)

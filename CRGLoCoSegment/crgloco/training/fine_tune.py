@@ -102,12 +102,10 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     report.event("message", text=_in_words(cases, parent))
     task = _task(config, cases, parent)
     config = settled(config, task)
-    if (shorter := _as_long_as_labels_teach(config, job, parent, len(cases.labelled))) != config:
+    if (shorter := _as_long_as_they_teach(config, job, parent, cases)) != config:
         config = shorter
-        count, updates = len(cases.labelled), config.iterations
-        report.event(
-            "message", text=f"Going on with {count} label(s): {updates} updates, as none were named."
-        )
+        text = f"Going on from a model: {config.iterations} updates suit these cases, as no number was named."
+        report.event("message", text=text)
     started = Run(
         job,
         cases,
@@ -244,18 +242,17 @@ def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None
         raise OptionError(msg)
 
 
-def _as_long_as_labels_teach(
-    config: DualResolutionOptions, job: Job, parent: model_store.StartModel | None, labelled: int
+def _as_long_as_they_teach(
+    config: DualResolutionOptions, job: Job, parent: model_store.StartModel | None, cases: Prepared
 ) -> DualResolutionOptions:
-    """Return fewer updates where a run goes on with few labels, unless somebody asked for a number.
-
-    Few labels teach what they can in a few hundred updates; after that a model forgets what it knew.
-    """
+    """Return fewer updates where a run goes on with few cases, unless somebody asked for a number."""
     named = methods.card(job.method).configurations[job.config_name]
     asked = job.iterations is not None or "iterations" in job.config or "iterations" in named
-    if asked or not _goes_on(parent) or not labelled:
+    if asked or not _goes_on(parent) or not cases.labelled:
         return config
-    return replace(config, iterations=updates_going_on(config.iterations, labelled))
+    unlabelled = len(cases.unlabelled) if config.unlabelled_batch else 0
+    updates = updates_going_on(config.iterations, len(cases.labelled), unlabelled)
+    return replace(config, iterations=updates)
 
 
 def _goes_on(parent: model_store.StartModel | None) -> bool:

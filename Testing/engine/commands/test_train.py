@@ -362,7 +362,8 @@ def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate_for_each_
     ("start", "more", "updates"),
     [
         (False, [], 4000),
-        (True, [], 300),
+        (True, [], 320),
+        (True, ["--method", "supervised"], 300),
         (True, ["--iterations", "5000"], 5000),
         (True, ["--set", "iterations=700"], 700),
         (True, ["--config-name", "released"], 20000),
