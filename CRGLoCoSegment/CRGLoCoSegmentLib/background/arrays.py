@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from crgloco.atomic import appearing
 from crgloco.errors import InputError
@@ -70,5 +71,5 @@ def loadArray(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             return np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        msg = f"The result {path} cannot be read ({error}). Ask for it again."
-        raise InputError(msg) from error
+        msg = _("The result {path} cannot be read ({reason}). Ask for it again.")
+        raise InputError(msg.format(path=path, reason=error)) from error

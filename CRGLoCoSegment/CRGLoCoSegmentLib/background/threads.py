@@ -60,7 +60,8 @@ def runInThread(
     """Run a function of plain values and numpy buffers in a thread.
 
     Args:
-        function: Must touch neither Qt nor MRML.
+        function: Must touch neither Qt nor MRML; what it raises may go through ``_()``, because Qt's
+            translation is thread-safe.
         onDone: Called on the main thread with what it returned.
         onError: Called on the main thread with what it raised.
         ticker: When the main thread looks.

@@ -11,7 +11,7 @@ import slicer
 
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
-from CRGLoCoSegmentLib.nodes.corrections import copiesOf
+from CRGLoCoSegmentLib.nodes.corrections import copiesOf, correctedName
 from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultNodesOf, setCorrected
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
@@ -211,7 +211,7 @@ def _labelNode(name: str, volumeNode: Any, answer: Mapping[str, Any], arrays: Ma
     if "label" not in arrays:
         return None
     table, geometry = LabelTable.from_json(answer["labels"]), Geometry.from_json(answer["geometry"])
-    title = f"{name} corrected"
+    title = correctedName(name)
     labels = checkedLabels(arrays["label"], geometry, table, title, volumeNode)
     node = newSegmentation(labels, table, title, volumeNode, copy=False)
     setCorrected(volumeNode, node)

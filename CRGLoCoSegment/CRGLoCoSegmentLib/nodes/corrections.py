@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from crgloco.errors import OptionError
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition
@@ -37,13 +38,13 @@ def checkedStarts(result: Result, starts: Mapping[str, str] | None) -> dict[str,
     given = dict(starts or {})
     names = [label.name for label in result.table.labels]
     if strange := set(given) - set(names):
-        msg = f"The result has no label {', '.join(sorted(strange))}; it has {', '.join(names)}."
-        raise OptionError(msg)
+        msg = _("The result has no label {strange}; it has {names}.")
+        raise OptionError(msg.format(strange=", ".join(sorted(strange)), names=", ".join(names)))
     kinds = answersOf(result)
     for name, kind in given.items():
         if kind not in kinds:
-            msg = f"{name!r} cannot start from {kind!r}: this result has {', '.join(kinds)} only."
-            raise OptionError(msg)
+            msg = _("{label!r} cannot start from {kind!r}: this result has {kinds} only.")
+            raise OptionError(msg.format(label=name, kind=kind, kinds=", ".join(kinds)))
     return {name: given.get(name, FUSED) for name in names}
 
 
@@ -139,7 +140,7 @@ def observeEdits(segmentationNode: Any, onEdit: Callable[[], None]) -> Callable[
         events.SegmentRemoved,
         events.SegmentModified,
     )
-    tags = [segmentationNode.AddObserver(event, lambda *_: onEdit()) for event in heard]
+    tags = [segmentationNode.AddObserver(event, lambda *_event: onEdit()) for event in heard]
 
     def stop() -> None:
         for tag in tags:
@@ -152,7 +153,7 @@ def observeRemoval(segmentationNode: Any, onRemoved: Callable[[], None]) -> Call
     """Call back when a node has left its scene; the answer ends that."""
     scene = segmentationNode.GetScene()
 
-    def heard(*_: Any) -> None:
+    def heard(*_event: Any) -> None:
         if segmentationNode.GetScene() is None:
             onRemoved()
 
@@ -160,8 +161,13 @@ def observeRemoval(segmentationNode: Any, onRemoved: Callable[[], None]) -> Call
     return lambda: scene.RemoveObserver(tag)
 
 
+def correctedName(name: str) -> str:
+    """Return what a corrected copy is called; for the eye alone: nothing finds a node by its name."""
+    return _("{name} corrected").format(name=name)
+
+
 def _freeName(volumeNode: Any) -> str:
-    scene, name = volumeNode.GetScene(), f"{volumeNode.GetName()} corrected"
+    scene, name = volumeNode.GetScene(), correctedName(volumeNode.GetName())
     number, free = 1, name
     while scene.GetFirstNodeByName(free) is not None:
         number += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from slicer.i18n import tr as _
 from vtk import vtkMatrix4x4
 
 from crgloco.errors import GeometryError
@@ -34,8 +35,8 @@ def geometryOfNode(volumeNode: Any) -> Geometry:
     try:
         return Geometry((k, j, i), spacing, _turnedPoint(volumeNode.GetOrigin()), _turnedAxes(axes))
     except GeometryError as error:
-        msg = f"The volume {volumeNode.GetName()!r} cannot be used. {error}"
-        raise GeometryError(msg) from error
+        msg = _("The volume {name!r} cannot be used. {reason}")
+        raise GeometryError(msg.format(name=volumeNode.GetName(), reason=error)) from error
 
 
 def placeNode(volumeNode: Any, geometry: Geometry) -> None:

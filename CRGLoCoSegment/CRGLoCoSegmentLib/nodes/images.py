@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from slicer.i18n import tr as _
 from vtk import vtkImageData
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
@@ -48,8 +49,9 @@ def smallestLabels(values: Array) -> Array:
     low = values.min() if values.size and values.dtype.kind not in "ub" else 0
     high = values.max() if values.size else 0
     if not (low >= 0 and high <= 65535):  # so that NaN is refused too
-        raise ValueError(f"Label values must lie in 0..65535; found {low:g}..{high:g}.")
+        msg = _("Label values must lie in 0..65535; found {low}..{high}.")
+        raise ValueError(msg.format(low=f"{low:g}", high=f"{high:g}"))
     small = values.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
     if values.dtype.kind == "f" and not np.array_equal(small, values):
-        raise ValueError("Label values must be whole numbers.")
+        raise ValueError(_("Label values must be whole numbers."))
     return small

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+
+from slicer.i18n import tr as _
 
 from crgloco.errors import LabelError
 from crgloco.labels import Label, LabelTable
@@ -93,22 +96,24 @@ def _contradiction(snapshot: Snapshot, segment: SegmentCopy, candidates: _Candid
     other = next(
         label for label in (candidates.name, candidates.terminology) if label is not None and label != first
     )
-    msg = (
-        f"The segment {segment.name!r} of {snapshot.name!r} stands for {first.name!r} "  # type: ignore[union-attr]
-        f"but is now called, or coded, {other.name!r}. Which one is meant? Give it its own name and "
+    msg = _(
+        "The segment {segment!r} of {segmentation!r} stands for {label!r} "
+        "but is now called, or coded, {other!r}. Which one is meant? Give it its own name and "
         "terminology back, and move voxels between segments with the Segment Editor's Logical operators."
     )
-    return LabelError(msg)
+    label = first.name  # type: ignore[union-attr]
+    names = {"segment": segment.name, "segmentation": snapshot.name, "label": label, "other": other.name}
+    return LabelError(msg.format(**names))
 
 
 def _strangers(snapshot: Snapshot, segments: Iterable[SegmentCopy], table: LabelTable) -> LabelError:
     shown = ", ".join(repr(segment.name) for segment in segments)
     known = ", ".join(f"{label.value} {label.name}" for label in table.labels)
-    msg = (
-        f"{snapshot.name!r} has voxels in {shown}, which the label table does not know ({known}). "
+    msg = _(
+        "{name!r} has voxels in {segments}, which the label table does not know ({known}). "
         "Rename such a segment to a name of the table, or delete it."
     )
-    return LabelError(msg)
+    return LabelError(msg.format(name=snapshot.name, segments=shown, known=known))
 
 
 def _assertSingle(snapshot: Snapshot, found: Mapping[str, Label]) -> None:
@@ -120,9 +125,13 @@ def _assertSingle(snapshot: Snapshot, found: Mapping[str, Label]) -> None:
         filled = [segment for segment in several if snapshot.voxelsOf(segment)] if several[1:] else []
         if filled[1:]:
             label = found[filled[0].id]
-            shown = " and ".join(repr(segment.name) for segment in filled)
-            msg = (
-                f"Several segments of {snapshot.name!r} stand for {label.name!r}: {shown}. Delete all but "
+            msg = _(
+                "Several segments of {name!r} stand for {label!r}: {segments}. Delete all but "
                 "one, or merge them with the Segment Editor's Logical operators."
             )
-            raise LabelError(msg)
+            shown = reduce(_both, (repr(segment.name) for segment in filled))
+            raise LabelError(msg.format(name=snapshot.name, label=label.name, segments=shown))
+
+
+def _both(first: str, second: str) -> str:
+    return _("{first} and {second}").format(first=first, second=second)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError, InputError, LabelError
 from crgloco.labels import Label, LabelTable
@@ -45,24 +46,26 @@ class Merge:
         """Refuse overlaps: a voxel of a label file has one value."""
         if self._overlaps:
             names = dict(zip(self._table.values, self._table.names, strict=True))
+            pair = _("{first!r} and {second!r} in {count} voxels")
             shown = "; ".join(
-                f"{names[first]!r} and {names[second]!r} in {count} voxels"
+                pair.format(first=names[first], second=names[second], count=count)
                 for (first, second), count in sorted(self._overlaps.items())
             )
-            msg = (
-                f"Segments of {self._snapshot.name!r} overlap: {shown}. A file has one label per voxel: "
+            msg = _(
+                "Segments of {name!r} overlap: {overlaps}. A file has one label per voxel: "
                 "take the shared voxels from one of them, with the Segment Editor's Logical operators."
             )
-            raise LabelError(msg)
+            raise LabelError(msg.format(name=self._snapshot.name, overlaps=shown))
 
     def assertInside(self, tell: Callable[[str], None]) -> None:
         """Refuse a segmentation that lies outside of its volume; say how much lies outside."""
         if not self._outside:
             return
         if not self.values.any():
-            msg = f"{self._snapshot.name!r} lies outside of the volume. Choose the volume it was made on."
-            raise GeometryError(msg)
-        tell(f"{self._outside} voxels of {self._snapshot.name!r} lie outside of the volume: left out.")
+            msg = _("{name!r} lies outside of the volume. Choose the volume it was made on.")
+            raise GeometryError(msg.format(name=self._snapshot.name))
+        note = _("{count} voxels of {name!r} lie outside of the volume: left out.")
+        tell(note.format(count=self._outside, name=self._snapshot.name))
 
     def _translation(self, number: int, layer: Layer) -> tuple[Array, Array]:
         """Return the layer's numbers as indices, and the label value of each index."""
@@ -70,8 +73,8 @@ class Merge:
             indices = layer.values if layer.values.dtype.kind == "u" else smallestLabels(layer.values)
             indices = indices if indices.dtype.itemsize <= 2 else smallestLabels(indices)
         except ValueError as error:
-            msg = f"{self._snapshot.name!r} cannot be exported. {error}"
-            raise InputError(msg) from error
+            msg = _("{name!r} cannot be exported. {reason}")
+            raise InputError(msg.format(name=self._snapshot.name, reason=error)) from error
         lookup = np.zeros(1 << (8 * indices.dtype.itemsize), self.values.dtype)
         for segment in self._snapshot.segments:
             if segment.layer == number and segment.id in self._found and 0 <= segment.value < lookup.size:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError, OptionError
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
@@ -13,7 +14,6 @@ from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
 
 KINDS = ("confidence", "disagreement")
 FULL = 255
-OUTLINE_NAME = "Global against local"
 OVERLAY = "CRGLoCoSegment.overlay"  # attribute of the volume node: the kind
 
 # Blue-violet to lilac, dull to bright. Tried on scans: Magma, Plasma and the like turn grey on grey for the
@@ -60,11 +60,12 @@ def checkOverlay(values: Array, volumeNode: Any, name: str) -> None:
     """
     geometry = geometryOfNode(volumeNode)
     if values.shape != geometry.shape or values.dtype != np.uint8:
-        msg = (
-            f"The overlay {name!r} ({values.dtype} of shape {values.shape}) does not fit the volume "
-            f"{volumeNode.GetName()!r} (shape {geometry.shape}). Segment the volume again."
+        msg = _(
+            "The overlay {name!r} ({type} of shape {shape}) does not fit the volume "
+            "{volume!r} (shape {wanted}). Segment the volume again."
         )
-        raise GeometryError(msg)
+        found = {"name": name, "type": values.dtype, "shape": values.shape}
+        raise GeometryError(msg.format(**found, volume=volumeNode.GetName(), wanted=geometry.shape))
 
 
 def overlayColors(kind: str, scene: Any) -> Any:
@@ -80,7 +81,7 @@ def overlayColors(kind: str, scene: Any) -> Any:
     node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
     if node is None:
         node = slicer.vtkMRMLColorTableNode()
-        node.SetName(f"CRG LoCo {kind}")
+        node.SetName(_("CRG LoCo confidence") if kind == "confidence" else _("CRG LoCo disagreement"))
         node.SetSingletonTag(tag)
         node.SetAttribute("Category", "CRG LoCo Segment")
         node = scene.AddNode(node)
@@ -99,14 +100,15 @@ def disagreementOutline(result: Any, *, differs: Array | None = None) -> Any:
     if differs is None:
         differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
     scene = result.volume.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(OUTLINE_NAME))
+    name = _("Global against local")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     wasModifying = node.StartModify()
     node.CreateDefaultDisplayNodes()
     belongTo(node, result.volume)
     image = imageOfArray(differs.view(np.uint8), copy=False, image=slicer.vtkOrientedImageData())
     placeImage(image, geometryOfNode(result.volume))
     segment = slicer.vtkSegment()
-    segment.SetName(OUTLINE_NAME)
+    segment.SetName(name)
     segment.SetColor(1.0, 1.0, 1.0)
     segment.AddRepresentation(LABELMAP, image)
     node.GetSegmentation().AddSegment(segment, "disagreement")

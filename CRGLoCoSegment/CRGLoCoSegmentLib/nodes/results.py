@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from crgloco.errors import GeometryError, LabelError
 from crgloco.io.volume import Geometry
 from crgloco.labels import LabelTable
@@ -156,7 +158,15 @@ def role(kind: str) -> str:
 
 
 def _name(volumeNode: Any, kind: str, title: str) -> str:
-    return f"{volumeNode.GetName()} {kind}" + (f" ({title})" if title else "")
+    names = {
+        "fused": _("{volume} fused"),
+        "global": _("{volume} global"),
+        "local": _("{volume} local"),
+        "confidence": _("{volume} confidence"),
+        "disagreement": _("{volume} disagreement"),
+    }
+    name = names[kind].format(volume=volumeNode.GetName())
+    return f"{name} ({title})" if title else name
 
 
 def _refer(volumeNode: Any, nodes: dict[str, Any]) -> None:
@@ -177,9 +187,10 @@ def _checked(
 ) -> dict[str, Array]:
     """Return the arrays as they can be shown; refuse an answer before anything is added to the scene."""
     if "fused" not in arrays:
-        raise LabelError("The answer holds no labels. Segment the volume again.")
+        raise LabelError(_("The answer holds no labels. Segment the volume again."))
     if strange := set(arrays) - set(names):
-        raise GeometryError(f"The answer holds arrays that nobody knows: {', '.join(sorted(strange))}.")
+        msg = _("The answer holds arrays that nobody knows: {names}.")
+        raise GeometryError(msg.format(names=", ".join(sorted(strange))))
     geometry = Geometry.from_json(answer["geometry"]) if "geometry" in answer else geometryOfNode(volumeNode)
     checked: dict[str, Array] = {}
     for kind, array in arrays.items():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from crgloco.errors import LabelError
 from crgloco.io.volume import Geometry, assert_same_grid
@@ -24,7 +25,7 @@ def checkedLabels(values: Array, geometry: Geometry, table: LabelTable, name: st
         GeometryError: They do not lie on the volume's grid.
         LabelError: There are values above those of the table.
     """
-    what = f"The labels {name!r} and the volume {volumeNode.GetName()!r}"
+    what = _("The labels {name!r} and the volume {volume!r}").format(name=name, volume=volumeNode.GetName())
     assert_same_grid(geometryOfNode(volumeNode), geometry, what)
     if values.shape != geometry.shape:
         found = Geometry(values.shape, geometry.spacing, geometry.origin, geometry.direction)
@@ -32,8 +33,8 @@ def checkedLabels(values: Array, geometry: Geometry, table: LabelTable, name: st
     try:
         labels = smallestLabels(values)
     except ValueError as error:
-        msg = f"{name!r} cannot be shown. {error}"
-        raise LabelError(msg) from error
+        msg = _("{name!r} cannot be shown. {reason}")
+        raise LabelError(msg.format(name=name, reason=error)) from error
     if labels.size and (highest := int(labels.max())) > max(table.values):
         raise _unknown(highest, table, name)
     return labels
@@ -113,5 +114,8 @@ def releaseAll(scene: Any) -> None:
 
 def _unknown(value: int, table: LabelTable, name: str) -> LabelError:
     known = ", ".join(f"{label.value} {label.name}" for label in table.labels)
-    msg = f"{name!r} holds the label value {value}, which is not in the label table ({known})."
-    return LabelError(f"{msg} Segment again with a model of this label table.")
+    msg = _(
+        "{name!r} holds the label value {value}, which is not in the label table ({known}). "
+        "Segment again with a model of this label table."
+    )
+    return LabelError(msg.format(name=name, value=value, known=known))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError, InputError
 from crgloco.io.volume import Geometry
@@ -109,8 +110,10 @@ def snapshotOf(segmentationNode: Any, volumeNode: Any) -> Snapshot:
     count = segmentation.GetNumberOfSegments()
     name = segmentationNode.GetName()
     if count and not segmentation.ContainsRepresentation(LABELMAP):
-        msg = f"{name!r} has surfaces but no voxels. Create its binary labelmap in the module Segmentations."
-        raise InputError(msg)
+        msg = _(
+            "{name!r} has surfaces but no voxels. Create its binary labelmap in the module Segmentations."
+        )
+        raise InputError(msg.format(name=name))
     images: list[Any] = []
     segments = [_copied(segmentation, number, images) for number in range(count)]
     grid = _Grid(segmentationNode, volumeNode)
@@ -153,17 +156,18 @@ class _Grid:
         return turned if turned is not None else Layer(self._resampled(image), (0, 0, 0))
 
     def _resampled(self, image: Any) -> Array:
+        names = {"segmentation": self.node.GetName(), "volume": self.volume.GetName()}
         if volumeOf(self.node) is not self.volume:
-            msg = (
-                f"The segmentation {self.node.GetName()!r} lies on another grid than the volume "
-                f"{self.volume.GetName()!r} and was not made on it. Nothing was resampled. Choose the volume "
+            msg = _(
+                "The segmentation {segmentation!r} lies on another grid than the volume "
+                "{volume!r} and was not made on it. Nothing was resampled. Choose the volume "
                 "it was made on, or choose this volume as its source geometry in the Segment Editor."
             )
-            raise GeometryError(msg)
-        note = (
-            f"{self.node.GetName()!r} was edited on another grid than that of {self.volume.GetName()!r}; "
+            raise GeometryError(msg.format(**names))
+        note = _(
+            "{segmentation!r} was edited on another grid than that of {volume!r}; "
             "every voxel of the volume got the label at its centre."
-        )
+        ).format(**names)
         if note not in self.notes:
             self.notes.append(note)
         reference, output = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
@@ -173,8 +177,8 @@ class _Grid:
         way.SetMatrix(self._between)
         resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
         if not resample(image, reference, output, False, False, way):  # noqa: FBT003 (VTK knows no keywords)
-            msg = f"Slicer could not bring {self.node.GetName()!r} onto the grid of the volume."
-            raise GeometryError(msg)
+            msg = _("Slicer could not bring {segmentation!r} onto the grid of the volume.")
+            raise GeometryError(msg.format(**names))
         return arrayOfImage(output).copy()
 
 
@@ -187,11 +191,11 @@ def _between(segmentationNode: Any, volumeNode: Any) -> vtk.vtkMatrix4x4:
     way = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(ours, theirs, way)
     if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(way):
-        msg = (
-            f"{segmentationNode.GetName()!r} and {volumeNode.GetName()!r} stand under different transforms, "
+        msg = _(
+            "{segmentation!r} and {volume!r} stand under different transforms, "
             "and the way between them bends. Put both under the same transform in the module Data."
         )
-        raise GeometryError(msg)
+        raise GeometryError(msg.format(segmentation=segmentationNode.GetName(), volume=volumeNode.GetName()))
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(ours, theirs, matrix)
     return matrix
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError, InputError
 from crgloco.io.volume import Volume
@@ -49,36 +50,36 @@ def refuseUnusable(volumeNode: Any) -> None:
         InputError: No volume, a label map, a colour or vector volume, no voxels, or a single slice.
     """
     if volumeNode is None:
-        raise InputError("No volume is chosen. Load one, and choose it as input.")
+        raise InputError(_("No volume is chosen. Load one, and choose it as input."))
     name = repr(volumeNode.GetName())
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
-        msg = f"{name} is a label map, not an image. Choose the image that belongs to it."
-        raise InputError(msg)
+        msg = _("{name} is a label map, not an image. Choose the image that belongs to it.")
+        raise InputError(msg.format(name=name))
     if not volumeNode.IsA("vtkMRMLScalarVolumeNode"):
-        msg = f"{name} is not a volume but a {volumeNode.GetNodeTagName()}. Choose a scalar volume."
-        raise InputError(msg)
+        msg = _("{name} is not a volume but a {kind}. Choose a scalar volume.")
+        raise InputError(msg.format(name=name, kind=volumeNode.GetNodeTagName()))
     image = volumeNode.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None or scalars.GetNumberOfTuples() == 0:
-        msg = f"The volume {name} has no voxels. Load it again."
-        raise InputError(msg)
+        msg = _("The volume {name} has no voxels. Load it again.")
+        raise InputError(msg.format(name=name))
     components = scalars.GetNumberOfComponents()
     if components > 1:
-        msg = (
-            f"{name} is a colour or vector volume: {components} numbers per voxel. "
+        msg = _(
+            "{name} is a colour or vector volume: {components} numbers per voxel. "
             "Make a scalar volume of it, with the module Vector to Scalar Volume."
         )
-        raise InputError(msg)
+        raise InputError(msg.format(name=name, components=components))
     if min(image.GetDimensions()) < 2:
         size = " x ".join(str(count) for count in image.GetDimensions())
-        msg = f"{name} is a single slice ({size} voxels); at least 2 along each axis are needed."
-        raise InputError(msg)
+        msg = _("{name} is a single slice ({size} voxels); at least 2 along each axis are needed.")
+        raise InputError(msg.format(name=name, size=size))
     if image.GetExtent()[::2] != (0, 0, 0):
-        msg = f"The voxels of {name} do not begin at (0, 0, 0). Make a copy with the module Crop Volume."
-        raise InputError(msg)
+        msg = _("The voxels of {name} do not begin at (0, 0, 0). Make a copy with the module Crop Volume.")
+        raise InputError(msg.format(name=name))
     if image.GetScalarType() == vtk.VTK_BIT:
-        msg = f"{name} holds single bits. Convert it to numbers, with the module Cast Scalar Volume."
-        raise InputError(msg)
+        msg = _("{name} holds single bits. Convert it to numbers, with the module Cast Scalar Volume.")
+        raise InputError(msg.format(name=name))
 
 
 def fingerprint(volumeNode: Any) -> Fingerprint:

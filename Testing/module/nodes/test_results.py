@@ -74,6 +74,14 @@ def test_nodes_are_named_after_volume_kind_and_model(scene):
     assert result.confidence.GetName() == "CT 7 confidence (Liver)"
 
 
+def test_names_follow_the_users_language_and_nothing_is_found_by_them(scene, monkeypatch):
+    monkeypatch.setattr(results, "_", lambda text: text.replace("fused", "vereint"))
+    volume = volumeNode(name="CT 7")
+    result = importResult(volume, answer(title="Liver"), arrays())
+    assert result.fused.GetName() == "CT 7 vereint (Liver)"
+    assert resultOf(volume) == result
+
+
 def test_only_the_fused_answer_is_shown_until_they_are_compared(scene):
     result = importResult(volumeNode(), answer(), arrays())
     shown = [node.GetDisplayNode().GetVisibility() for node in (result.fused, result.global_, result.local)]
