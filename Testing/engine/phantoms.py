@@ -45,6 +45,7 @@ def write_cases_folder(
     spacing: tuple[float, float, float] = (1.0, 1.0, 2.0),
     seed: int = 0,
     only: str = "",
+    channels: int = 1,
 ) -> Path:
     """Write an nnU-Net raw data set of phantoms, with unlabelled cases beside it.
 
@@ -56,6 +57,7 @@ def write_cases_folder(
         spacing: Millimetres along I, J, K.
         seed: Of the first case; the others count on from it.
         only: The one structure, "large" or "small", that the label table has, as value 1.
+        channels: How many a case has; each shows the same ellipsoids, one brighter than the other.
 
     Returns:
         The folder.
@@ -66,11 +68,12 @@ def write_cases_folder(
         label = (label == classes[only]).astype(np.uint8) if only else label
         case = f"phantom_{number:03d}"
         images = "imagesTr" if number < labelled else "imagesUl"
-        _write(image, folder / images / f"{case}_0000.nii.gz", spacing)
+        for channel in range(channels):
+            _write((channel + 1) * image, folder / images / f"{case}_{channel:04d}.nii.gz", spacing)
         if number < labelled:
             _write(label, folder / "labelsTr" / f"{case}.nii.gz", spacing)
     contents = {
-        "channel_names": {"0": "MR"},
+        "channel_names": {"0": "MR"} if channels == 1 else {str(n): f"MR{n}" for n in range(channels)},
         "labels": {"background": 0, **({only: 1} if only else classes)},
         "numTraining": labelled,
         "file_ending": ".nii.gz",

@@ -191,7 +191,10 @@ def _check_books(folder: CasesFolder, files: CaseFiles, dataset: Dataset, findin
 
 
 def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
-    _check_channel_numbers(case, folder, findings)
+    try:
+        assert_channels(case, folder.channel_names)
+    except CasesError as error:
+        findings.unusable(case, error)
     hashes: list[str] = []
     grid: Geometry | None = None
     for number, source in enumerate(case.channels):
@@ -209,19 +212,6 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
         findings.contents.setdefault("|".join(hashes), []).append(case)
     if case.label is not None:
         _check_label(case, case.label, grid, folder, findings)
-
-
-def _check_channel_numbers(case: Case, folder: CasesFolder, findings: _Findings) -> None:
-    try:
-        assert_channels(case, folder.channel_names)
-    except CasesError as error:
-        findings.unusable(case, error)
-        return
-    for number, source in enumerate(case.channels):
-        plain = source.series_uid is not None or source.name == case.name
-        if not plain and not source.name.endswith(f"_{number:04d}"):
-            text = f"Case {case.name} has no channel {number}: found {source.path} instead."
-            findings.error(case.name, text)
 
 
 def _check_label(

@@ -78,17 +78,18 @@ def list_case_files(root: Path, ending: str, channels: int) -> CaseFiles:
 
 
 def group_channels(
-    sources: Sequence[Source], channels: int, *, siblings: bool = False
+    sources: Sequence[Source], channels: int, *, siblings: bool = False, strict: bool = False
 ) -> dict[str, Channels]:
     """Put the channels of a case together.
 
-    ``<case>_0001`` is channel 1 only where cases have at least two channels; elsewhere many people
-    number their cases so.
+    ``<case>_0001`` is channel 1, whatever else is there, where cases have at least two channels; elsewhere
+    many people number their cases so.
 
     Args:
         sources: Scans of one folder.
         channels: Number of channels of a case.
         siblings: Take ``<case>_0001`` as a channel too where there is ``<case>_0000``.
+        strict: Take every ``<case>_0001`` as a channel, as nnU-Net does in ``imagesTr``.
 
     Returns:
         Case name -> channel number -> scan; sorted by name.
@@ -98,7 +99,10 @@ def group_channels(
     for source in sources:
         named = _CHANNEL.fullmatch(source.name) if source.series_uid is None else None
         if named is not None and (
-            int(named["number"]) < channels or (siblings and f"{named['case']}_0000" in names)
+            strict
+            or channels > 1
+            or int(named["number"]) == 0
+            or (siblings and f"{named['case']}_0000" in names)
         ):
             case, number = named["case"], int(named["number"])
         else:

@@ -19,7 +19,7 @@ import numpy as np
 from crgloco.atomic import saving
 from crgloco.data.case_files import IMAGES, LABELS, ORDER, UNLABELLED, assert_case_name
 from crgloco.data.case_store import bring_image
-from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_channels, draw_split, open_cases
 from crgloco.data.further_scans import free_name
 from crgloco.data.manifest import (
     Manifest,
@@ -156,7 +156,7 @@ def _entries(folders: Sequence[CasesFolder], report: Reporter) -> list[_Entry]:
     for number, (case, home) in enumerate(pairs):
         report.check()
         report.event("progress", stage="check", done=number, total=len(pairs))
-        _assert_complete(case, home)
+        assert_channels(case, home.channel_names)
         hashes = tuple(source_hash(source) for source in case.channels)
         place = f"case {case.name} of {home.root}"
         if hashes not in seen:
@@ -170,12 +170,6 @@ def _entries(folders: Sequence[CasesFolder], report: Reporter) -> list[_Entry]:
         else:
             report.event("message", text=f"The {place} is left out: it is the scan of {seen[hashes]}.")
     return _with_own_names(entries)
-
-
-def _assert_complete(case: Case, home: CasesFolder) -> None:
-    if len(case.channels) != len(home.channel_names):
-        msg = f"Case {case.name} of {home.root} lacks a channel; 'crgloco cases check' says more."
-        raise CasesError(msg)
 
 
 def _with_own_names(entries: Sequence[_Entry]) -> list[_Entry]:

@@ -28,7 +28,7 @@ from crgloco.data.case_files import (
     assert_case_name,
     list_case_files,
 )
-from crgloco.data.cases import Case, CasesFolder, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases
 from crgloco.data.folder_lock import locked
 from crgloco.data.manifest import (
     DATASET,
@@ -155,7 +155,7 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
         The label file.
 
     Raises:
-        CasesError: There is no such case.
+        CasesError: There is no such case, or its channels are not those of the folder.
         GeometryError: The label lies on another grid than the image.
         LabelError: A value is not in the label table.
         ResourceError: The folder cannot be written; the label that was there is still valid.
@@ -163,9 +163,7 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
     with locked(root):
         folder, dataset = open_cases(root), read_dataset(root)
         found = folder.find(case)
-        if not found.channels:
-            msg = f"Case {case} of {root} has no image."
-            raise CasesError(msg)
+        assert_channels(found, folder.channel_names)
         grid = source_geometry(found.channels[0])
         checked = _label_volume(label, dataset.table, grid, case)
         path = root / LABELS / f"{case}{dataset.file_ending}"

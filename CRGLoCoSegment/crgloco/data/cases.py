@@ -63,19 +63,27 @@ class Case:
         channels: One scan per channel, on one grid.
         label: File with the values of the label table; ``None`` if not (yet) labelled.
         structures: Names of the structures that the label shows; ``None`` for all of the label table.
+        numbers: Which channel each scan is by its file's name; empty where scans were given in order.
     """
 
     name: str
     channels: tuple[Source, ...]
     label: Path | None = None
     structures: tuple[str, ...] | None = None
+    numbers: tuple[int, ...] = ()
+
+
+def case_of(name: str, numbered: Channels) -> Case:
+    """Return a case of scans whose files say which channel they are."""
+    numbers = tuple(sorted(numbered))
+    return Case(name, tuple(numbered[number] for number in numbers), numbers=numbers)
 
 
 def assert_channels(case: Case, names: Sequence[str]) -> None:
     """Refuse a case that does not have one scan for each channel.
 
     Raises:
-        CasesError: It has more or fewer.
+        CasesError: It has more or fewer, or one is missing before another.
     """
     if len(case.channels) != len(names):
         msg = (
@@ -83,6 +91,22 @@ def assert_channels(case: Case, names: Sequence[str]) -> None:
             f"{len(names)} are needed ({', '.join(names)}). Add what is missing, or take the case away."
         )
         raise CasesError(msg)
+    assert_no_gap(case)
+
+
+def assert_no_gap(case: Case) -> None:
+    """Refuse a case whose scans, counted from 0, would be taken for other channels than they are.
+
+    Raises:
+        CasesError: A channel is missing before another.
+    """
+    for number, (named, source) in enumerate(zip(case.numbers, case.channels, strict=False)):
+        if named != number:
+            msg = (
+                f"Case {case.name} has no channel {number}: found {source.path} instead. "
+                "Add what is missing, or take the case away."
+            )
+            raise CasesError(msg)
 
 
 @dataclass(frozen=True)
@@ -199,12 +223,13 @@ def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:
     places = [folder / name for name in (IMAGES, UNLABELLED) if (folder / name).is_dir()]
     found: dict[str, Channels] = {}
     for place in places or [folder]:
-        for name, numbered in group_channels(find_volumes(place), channels, siblings=bool(places)).items():
+        scans, strict = find_volumes(place), place == folder / IMAGES
+        for name, numbered in group_channels(scans, channels, siblings=bool(places), strict=strict).items():
             found.setdefault(name, numbered)
     if not found:
         msg = f"{folder} holds no scans. Volumes (.nii.gz, .nrrd, .mha, ...) or DICOM series are needed."
         raise CasesError(msg)
-    return tuple(Case(name, _in_order(found[name])) for name in sorted(found))
+    return tuple(case_of(name, found[name]) for name in sorted(found))
 
 
 def first_labelled(folder: CasesFolder, count: int) -> CasesFolder:
@@ -322,7 +347,7 @@ def _began_as_an_answer(manifest: Manifest, name: str) -> bool:
 
 
 def _case(name: str, files: CaseFiles, count: int) -> Case:
-    return Case(name, _in_order(files.channels(name, count)))
+    return case_of(name, files.channels(name, count))
 
 
 def _shown(name: str, manifest: Manifest, table: LabelTable, root: Path) -> tuple[str, ...] | None:
@@ -331,7 +356,3 @@ def _shown(name: str, manifest: Manifest, table: LabelTable, root: Path) -> tupl
     except LabelError as error:
         msg = f"{root / MANIFEST}: the label of {name} is said to show what it cannot. {error}"
         raise LabelError(msg) from error
-
-
-def _in_order(numbered: Channels) -> tuple[Source, ...]:
-    return tuple(numbered[number] for number in sorted(numbered))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crgloco.data.case_files import group_channels
-from crgloco.data.cases import Case, open_unlabelled
+from crgloco.data.cases import Case, case_of, open_unlabelled
 from crgloco.errors import InputError
 from crgloco.io import dicom
 from crgloco.io.files import Source, volume_stem
@@ -37,8 +37,7 @@ def find_scans(path: Path, channels: int) -> tuple[Case, ...]:
     grouped = group_channels([Source(volume_stem(file), file) for file in nearby], channels)
     for name, numbered in grouped.items():
         if any(source.path == path for source in numbered.values()):
-            case = Case(name, tuple(numbered[number] for number in sorted(numbered)))
-            return (_complete(case, channels),)
+            return (_complete(case_of(name, numbered), channels),)
     return (_complete(Case(volume_stem(path), (Source(volume_stem(path), path),)), channels),)
 
 

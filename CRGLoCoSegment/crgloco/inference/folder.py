@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crgloco.atomic import saving, write_bytes
-from crgloco.data.cases import Case
+from crgloco.data.cases import Case, assert_no_gap
 from crgloco.data.prediction_files import (
     FORMAT,
     KINDS,
@@ -150,6 +150,7 @@ def rank(
 
 def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None, report: Reporter) -> Record:
     try:
+        assert_no_gap(case)
         content = content_of(case)
         if known is not None and known.get("content") == content:
             return {**known, "kept": True}

@@ -11,7 +11,7 @@ import numpy as np
 from crgloco.data.case_check import Problem
 from crgloco.data.case_check import check as check_folder
 from crgloco.data.case_store import revisions
-from crgloco.data.cases import Case, CasesFolder, draw_split, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_no_gap, draw_split, open_cases
 from crgloco.data.further_scans import with_further
 from crgloco.data.prediction_files import (
     KINDS,
@@ -55,6 +55,7 @@ def open_case(fields: Fields, report: Reporter) -> Answer:
     """Answer ``open``: image, label and prediction of one case as arrays on one grid."""
     folder, name = open_cases(read.path(fields, "folder")), read.text(fields, "case")
     case, out = folder.find(name), ArrayFolder(read.path(fields, "out"))
+    assert_no_gap(case)
     grid = _write_images(case, out, report)
     if case.label is not None and folder.table is not None:
         label = read_label(case.label, folder.table, grid)

@@ -59,11 +59,13 @@ def prepare(
         report: Hears ``progress``, and a ``message`` for every scan that is left out; may stop.
 
     Raises:
-        CasesError: A labelled case has another number of channels, no label shows anything, or nothing is
+        CasesError: A labelled case does not have the channels, no label shows anything, or nothing is
             left to learn from.
         InputError: A labelled case cannot be used.
         ResourceError: The cache cannot be written, or not enough of the disk is free.
     """
+    for case in selection.labelled:
+        assert_channels(case, selection.channel_names)
     reasons: list[str] = []
     kept = _only(selection, _readable(selection, reasons, report), reasons)
     preparation = _preparation(spacing, kept, parent, report)

@@ -80,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trained(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+def trained(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Train up to the first update; says which unlabelled scans would teach."""
 
     def fit(trainer):
@@ -89,8 +89,8 @@ def trained(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         raise Cancelled(msg)
 
     monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
-    words = ["train", "--cases", str(folder), "--out", str(tmp_path / "model"), "--iterations", "2", *TINY]
-    return lambda: main(words)
+    words = ["train", "--cases", str(folder), "--out", str(tmp_path / "model"), "--iterations", "2"]
+    return lambda *more: main([*words, *more] if "--start" in more else [*words, *TINY])
 
 
 def image_of(root: Path, name: str) -> Path:
@@ -156,6 +156,40 @@ def test_a_label_that_cannot_be_used_ends_the_training_before_it_begins(folder, 
     assert trained() == DAMAGED
     assert case.name in last_line(capsys)
     assert contents(folder) == before
+
+
+def without_second_channel(root: Path, name: str) -> None:
+    path = next(root.glob(f"images*/{name}_0001.nii.gz"))
+    path.rename(path.with_name(f"{name}_0002.nii.gz"))
+
+
+def test_an_unlabelled_case_that_lacks_a_channel_is_left_out_of_the_training(folder, trained, capsys):
+    write_cases_folder(folder, 3, 2, channels=2)
+    without_second_channel(folder, "phantom_003")
+    assert trained() == STOPPED
+    said = capsys.readouterr().err
+    assert "phantom_003 has no channel 1: found" in said
+    assert "phantom_003 is left out of the unlabelled scans." in said
+    assert "taught: phantom_004" in said
+
+
+@pytest.mark.parametrize("role", ["training", "validating"])
+def test_a_labelled_case_that_lacks_a_channel_ends_the_training_before_it_begins(
+    folder, trained, capsys, role
+):
+    write_cases_folder(folder, 3, 2, channels=2)
+    case = getattr(open_cases(folder), role)[0]
+    without_second_channel(folder, case.name)
+    assert trained() == DAMAGED
+    assert f"{case.name} has no channel 1: found" in last_line(capsys)
+
+
+def test_with_a_start_model_too_another_channel_never_teaches(folder, trained, tiny_model, capsys):
+    case = open_cases(folder).training[0]
+    path = case.channels[0].path
+    path.rename(path.with_name(f"{case.name}_0001.nii.gz"))
+    assert trained("--start", str(tiny_model)) == DAMAGED
+    assert f"{case.name} has no channel 0: found" in last_line(capsys)
 
 
 @images

@@ -255,3 +255,15 @@ def test_a_check_tells_its_progress_and_can_be_stopped(root: Path) -> None:
 @pytest.mark.parametrize("name", ["chaos_mr", "hippocampus"])
 def test_real_folders_have_no_errors(data_root: Path, name: str) -> None:
     assert [problem for problem in check(data_root / name) if problem.severity == "error"] == []
+
+
+@pytest.mark.parametrize(("case", "spared"), [("phantom_000", False), ("phantom_001", True)])
+def test_a_case_without_its_second_channel_is_an_error_that_only_a_label_makes_serious(
+    tmp_path: Path, case: str, *, spared: bool
+) -> None:
+    root = write_cases_folder(tmp_path / "pairs", 1, 1, shape=SHAPE, channels=2)
+    image = next(root.glob(f"images*/{case}_0001.nii.gz"))
+    image.rename(image.with_name(f"{case}_0002.nii.gz"))
+    (problem,) = (problem for problem in check(root) if problem.severity == "error")
+    assert (problem.case, problem.spared) == (case, spared)
+    assert "has no channel 1: found" in problem.text

@@ -233,6 +233,19 @@ def test_what_does_not_fit_together_is_refused_and_nothing_is_left(
     refused("different grids", first, second, error=GeometryError)
 
 
+@pytest.mark.parametrize("place", ["imagesTr", "imagesUl"])
+def test_a_case_that_lacks_a_channel_is_not_merged(tmp_path: Path, place: str) -> None:
+    roots = [
+        write_cases_folder(tmp_path / name, 1, 1, shape=SHAPE, only=name, seed=seed, channels=2)
+        for name, seed in (("large", 0), ("small", 50))
+    ]
+    second = next((roots[1] / place).glob("*_0001.nii.gz"))
+    second.rename(second.with_name(second.name.replace("_0001", "_0002")))
+    with pytest.raises(CasesError, match=r"has no channel 1: found .*_0002\.nii\.gz instead"):
+        merge_cases(roots, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_existing_folder_is_never_touched(first: Path, second: Path, tmp_path: Path) -> None:
     before = files(first)
     for taken in (first, tmp_path):

@@ -173,6 +173,15 @@ def test_a_label_that_does_not_fit_is_refused_and_nothing_changes(
     assert (files(root), content_hash(root / "labelsTr/first.nii.gz"), revisions(root)) == before
 
 
+def test_a_case_that_lacks_a_channel_gets_no_label_and_nothing_changes(root: Path) -> None:
+    path = root / "imagesUl/second_0000.nii.gz"
+    path.rename(root / "imagesTr/second_0001.nii.gz")
+    before = files(root)
+    with pytest.raises(CasesError, match=r"second has no channel 0: found .*second_0001\.nii\.gz instead"):
+        accept_label(root, "second", label(1), Provenance())
+    assert files(root) == before
+
+
 def test_a_case_that_does_not_exist_cannot_get_a_label(root: Path) -> None:
     with pytest.raises(CasesError, match="no case 'third'"):
         accept_label(root, "third", label(), Provenance())

@@ -2,20 +2,34 @@
 
 import json
 import os
+import re
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from crgloco.data.cases import Case, draw_split, first_labelled, open_cases, open_unlabelled
+from crgloco.data.cases import (
+    Case,
+    assert_channels,
+    assert_no_gap,
+    draw_split,
+    first_labelled,
+    open_cases,
+    open_unlabelled,
+)
 from crgloco.data.manifest import read_manifest, write_manifest
 from crgloco.data.provenance import Provenance
+from crgloco.data.scans import case_of_channels, find_scans
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
 from crgloco.io.files import write_volume
 from crgloco.io.volume import Geometry, Volume
 from phantoms import two_ellipsoids, write_cases_folder
+
+Read = Callable[[Path], tuple[Case, ...]]
 
 SHAPE = (6, 8, 8)
 GRID = Geometry(SHAPE, (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
@@ -38,6 +52,11 @@ def edit_json(path: Path, **changes: object) -> None:
 
 def names(cases: tuple[Case, ...]) -> list[str]:
     return [case.name for case in cases]
+
+
+def open_all(root: Path) -> tuple[Case, ...]:
+    folder = open_cases(root)
+    return (*folder.labelled, *folder.unlabelled)
 
 
 def state(root: Path) -> dict[str, tuple[int, int]]:
@@ -83,6 +102,52 @@ def test_channels_of_a_case_are_put_together_in_order(tmp_path: Path) -> None:
         ["x_0000.nii.gz", "x_0001.nii.gz"],
         ["y_0000.nii.gz", "y_0001.nii.gz"],
     ]
+
+
+@pytest.mark.parametrize("read", [open_all, partial(open_unlabelled, channels=2)])
+@pytest.mark.parametrize("place", ["imagesTr", "imagesUl"])
+def test_a_later_channel_never_takes_the_place_of_a_missing_one(
+    tmp_path: Path, place: str, read: Read
+) -> None:
+    root = write_cases_folder(tmp_path / "cases", 1, 1, shape=SHAPE, channels=2)
+    second = next((root / place).glob("*_0001.nii.gz"))
+    third = second.rename(second.with_name(second.name.replace("_0001", "_0002")))
+    name = second.name.removesuffix("_0001.nii.gz")
+    cases = {case.name: case for case in read(root)}
+    assert len(cases) == 2
+    with pytest.raises(CasesError, match=f"{name} has no channel 1: found {re.escape(str(third))} instead"):
+        assert_channels(cases.pop(name), ("T1", "T2"))
+    (whole,) = cases.values()
+    assert_channels(whole, ("T1", "T2"))
+
+
+@pytest.mark.parametrize("read", [open_all, partial(open_unlabelled, channels=1)])
+def test_a_single_file_of_another_channel_is_not_the_first_channel(root: Path, read: Read) -> None:
+    image = root / "imagesTr/phantom_001_0000.nii.gz"
+    image.rename(image.with_name("phantom_001_0001.nii.gz"))
+    (case,) = (case for case in read(root) if case.name == "phantom_001")
+    with pytest.raises(CasesError, match="phantom_001 has no channel 0: found"):
+        assert_channels(case, ("MR",))
+
+
+def test_in_a_plain_folder_of_several_channels_numbers_are_channels_too(tmp_path: Path) -> None:
+    for number in (0, 2):
+        write_image(tmp_path / f"x_{number:04d}.nii.gz")
+    (case,) = open_unlabelled(tmp_path, 2)
+    with pytest.raises(CasesError, match="x has no channel 1"):
+        assert_channels(case, ("T1", "T2"))
+    (pointed_at,) = find_scans(tmp_path / "x_0000.nii.gz", 2)
+    with pytest.raises(CasesError, match="x has no channel 1"):
+        assert_no_gap(pointed_at)
+
+
+def test_channels_that_were_given_in_order_keep_it_whatever_their_files_are_called(tmp_path: Path) -> None:
+    paths = [tmp_path / "T2_0005.nii.gz", tmp_path / "a_0000.nii.gz"]
+    for path in paths:
+        write_image(path)
+    case = case_of_channels("given", paths)
+    assert_channels(case, ("T2", "T1"))
+    assert [source.path for source in case.channels] == paths
 
 
 def test_a_cases_folder_read_as_unlabelled_gives_all_its_images(root: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from crgloco.data.cases import open_cases
+from crgloco.data.cases import open_cases, open_unlabelled
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.data.scans import find_scans
@@ -91,6 +91,17 @@ def test_one_bad_scan_stops_nothing(cases, tmp_path):
     assert answer["failed"] == 1
     assert cases[1].channels[0].path.name in answer["cases"][1]["error"]
     assert set(answer["cases"][1]) == {"case", "error"}
+
+
+def test_a_case_that_lacks_a_channel_is_named_and_the_others_are_done(tmp_path):
+    root = write_cases_folder(tmp_path / "cases", 0, 2, channels=2)
+    second = root / "imagesUl/phantom_000_0001.nii.gz"
+    second.rename(second.with_name("phantom_000_0002.nii.gz"))
+    twice = Preparation(PREPARATION.spacing, PREPARATION.rules * 2)
+    pair_job = FolderJob(Predictor(FakeModel(), twice, TABLE), "a")
+    lacking, whole = predict_folder(pair_job, open_unlabelled(root, 2), None)["cases"]
+    assert "phantom_000 has no channel 1: found" in lacking["error"]
+    assert "error" not in whole
 
 
 def test_a_constant_scan_is_named(cases, tmp_path):

@@ -332,3 +332,10 @@ def test_a_check_for_a_method_tells_that_it_cannot_learn_from_partial_labels(cas
     (error,) = said(method="supervised")
     assert "1 of 2 labelled cases" in error
     assert said() == said(method="versemi") == said(method="pgl", labels=False) == []
+
+
+def test_a_case_that_lacks_a_channel_is_not_opened_with_another_in_its_place(cases, tmp_path):
+    image = cases / "imagesTr" / "phantom_001_0000.nii.gz"
+    image.rename(image.with_name("phantom_001_0001.nii.gz"))
+    with pytest.raises(CasesError, match="phantom_001 has no channel 0: found"):
+        open_case({"folder": str(cases), "case": "phantom_001", "out": str(tmp_path / "out")}, Silent())
