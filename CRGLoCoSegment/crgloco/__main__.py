@@ -50,6 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return worker.main()
     console = Console(arguments.events, arguments.json, arguments.debug)
     try:
+        console.assert_can_tell()
         return int(arguments.run(arguments, console))
     except (CRGLoCoError, KeyboardInterrupt, MemoryError) as error:
         if arguments.debug:

@@ -23,7 +23,9 @@ RESOURCES = Path(__file__).parents[2] / "Resources"
 BUNDLED_MODELS = RESOURCES / "Models"
 
 
-def add_command(commands: Subparsers, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+def add_command(
+    commands: Subparsers, name: str, run: Run, text: str, *, positionals: bool = True
+) -> argparse.ArgumentParser:
     """Add a command with the flags that all of them share.
 
     Args:
@@ -31,20 +33,27 @@ def add_command(commands: Subparsers, name: str, run: Run, text: str) -> argpars
         name: What the user types.
         run: Does the work and returns the exit code.
         text: What it does, in one sentence.
+        positionals: Whether it takes words without a flag; a file behind ``--json`` could be one of them.
     """
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run, usage=parser.error)
     group = parser.add_argument_group("how it speaks")
-    group.add_argument(
-        "--json",
-        nargs="?",
-        const=STDOUT,
-        metavar="FILE",
-        help="write the result as JSON: to FILE, or to stdout without FILE",
-    )
+    _add_json(group, optional_file=not positionals)
     group.add_argument("--events", action="store_true", help="write event lines @{json} on stdout")
     group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
     return parser
+
+
+def _add_json(group: argparse._ArgumentGroup, *, optional_file: bool) -> None:
+    either = group.add_mutually_exclusive_group()
+    if optional_file:
+        help_text = "write the result as JSON: to FILE, or to stdout without FILE"
+        either.add_argument("--json", nargs="?", const=STDOUT, metavar="FILE", help=help_text)
+    else:
+        help_text = "write the result as JSON to stdout"
+        either.add_argument("--json", action="store_const", const=STDOUT, help=help_text)
+    help_text = "write the result as JSON to FILE; only an earlier result is replaced"
+    either.add_argument("--json-file", dest="json", metavar="FILE", help=help_text)
 
 
 def add_unlabelled(parser: argparse.ArgumentParser, help_text: str) -> None:

@@ -6,7 +6,6 @@ results only. With ``--events`` stdout carries nothing but event lines, with ``-
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -21,8 +20,8 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from crgloco.atomic import write_bytes
 from crgloco.commands.bars import Bars, LogFile, PlainLines
+from crgloco.commands.result_file import Result, as_text, assert_may_be_written, write_result
 from crgloco.progress import EventLines, Reporter
 
 STDOUT = "-"
@@ -64,21 +63,30 @@ class Console:
         stream = sys.stderr if self.for_programs else sys.stdout
         RichConsole(file=stream, width=width, highlight=False, markup=False).print(table)
 
-    def result(self, values: dict[str, Any] | list[Any]) -> None:
+    def assert_can_tell(self) -> None:
+        """Refuse, before the work starts, a file that the result must not be written to.
+
+        Raises:
+            OptionError: It is a folder, its folder is missing, or it exists and is no earlier result.
+        """
+        if self.json not in (None, STDOUT):
+            assert_may_be_written(Path(self.json))
+
+    def result(self, values: Result) -> None:
         """Hand the result to programs: as a document with ``--json``, as the last event with ``--events``.
 
         Raises:
+            OptionError: See ``assert_can_tell``.
             ResourceError: The file of ``--json`` cannot be written.
         """
         if self.events:
             EventLines().event("result", **(values if isinstance(values, dict) else {"items": values}))
         if self.json is None:
             return
-        text = json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
         if self.json == STDOUT:
-            print(text, end="", flush=True)
+            print(as_text(values), end="", flush=True)
         else:
-            write_bytes(Path(self.json), text.encode())
+            write_result(Path(self.json), values)
 
     def error(self, error: Exception) -> None:
         """Tell what went wrong in one line."""

@@ -40,7 +40,7 @@ MINUTES = 2.5
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
     text = "segment the sample scans, compare one with its manual label, and fine-tune the starter model"
-    parser = add_command(commands, "demo", run, text)
+    parser = add_command(commands, "demo", run, text, positionals=False)
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="default: demo-output")
     parser.add_argument("--model", type=Path, default=STARTER, help="default: the starter model")
     parser.add_argument("--sample", type=Path, default=SAMPLE, help="default: the bundled sample")

@@ -28,7 +28,7 @@ _COLUMNS = ("case", "time", "memory", "windows", "confidence", "expected correct
 
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
-    parser = add_command(commands, "predict", run, "segment scans at two resolutions")
+    parser = add_command(commands, "predict", run, "segment scans at two resolutions", positionals=False)
     add_model(parser)
     parser.add_argument(
         "--input",

@@ -27,7 +27,7 @@ _COLUMNS = ("rank", "case", "expected correction, ml", "confidence", "look at (L
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
     text = "order scans by the expected benefit of correcting them"
-    parser = add_command(commands, "rank", run, text)
+    parser = add_command(commands, "rank", run, text, positionals=False)
     add_model(parser)
     parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="a cases folder or scans")
     parser.add_argument(

@@ -120,7 +120,7 @@ def test_a_method_is_shown_with_its_options(capsys):
 
 
 def test_json_can_go_to_a_file(tmp_path, capsys):
-    assert main(["methods", "--json", str(tmp_path / "methods.json")]) == 0
+    assert main(["methods", "--json-file", str(tmp_path / "methods.json")]) == 0
     assert json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))
     assert "cr_gloco" in capsys.readouterr().out
 
