@@ -35,6 +35,14 @@ _COLOURS: tuple[tuple[int, int, int], ...] = (
 )
 MAXIMUM_VALUE = 65535
 
+# In leftKidney and LKidney; plurals of abbreviations such as LNs are one word.
+_WORD_BEGINS = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
+# English, German, French, Spanish, Italian and Latin. A single l before an apostrophe is an article: l'aorte.
+_SIDE = re.compile(
+    r"\b(left|right|lt|rt|[lr](?!['\u2019])|link(s|e[mnrs]?)|recht(s|e[mnrs]?)|gauches?|droite?s?"
+    r"|izquierd[ao]s?|derech[ao]s?|sinistr[aeio]|destr[aeio]|sinister|dexter|dextra)\b"
+)
+
 
 @dataclass(frozen=True)
 class Label:
@@ -108,19 +116,10 @@ class LabelTable:
         values: npt.NDArray[Any] = np.asarray(self._values, kind)[classes]
         return values
 
-    def mirrored_classes(self) -> tuple[int, ...] | None:
-        """Return, for every class, the class across the body's mirror; ``None`` if no side is named.
-
-        ``left_kidney`` and ``right_kidney`` are a pair. A side without partner makes the table
-        one-sided: the result then is the identity, and no flip across left-right is allowed.
-        """
-        swapped = [_other_side(name) for name in self.names]
-        if all(other is None for other in swapped):
-            return None
-        index = {_plain(name): number for number, name in enumerate(self.names)}
-        return tuple(
-            number if other is None else index.get(other, number) for number, other in enumerate(swapped)
-        )
+    @property
+    def names_a_side(self) -> bool:
+        """Whether a structure is left or right, by its name: a mirrored body would make its label wrong."""
+        return any(map(_names_a_side, self.names))
 
     def part(self, names: Iterable[str] | None) -> tuple[str, ...] | None:
         """Return some of the structures in the table's order; ``None`` stands for all, and all for ``None``.
@@ -212,11 +211,6 @@ def _colour(given: Any, number: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-]+", " ", name.strip().lower())
-
-
-def _other_side(name: str) -> str | None:
-    plain = _plain(name)
-    swapped = re.sub(r"\b(left|right)\b", lambda side: "right" if side[0] == "left" else "left", plain)
-    return swapped if swapped != plain else None
+def _names_a_side(name: str) -> bool:
+    words = _WORD_BEGINS.sub(" ", name).replace("_", " ").lower()
+    return _SIDE.search(words) is not None

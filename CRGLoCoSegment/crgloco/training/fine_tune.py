@@ -179,7 +179,7 @@ def flip_axes(table: LabelTable) -> tuple[int, ...]:
     Args:
         table: The label table.
     """
-    return (0, 1, 2) if table.mirrored_classes() is None else (0, 1)
+    return (0, 1) if table.names_a_side else (0, 1, 2)
 
 
 def _trainer(
