@@ -128,16 +128,15 @@ def check_weights(folder: Path, card: ModelCard, weights: bytes) -> None:
 def list_models(folders: Iterable[Path]) -> list[tuple[Path, ModelCard | ModelError]]:
     """Find the models inside the given folders, by name; a damaged one is listed with its error.
 
-    Folders that do not exist hold no models; ``.part`` folders and hidden ones are passed over.
+    A model's own folder is listed too. Folders that do not exist hold no models; ``.part`` folders and
+    hidden ones are passed over.
     """
     found: list[tuple[Path, ModelCard | ModelError]] = []
     for parent in folders:
         try:
-            inside = sorted(parent.iterdir()) if parent.is_dir() else []
+            found += [(folder, _card_or_error(folder)) for folder in _models_at(parent)]
         except OSError as error:
             found.append((parent, ModelError(f"{parent} cannot be read: {error.strerror}.")))
-            continue
-        found += [(folder, _card_or_error(folder)) for folder in inside if looks_like_model(folder)]
     return found
 
 
@@ -182,6 +181,12 @@ def read_files(folder: Path) -> tuple[ModelCard, bytes]:
     weights = _read(folder, WEIGHTS)
     check_weights(folder, card, weights)
     return card, weights
+
+
+def _models_at(folder: Path) -> list[Path]:
+    """Return the folder itself, where it is a model, and the models directly in it."""
+    paths = (folder, *sorted(folder.iterdir())) if folder.is_dir() else ()
+    return [path for path in paths if looks_like_model(path)]
 
 
 def _card_or_error(folder: Path) -> ModelCard | ModelError:

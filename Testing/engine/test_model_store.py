@@ -197,6 +197,15 @@ def test_the_list_shows_good_models_damaged_ones_and_nothing_else(a_model: Path,
     ]
 
 
+def test_a_models_own_folder_is_listed_as_itself_and_a_damaged_one_with_its_error(a_model: Path) -> None:
+    [(folder, card)] = model_store.list_models([a_model])
+    assert folder == a_model
+    assert isinstance(card, ModelCard)
+    (a_model / model_store.CARD).write_text("{")
+    [(_, error)] = model_store.list_models([a_model])
+    assert isinstance(error, ModelError)
+
+
 def test_the_list_never_raises_for_a_folder_that_may_not_be_read(
     a_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument(
         "folders",
         nargs="*",
-        type=Path,
+        type=model_folder,
         metavar="DIR",
-        help="folders that hold models; without any: the bundled models and the current folder",
+        help="folders that hold models, or models; without any: the bundled models and the current folder",
     )
     parser = add_command(actions, "check", run_check, "check that models are whole and unchanged")
     parser.add_argument("models", nargs="+", type=model_folder, metavar="MODEL")
@@ -45,6 +46,7 @@ def add_to(commands: Subparsers) -> None:
 
 def run_list(arguments: argparse.Namespace, console: Console) -> int:
     """List models, the damaged ones with their error."""
+    _assert_folders(arguments.folders)
     folders = arguments.folders or [BUNDLED_MODELS, Path()]
     found = model_store.list_models(folders)
     if not console.for_programs:
@@ -84,6 +86,14 @@ def run_import(arguments: argparse.Namespace, console: Console) -> int:
     console.say(f"The model is now in {folder}.")
     console.result({"path": str(folder)})
     return OK
+
+
+def _assert_folders(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if not path.is_dir():
+            found = "is no folder" if path.exists() else "does not exist"
+            msg = f"{path} {found}. Give a folder of models, or a model's own."
+            raise ModelError(msg)
 
 
 def _entry(folder: Path, card: ModelCard | ModelError) -> dict[str, Any]:

@@ -135,6 +135,36 @@ def test_models_are_listed_checked_exported_and_imported(tiny_model, tmp_path, c
     assert main(["models", "check", str(tmp_path / "models" / tiny_model.name)]) == 0
 
 
+def test_a_models_own_folder_lists_that_model(tiny_model, monkeypatch, capsys):
+    assert main(["models", "list", str(tiny_model), "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["path"], entry["card"]["title"]) == (str(tiny_model), "Two ellipsoids")
+    monkeypatch.chdir(tiny_model)
+    assert main(["models", "list", "."]) == 0
+    assert "Two ellipsoids" in capsys.readouterr().out
+
+
+def test_a_bundled_model_is_listed_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["models", "list", "chaos_mr_starter", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert "card" in entry
+
+
+def test_a_folder_without_models_is_an_empty_list_and_one_that_is_not_there_an_error(
+    tiny_model, tmp_path, capsys
+):
+    assert main(["models", "list", str(tmp_path)]) == 0
+    assert f"No models in {tmp_path}." in capsys.readouterr().out
+    assert main(["models", "list", str(tiny_model.parent), str(tmp_path / "nowhere")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "nowhere does not exist. Give a folder of models" in said.err
+    (tmp_path / "note.txt").touch()
+    assert main(["models", "list", str(tmp_path / "note.txt")]) == 1
+    assert "note.txt is no folder" in capsys.readouterr().err
+
+
 def test_a_damaged_model_is_named_by_check_with_code_3(tiny_model, tmp_path, capsys):
     import shutil
 
