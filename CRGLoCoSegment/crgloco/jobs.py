@@ -2,7 +2,8 @@
 
 What a job is doing is read from its files and from the process that claimed it, so that it can be
 asked by anyone, also after Slicer was closed: a file named ``stop`` asks for an end at the next step, and
-the same job started again resumes.
+the same job started again resumes. A mark says that we made the folder: only there are files replaced and
+removed, which in another folder could be the user's own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from crgloco.atomic import patiently, saving, write_bytes
 from crgloco.errors import JobError, ResourceError
 
 JobState = Literal["new", "running", "stopped", "finished"]
+JOB_ENDING = ".job"
 _PATHS = ("cases", "out", "start")
+_MARK = "CRGLoCoSegment made this folder for a training, which replaces and removes files in it.\n"
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,16 @@ class JobFolder:
     def job_file(self) -> Path:
         """The job itself."""
         return self.path / "job.json"
+
+    @property
+    def mark_file(self) -> Path:
+        """Says that ``write_job`` made the folder."""
+        return self.path / ".crgloco-job"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the folder is one of a training; before there was a mark, its name alone said so."""
+        return self.mark_file.is_file() or self.path.name.endswith(JOB_ENDING)
 
     @property
     def events_file(self) -> Path:
@@ -282,27 +296,67 @@ def read_job(path: Path) -> Job:
         raise JobError(msg) from error
 
 
+def folder_beside(out: Path) -> Path:
+    """Return where a job is kept if nobody says otherwise.
+
+    Args:
+        out: The new model's folder.
+    """
+    return out.with_name(out.name + JOB_ENDING)
+
+
 def write_job(folder: Path, job: Job) -> JobFolder:
     """Make a job's folder; the very same job may be written again, to resume it.
 
     Raises:
-        JobError: The folder holds another job.
+        JobError: The folder holds another job, or files that are none of a job's.
         ResourceError: The folder cannot be written.
     """
     target = JobFolder(folder)
     job = _absolute(job)
-    if target.job_file.exists():
-        if read_job(folder) != job:
-            msg = (
-                f"{folder} holds another job already. Go on with that one by its own options, delete the "
-                "folder, or choose another one."
-            )
-            raise JobError(msg)
-        return target
+    known = target.job_file.exists()
+    if known and read_job(folder) != job:
+        msg = (
+            f"{folder} holds another job already. Go on with that one by its own options, delete the "
+            "folder, or choose another one."
+        )
+        raise JobError(msg)
+    _assert_nothing_foreign(target)
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(target.job_file, _encode(job.to_json()))
+    if not target.mark_file.is_file():
+        write_bytes(target.mark_file, _MARK.encode())
+    if not known:
+        write_bytes(target.job_file, _encode(job.to_json()))
     return target
+
+
+def _assert_nothing_foreign(target: JobFolder) -> None:
+    """Refuse to make a job's folder of one that is in use for something else."""
+    foreign = _foreign(target)
+    # The mark is looked for after the files: another process of a team may make both just now.
+    if not foreign or target.mark_file.is_file() or _is_of_an_earlier_version(target):
+        return
+    more = len(foreign) - _NAMED
+    names = ", ".join(foreign[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    msg = (
+        f"{target.path} is no folder of a training, but holds {names}; the training could replace or remove "
+        "files there. Choose another folder for the job, or move them away."
+    )
+    raise JobError(msg)
+
+
+def _foreign(target: JobFolder) -> list[str]:
+    """Name what lies beside ``job.json``; of hidden files, which systems leave behind, we touch none."""
+    if not target.path.is_dir():
+        return []
+    with saving(target.path):
+        names = sorted(path.name for path in target.path.iterdir())
+    return [name for name in names if name != target.job_file.name and not name.startswith(".")]
+
+
+def _is_of_an_earlier_version(target: JobFolder) -> bool:
+    return target.is_ours and target.job_file.is_file() and target.events_file.is_file()
 
 
 def _created() -> float:

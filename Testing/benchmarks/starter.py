@@ -27,7 +27,7 @@ from crgloco.evaluation import evaluate_folders
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_volume
 from crgloco.io.label_files import write_label
-from crgloco.jobs import Job, write_job
+from crgloco.jobs import Job, folder_beside, write_job
 from crgloco.progress import EventLines
 from crgloco.training import fine_tune
 
@@ -66,7 +66,7 @@ def train(out: Path) -> None:
         split = {"validation": list(VALIDATION), "training": training, "fraction": 0.1, "seed": 0}
         (cases / "crgloco.json").write_text(json.dumps({"format": 1, "split": split}))
         job = Job(cases=cases, method="cr_gloco", out=out, config=OPTIONS)
-        fine_tune.run(job, write_job(out.with_name(out.name + ".job"), job), EventLines())
+        fine_tune.run(job, write_job(folder_beside(out), job), EventLines())
 
 
 def pack(model: Path) -> None:

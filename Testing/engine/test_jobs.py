@@ -39,6 +39,10 @@ def write_text(folder: Path, values: Any) -> Path:
     return folder
 
 
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
 MINIMAL = {"cases": "cases", "method": "supervised", "out": "../models/new"}
 
 
@@ -47,7 +51,7 @@ def test_a_job_survives_its_folder(tmp_path: Path) -> None:
     folder = write_job(tmp_path / "jobs" / "1", job)
     assert read_job(folder.path) == job
     assert read_job(folder.job_file) == job
-    assert [path.name for path in folder.path.iterdir()] == ["job.json"]
+    assert {path.name for path in folder.path.iterdir()} == {"job.json", ".crgloco-job"}
 
 
 def test_relative_paths_start_at_the_job(tmp_path: Path) -> None:
@@ -127,6 +131,44 @@ def test_the_same_job_may_be_written_again_and_another_may_not(tmp_path: Path) -
     with pytest.raises(JobError, match="another job already"):
         write_job(tmp_path / "job", dataclasses.replace(job, seed=1))
     assert read_job(tmp_path / "job") == job
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_folder_with_files_of_the_user_becomes_no_job_folder(tmp_path: Path, *, known: bool) -> None:
+    folder, job = tmp_path / "study", a_job(tmp_path)
+    folder.mkdir()
+    if known:  # the job that is asked for, written by hand
+        (folder / "job.json").write_text(json.dumps(job.to_json()))
+    for name in ("checkpoint", "log.txt", "result.json", "scan.nii.gz", "split.json"):
+        (folder / name).write_text("by hand")
+    before = contents(folder)
+    with pytest.raises(
+        JobError, match=r"study .*holds checkpoint, log.txt, result.json and 2 more; .*Choose"
+    ):
+        write_job(folder, job)
+    assert contents(folder) == before
+
+
+def test_an_empty_folder_and_one_with_the_job_alone_may_become_a_job_folder(tmp_path: Path) -> None:
+    job = a_job(tmp_path)
+    for name, content in ((".DS_Store", "of the system"), ("job.json", json.dumps(job.to_json()))):
+        folder = tmp_path / name.strip(".")
+        folder.mkdir()
+        (folder / name).write_text(content)
+        assert not JobFolder(folder).is_ours
+        assert write_job(folder, job).is_ours
+        assert contents(folder)[name] == content
+
+
+def test_a_job_folder_is_known_again_by_its_mark_or_as_that_of_an_earlier_version(tmp_path: Path) -> None:
+    job = a_job(tmp_path)
+    for name in ("any name", "earlier.job"):
+        folder = write_job(tmp_path / name, job)
+        folder.events_file.touch()
+        folder.checkpoint_file.touch()
+    folder.mark_file.unlink()
+    assert write_job(tmp_path / "any name", job).is_ours
+    assert write_job(tmp_path / "earlier.job", job).is_ours
 
 
 def test_a_full_disk_leaves_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

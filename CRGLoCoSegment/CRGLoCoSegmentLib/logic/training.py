@@ -17,7 +17,6 @@ from CRGLoCoSegmentLib.logic.models import inside
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_request import (
-    JOB_ENDING,
     PRETRAINING,
     TrainingRequest,
     folderName,
@@ -174,7 +173,7 @@ class Training:
         if request.startModel is not None:
             self._models.card(request.startModel)
         out = self._models.folder / name
-        folder = jobs.write_job(out.with_name(name + JOB_ENDING), request.toJob(out))
+        folder = jobs.write_job(jobs.folder_beside(out), request.toJob(out))
         return self._run(self._job(folder.path), keepRunning=request.keepRunning)
 
     def resume(self, job: TrainingJob, *, keepRunning: bool = False) -> TrainingJob:
@@ -285,11 +284,12 @@ class Training:
         return heard or job.state != before
 
     def _takenNames(self) -> set[str]:
-        return {path.name.removesuffix(JOB_ENDING) for path in inside(self._models.folder)}
+        return {path.name.removesuffix(jobs.JOB_ENDING) for path in inside(self._models.folder)}
 
 
 def _jobFolders(parent: Path) -> list[Path]:
-    return [path for path in inside(parent) if jobs.JobFolder(path).job_file.is_file()]
+    folders = [jobs.JobFolder(path) for path in inside(parent)]
+    return [folder.path for folder in folders if folder.is_ours and folder.job_file.is_file()]
 
 
 def _tell(task: Task, event: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from slicer.i18n import tr as _
 
 from crgloco import methods
 from crgloco.errors import JobError
-from crgloco.jobs import Job, JobFolder, read_job
+from crgloco.jobs import JOB_ENDING, Job, JobFolder, read_job
 from CRGLoCoSegmentLib.background.training import lastEvents
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
-from CRGLoCoSegmentLib.logic.training_request import JOB_ENDING, PRETRAINING
+from CRGLoCoSegmentLib.logic.training_request import PRETRAINING
 
 
 class TrainingJob:

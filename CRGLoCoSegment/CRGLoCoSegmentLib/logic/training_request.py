@@ -15,7 +15,6 @@ from crgloco.jobs import Job
 from crgloco.options import from_mapping
 
 LONGEST_NAME = 80  # characters of a folder's name
-JOB_ENDING = ".job"
 PRETRAINING = "pretraining"
 
 

@@ -162,7 +162,7 @@ def _fine_tune(arguments: argparse.Namespace, model: Path, cases: Path, out: Pat
         title="Fine-tuned in the demonstration",
     )
     train.check_at_the_door(job)
-    folder = jobs.write_job(job.out.with_name(job.out.name + ".job"), job)
+    folder = jobs.write_job(jobs.folder_beside(job.out), job)
     return train.train(job, folder, console)
 
 

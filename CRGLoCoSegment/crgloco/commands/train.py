@@ -164,10 +164,11 @@ def _read_job(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
         arguments.usage(f"a job file or --{given[0].replace('_', '-')}, not both")
     job = jobs.read_job(arguments.job_file)
     path = arguments.job_file.absolute()
-    home = path if path.is_dir() else path.parent
-    # A job file of another name lies among the user's own files: its job gets a folder beside the model.
-    own = path.is_dir() or path.name == "job.json"
-    return job, jobs.JobFolder(arguments.job or (home if own else _folder_beside(job.out)))
+    home = jobs.JobFolder(path if path.is_dir() else path.parent)
+    # A job that somebody wrote by hand lies among the user's own files: it gets a folder beside the model.
+    own = home.is_ours and path in (home.path, home.job_file)
+    usual = home.path if own else jobs.folder_beside(job.out)
+    return job, jobs.JobFolder(arguments.job or usual)
 
 
 def _job_of_flags(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
@@ -189,16 +190,13 @@ def _job_of_flags(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFold
         device=arguments.device,
         title=arguments.title or "",
     )
-    return job, jobs.JobFolder(arguments.job or _folder_beside(job.out))
-
-
-def _folder_beside(out: Path) -> Path:
-    return out.with_name(out.name + ".job")
+    return job, jobs.JobFolder(arguments.job or jobs.folder_beside(job.out))
 
 
 def _follow(job: jobs.Job, folder: jobs.JobFolder) -> int:
     """Take part in a training whose first process speaks, and writes, for all."""
-    folder.forget_old_stop()
+    if folder.is_ours:  # else the first process makes it, or refuses it
+        folder.forget_old_stop()
     with silent_reporter(folder.stop_file) as report:
         from crgloco.training import fine_tune
 

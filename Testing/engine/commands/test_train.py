@@ -21,6 +21,7 @@ from crgloco.data.cases import draw_split, open_cases
 from crgloco.errors import Cancelled, ResourceError
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.volume import Volume
+from crgloco.options import parse_assignments
 from phantoms import write_cases_folder
 
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
@@ -89,6 +90,94 @@ def test_other_flags_do_not_take_over_an_unfinished_job(cases_folder, tmp_path, 
     assert main(words_of(cases_folder, tmp_path / "model")) == 0
     assert main(words_of(cases_folder, tmp_path / "model", "--seed", "5")) == 1
     assert "holds another job already" in capsys.readouterr().err
+
+
+OF_THE_USER = dict.fromkeys(
+    ("checkpoint", "log.txt", "process.json", "result.json", "rounds/first.txt", "split.json", "stop"),
+    "by hand",
+)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture
+def study(cases_folder, tmp_path):
+    """A folder of the user with a job that was written by hand, and files that have the names of ours."""
+    folder = tmp_path / "study"
+    (folder / "rounds").mkdir(parents=True)
+    for name, content in OF_THE_USER.items():
+        (folder / name).write_text(content)
+    config = parse_assignments(TINY[TINY.index("--set") + 1 :])
+    job = jobs.Job(
+        cases_folder, "local_contrastive", tmp_path / "model", config=config, iterations=4, device="cpu"
+    )
+    (folder / "job.json").write_text(json.dumps(job.to_json()))
+    return folder
+
+
+@pytest.mark.parametrize("given", ["", "job.json"], ids=["by its folder", "by its file"])
+def test_a_job_that_was_written_by_hand_is_worked_on_beside_the_model(study, tmp_path, monkeypatch, given):
+    seen = []
+
+    def run(job, folder, _report):
+        seen.append(folder.path)
+        folder.finish({})
+        return job.out
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    before = contents(study)
+    assert main(["train", str(study / given)]) == 0
+    assert main(["train", str(tmp_path / "model.job" / given)]) == 0  # as the message of a stop says
+    assert seen == [tmp_path / "model.job"] * 2
+    assert contents(study) == before
+
+
+@pytest.mark.slow
+def test_a_training_touches_nothing_beside_a_job_that_was_written_by_hand(study, tmp_path):
+    before = contents(study)
+    assert main(["train", str(study / "job.json")]) == 0
+    assert contents(study) == before
+    assert jobs.JobFolder(tmp_path / "model.job").state == "finished"
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_job_folder_with_files_of_the_user_is_refused_before_anything_starts(
+    study, cases_folder, tmp_path, monkeypatch, capsys, rank
+):
+    def run(job, _folder, _report):
+        assert rank == "1", "It started."
+        return job.out
+
+    before = contents(study)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    assert main(["train", str(study / "job.json"), "--job", str(study)]) == int(rank == "0")
+    assert contents(study) == before
+    (study / "job.json").unlink()
+    assert main(words_of(cases_folder, tmp_path / "model", "--job", str(study))) == int(rank == "0")
+    assert contents(study) == OF_THE_USER
+    assert capsys.readouterr().err.count("study is no folder of a training") == (2 if rank == "0" else 0)
+
+
+def test_a_job_folder_of_any_name_is_gone_on_with_by_its_job_file(cases_folder, tmp_path, monkeypatch):
+    seen = []
+
+    def run(job, folder, report):
+        seen.append(folder.path)
+        if len(seen) == 1:
+            folder.checkpoint_file.touch()
+            raise Cancelled("Stopped.")
+        return job.out
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    words = words_of(cases_folder, tmp_path / "model", "--job", str(tmp_path / "my work"))
+    assert main(words) == 130
+    assert main(["train", str(tmp_path / "my work" / "job.json")]) == 0
+    assert seen == [tmp_path / "my work"] * 2
 
 
 def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path, monkeypatch, capsys):
