@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from crgloco import claims
 from crgloco.atomic import patiently, saving, write_bytes
-from crgloco.errors import JobError, ResourceError
+from crgloco.errors import JobError
 
 JobState = Literal["new", "running", "stopped", "finished"]
 JOB_ENDING = ".job"
@@ -152,8 +153,8 @@ class JobFolder:
 
     @property
     def state(self) -> JobState:
-        """What the job is doing, from its files and the process that claimed it on this computer."""
-        if self.process_id() is not None:
+        """What the job is doing, from its files and the process that claimed it."""
+        if self.holder() is not None:
             return "running"
         if self.result_file.is_file():
             return "finished"
@@ -162,24 +163,32 @@ class JobFolder:
         return "new"
 
     def process_id(self) -> int | None:
-        """Return the id of the live process that works on the job; a reused id is not taken for it.
+        """Return the id of the live process on this computer that works on the job."""
+        holder = self.holder()
+        return holder.process if holder is not None and holder.is_here else None
 
-        Without psutil nothing works on it: the engine that would needs it too.
+    def holder(self) -> claims.Holder | None:
+        """Return the live process that works on the job; one on another computer counts as alive."""
+        return claims.live_holder(_read_mapping(self.process_file))
+
+    def assert_free(self) -> None:
+        """Refuse a job that a live process works on.
+
+        Raises:
+            JobError: With the process, its computer, and what to do.
         """
-        claim = _read_mapping(self.process_file)
-        if not claim:
-            return None
-        try:
-            import psutil
-        except ImportError:
-            return None
-        try:
-            process = psutil.Process(int(claim["pid"]))
-            same = abs(process.create_time() - float(claim["created"])) < 1
-            alive = same and process.status() != psutil.STATUS_ZOMBIE
-        except (KeyError, TypeError, ValueError, psutil.Error):
-            return None
-        return process.pid if alive else None
+        holder = self.holder()
+        if holder is None:
+            return
+        msg = f"{self.path} is being worked on by process {holder.process}"
+        if holder.is_here:
+            msg += " on this computer. Stop it first."
+        else:
+            msg += (
+                f" on the computer {holder.host}. Stop it there first. If that computer is gone, or trains "
+                f"no more, delete {self.process_file} and start again."
+            )
+        raise JobError(msg)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -191,20 +200,26 @@ class JobFolder:
             JobError: Another live process works on it.
             ResourceError: The folder cannot be written, or psutil is missing.
         """
-        holder = self.process_id()
-        if holder == os.getpid():
+        if self.process_id() == os.getpid():
             yield
             return
-        if holder is not None:
-            msg = f"{self.path} is being worked on by process {holder}. Stop it first."
-            raise JobError(msg)
-        self.forget_old_stop()
-        claim = {"pid": os.getpid(), "created": _created()}
-        write_bytes(self.process_file, json.dumps(claim).encode())
+        claim = self._claim()
         try:
             yield
         finally:
-            patiently(lambda: self.process_file.unlink(missing_ok=True))
+            if _read_mapping(self.process_file) == claim:  # else it was deleted, and another may hold the job
+                patiently(lambda: self.process_file.unlink(missing_ok=True))
+
+    def _claim(self) -> dict[str, Any]:
+        """Claim the job; of several processes that try at the same time, one succeeds."""
+        claim = claims.claim_of_this_process()
+        from crgloco.folder_lock import locked  # here: Slicer asks after jobs before it has psutil
+
+        with locked(self.path):
+            self.assert_free()
+            self.forget_old_stop()
+            write_bytes(self.process_file, json.dumps(claim).encode())
+        return claim
 
     def forget_old_stop(self) -> None:
         """Take back a wish for an end from before this process was started.
@@ -214,7 +229,7 @@ class JobFolder:
         Raises:
             ResourceError: The folder cannot be written, or psutil is missing.
         """
-        created = _created()
+        created = claims.started()
         with suppress(FileNotFoundError):  # another process of a team was faster
             if self.stop_file.stat().st_mtime < created:
                 self.clear_stop()
@@ -357,16 +372,6 @@ def _foreign(target: JobFolder) -> list[str]:
 
 def _is_of_an_earlier_version(target: JobFolder) -> bool:
     return target.is_ours and target.job_file.is_file() and target.events_file.is_file()
-
-
-def _created() -> float:
-    """Return when this process was started, in seconds since 1970."""
-    try:
-        import psutil
-    except ImportError as error:
-        msg = "The Python package psutil is missing. Install it, then start the training again."
-        raise ResourceError(msg) from error
-    return psutil.Process().create_time()
 
 
 def _absolute(job: Job) -> Job:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import psutil
 import pytest
 
 from crgloco.errors import JobError, ResourceError
+from crgloco.folder_lock import locked
 from crgloco.jobs import Job, JobFolder, read_job, write_job
 
 
@@ -232,6 +236,92 @@ def test_another_live_process_keeps_the_job_until_it_is_killed(tmp_path: Path) -
         assert folder.state == "running"
 
 
+CLAIM_AT_ONCE = """
+import pathlib, sys, time
+from crgloco.errors import JobError
+from crgloco.jobs import JobFolder
+folder, go = map(pathlib.Path, sys.argv[1:])
+print("ready", flush=True)
+while not go.exists():
+    pass
+try:
+    with JobFolder(folder).claimed():
+        print("claimed", flush=True)
+        time.sleep(60)
+except JobError:
+    print("refused", flush=True)
+"""
+
+
+def test_of_processes_that_start_together_one_gets_the_job(tmp_path: Path) -> None:
+    folder, go = write_job(tmp_path / "job", a_job(tmp_path)), tmp_path / "go"
+    words = [sys.executable, "-c", CLAIM_AT_ONCE, str(folder.path), str(go)]
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True)) for _ in range(4)
+        ]
+        for child in children:
+            stack.callback(child.kill)
+        outputs = [child.stdout for child in children if child.stdout is not None]
+        assert [output.readline() for output in outputs] == ["ready\n"] * 4
+        go.touch()
+        assert sorted(output.readline() for output in outputs) == ["claimed\n", *["refused\n"] * 3]
+
+
+def test_who_checks_while_another_claims_waits_and_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        with locked(folder.path):
+            second = pool.submit(folder.claimed().__enter__)
+            time.sleep(0.1)
+            assert not second.done()
+            folder.process_file.write_text(json.dumps({**a_claim(), "host": "elsewhere"}))
+        with pytest.raises(JobError, match="on the computer elsewhere"):
+            second.result()
+
+
+def a_claim() -> dict[str, Any]:
+    return {"pid": os.getpid(), "created": psutil.Process().create_time()}
+
+
+def test_a_claim_of_another_computer_holds_until_it_is_deleted(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    folder.process_file.write_text(json.dumps({"pid": 7, "created": 1.0, "host": "station2"}))
+    assert folder.state == "running"
+    assert folder.process_id() is None  # of a process here, which could be killed
+    words = r"process 7 on the computer station2\. .*delete .*process\.json and start again"
+    with pytest.raises(JobError, match=words), folder.claimed():
+        pass
+    folder.process_file.unlink()
+    with folder.claimed():
+        assert json.loads(folder.process_file.read_text())["host"] == socket.gethostname()
+
+
+def test_a_claim_that_was_freed_by_hand_is_not_let_go_for_who_holds_it_now(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    other = {"pid": 7, "created": 1.0, "host": "station2"}
+    with folder.claimed():
+        folder.process_file.write_text(json.dumps(other))
+    assert json.loads(folder.process_file.read_text()) == other
+
+
+def test_a_claim_of_an_earlier_version_is_of_this_computer(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    folder.process_file.write_text(json.dumps(a_claim()))
+    assert folder.process_id() == os.getpid()
+
+
+def test_who_holds_a_job_may_ask_again_and_the_first_lets_it_go(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    with folder.claimed():
+        with folder.claimed():
+            assert folder.state == "running"
+        assert folder.state == "running"
+    assert folder.process_id() is None
+
+
 def test_a_reused_process_id_is_not_taken_for_the_job(tmp_path: Path) -> None:
     folder = write_job(tmp_path / "job", a_job(tmp_path))
     claim = {"pid": os.getpid(), "created": psutil.Process().create_time() - 1000}
@@ -239,7 +329,19 @@ def test_a_reused_process_id_is_not_taken_for_the_job(tmp_path: Path) -> None:
     assert folder.state == "stopped"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "x", "created": 1}', '{"pid": -1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"pid": "x", "created": 1}',
+        '{"pid": -1}',
+        '{"pid": -1, "created": 1}',
+        '{"host": "a"}',
+    ],
+)
 def test_a_damaged_claim_is_no_claim(tmp_path: Path, text: str) -> None:
     folder = JobFolder(tmp_path)
     folder.process_file.write_text(text)

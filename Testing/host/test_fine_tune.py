@@ -567,6 +567,15 @@ def test_an_earlier_training_can_be_looked_at_while_another_one_runs(bench: Benc
     assert not panel.ui.resumeButton.enabled  # one at a time
 
 
+def test_a_training_on_another_computer_is_told_and_leaves_this_one_free(bench: Bench):
+    panel = begun(bench)
+    bench.tell(progress(7), reason="It runs on the computer station2.")
+    assert panel.ui.statusLabel.text.startswith("It runs on the computer station2. Update 7 of 20")
+    assert panel.ui.startButton.enabled
+    with pytest.raises(JobError, match="cannot be resumed: It runs on the computer station2"):
+        bench.logic.training.resume(panel.monitor.job)
+
+
 def test_neither_the_curve_nor_a_path_is_left_in_the_scene(bench: Bench, scene: Any):
     before = scene.GetNumberOfNodes()
     panel = begun(bench)

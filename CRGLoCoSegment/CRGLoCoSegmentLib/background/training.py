@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from slicer.i18n import tr as _
 
+from crgloco.claims import Holder
 from crgloco.jobs import JobFolder
 from crgloco.progress import parse_event
 from CRGLoCoSegmentLib.background.child import Child
@@ -36,7 +37,7 @@ class TrainingRun:
         files: The job's files.
         state: ``"new"``, ``"running"``, ``"stopped"`` (can be resumed), ``"finished"`` or ``"failed"``;
             as of the last ``poll``, ``start`` or ``attach``.
-        reason: Why it failed or stopped, in the user's words; else empty.
+        reason: Why it failed or stopped, or where it runs if not here, in the user's words; else empty.
         details: Traceback or last lines of output of a failure.
     """
 
@@ -95,13 +96,19 @@ class TrainingRun:
         self.files.request_stop()
 
     def kill(self) -> None:
-        """End it at once; what came after the last checkpoint is lost."""
+        """End it at once; what came after the last checkpoint is lost.
+
+        Raises:
+            JobError: It runs on another computer.
+        """
         if self._child is not None:
             self._child.kill()
             return
         number = self.files.process_id()
         if number is not None:
             killByNumber(number)
+        else:
+            self.files.assert_free()
 
     def end(self) -> None:
         """Slicer closes: unless it may run on, the training keeps its checkpoint and ends. Never waits."""
@@ -149,8 +156,9 @@ class TrainingRun:
         self.state, self.reason, self.details = self._seen()
 
     def _seen(self) -> tuple[State, str, str]:
-        if self._child is not None or self.files.process_id() is not None:
-            return "running", "", ""
+        holder = self.files.holder()
+        if self._child is not None or holder is not None:
+            return "running", self._whereElse(holder), ""
         if self.files.result_file.is_file():
             return "finished", "", ""
         last = self._lastEvent()
@@ -160,6 +168,15 @@ class TrainingRun:
             lines = self.output()
             return "failed", whyEnded(self._ending[0], lines), "\n".join(lines)
         return self._unfinished(stopped=last.get("event") == "stopped")
+
+    def _whereElse(self, holder: Holder | None) -> str:
+        if holder is None or holder.is_here:
+            return ""
+        text = _(
+            "It runs on the computer {host} (process {number}). If that computer is gone, or trains no more, "
+            "delete {file}."
+        )
+        return text.format(host=holder.host, number=holder.process, file=self.files.process_file)
 
     def _unfinished(self, *, stopped: bool) -> tuple[State, str, str]:
         if self.files.state == "new":

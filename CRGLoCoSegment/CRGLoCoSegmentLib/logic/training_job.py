@@ -57,8 +57,13 @@ class TrainingJob:
 
     @property
     def reason(self) -> str:
-        """Why it stopped or failed, in words; empty otherwise."""
+        """Why it stopped or failed, or on which other computer it runs, in words; empty otherwise."""
         return self._damage or str(self._run.reason)
+
+    @property
+    def runsHere(self) -> bool:
+        """Whether it runs, and on this computer."""
+        return self.state == "running" and not self._run.reason
 
     @property
     def details(self) -> str:
@@ -93,7 +98,7 @@ class TrainingJob:
         if self.job is None:
             return self._damage
         if self.state == "running":
-            return _("it is running.")
+            return self.reason or _("it is running.")
         if self.state == "finished" or self.job.out.exists():
             return _("it has finished.")
         return ""

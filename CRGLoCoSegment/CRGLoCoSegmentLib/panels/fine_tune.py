@@ -199,7 +199,7 @@ class FineTunePanel(Panel):
         """Show what can be done now."""
         self.monitor.show()
         job, ui = self.monitor.job, self.ui
-        running = [each for each in self.logic.training.known() if each.state == "running"]
+        running = [each for each in self.logic.training.known() if each.runsHere]
         checking = self._check is not None
         ui.checkButton.text = _("Cancel the check") if checking else _("Check the cases")
         ui.startButton.enabled = not running and not checking

@@ -162,11 +162,15 @@ def stateText(job: TrainingJob) -> str:
 
 def statusText(job: TrainingJob) -> str:
     """Say what a training is doing, or how it ended."""
-    record = job.record
     if job.state == "finished":
         return _("{title} is ready.").format(title=job.title)
     if job.state != "running":
         return job.reason or _("{title} was not begun.").format(title=job.title)
+    return " ".join(part for part in (job.reason, _runningText(job)) if part)
+
+
+def _runningText(job: TrainingJob) -> str:
+    record = job.record
     if job.isStopping:
         return _("Stopping after this update; the state is kept. Press End at once to lose it.")
     if not record.stage:

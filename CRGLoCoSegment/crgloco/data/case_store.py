@@ -29,7 +29,6 @@ from crgloco.data.case_files import (
     list_case_files,
 )
 from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases
-from crgloco.data.folder_lock import locked
 from crgloco.data.manifest import (
     DATASET,
     MANIFEST,
@@ -44,6 +43,7 @@ from crgloco.data.manifest import (
 from crgloco.data.partial_labels import shown_structures
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, InputError, LabelError
+from crgloco.folder_lock import locked
 from crgloco.io.files import (
     WRITTEN_SUFFIXES,
     Source,

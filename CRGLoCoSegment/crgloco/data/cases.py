@@ -24,7 +24,6 @@ from crgloco.data.case_files import (
     list_case_files,
     listed_first,
 )
-from crgloco.data.folder_lock import locked
 from crgloco.data.manifest import (
     DATASET,
     MANIFEST,
@@ -39,6 +38,7 @@ from crgloco.data.manifest import (
 )
 from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
+from crgloco.folder_lock import locked
 from crgloco.io.files import Source, find_volumes
 from crgloco.labels import LabelTable
 

@@ -16,9 +16,9 @@ from crgloco.data.case_check import check
 from crgloco.data.case_files import assert_case_name
 from crgloco.data.case_store import accept_label, add_case, create_cases, revisions
 from crgloco.data.cases import open_cases
-from crgloco.data.folder_lock import LOCK, locked
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, GeometryError, InputError, LabelError, ResourceError
+from crgloco.folder_lock import LOCK, locked
 from crgloco.io.files import find_volumes, read_geometry, read_volume, write_volume
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable

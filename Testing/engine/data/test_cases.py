@@ -327,7 +327,7 @@ def test_a_folder_that_cannot_be_written_says_what_to_do(root: Path, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     folder = open_cases(root)
-    monkeypatch.setattr("crgloco.data.folder_lock.os.open", refuse)
+    monkeypatch.setattr("crgloco.folder_lock.os.open", refuse)
     with pytest.raises(ResourceError, match=r"split .* cannot be stored in .*Make the folder writable"):
         draw_split(folder)
     assert draw_split(folder, store=False).validation

@@ -101,14 +101,18 @@ import sys
 sys.modules["psutil"] = None
 from pathlib import Path
 from crgloco import jobs
+from crgloco.errors import ResourceError
 folder = jobs.write_job(Path(sys.argv[1]), jobs.Job(Path("cases"), "cr_gloco", Path("out")))
 assert folder.state == "new"
 folder.process_file.write_text('{"pid": 1, "created": 0}')
 assert folder.state == "stopped"
+folder.process_file.write_text('{"pid": 1, "created": 0, "host": "elsewhere"}')
+assert folder.state == "running"
+folder.process_file.unlink()
 try:
     with folder.claimed():
         raise SystemExit("claimed without psutil")
-except jobs.ResourceError as error:
+except ResourceError as error:
     assert "psutil" in str(error)
 """
     words = [sys.executable, "-c", code, str(tmp_path / "job")]

@@ -1,6 +1,7 @@
 """A training seen through its job folder: while it runs, when it stops, fails, or is found again."""
 
 import json
+import os
 import sys
 import time
 
@@ -9,6 +10,7 @@ import pytest
 from child_scripts import diesWithin, isAlive
 from crgloco import jobs
 from crgloco.data.cases import open_cases
+from crgloco.errors import JobError, ResourceError
 from CRGLoCoSegmentLib.background import training as module
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.background.training import TrainingRun
@@ -214,6 +216,20 @@ def test_a_run_of_an_earlier_slicer_can_be_killed(runs):
     waitFor(second, "stopped", 5)
 
 
+def test_a_run_on_another_computer_says_where_and_is_not_ended_here(runs, folder):
+    claim = {"pid": os.getpid(), "created": 1.0, "host": "station2"}
+    (folder / "process.json").write_text(json.dumps(claim))
+    run = runs()
+    assert run.state == "running"
+    assert "station2" in run.reason
+    assert str(folder / "process.json") in run.reason
+    with pytest.raises(JobError, match="on the computer station2"):
+        run.kill()
+    (folder / "process.json").unlink()
+    run.poll()
+    assert run.state != "running"
+
+
 def test_the_end_of_slicer_stops_a_run_that_shall_not_outlive_it_without_waiting(runs):
     run = runs("slow", "--stop-on-eof")
     run.start()
@@ -273,11 +289,11 @@ def test_an_event_longer_than_what_is_read_at_once_still_arrives(runs, folder, m
 
 def test_a_folder_that_cannot_be_written_is_told_when_it_starts(runs, folder, monkeypatch):
     def refuse(_self):
-        raise jobs.ResourceError("It cannot be written.")
+        raise ResourceError("It cannot be written.")
 
     monkeypatch.setattr(jobs.JobFolder, "clear_stop", refuse)
     run = runs()
-    with pytest.raises(jobs.ResourceError):
+    with pytest.raises(ResourceError):
         run.start()
     assert run.state == "new"
 

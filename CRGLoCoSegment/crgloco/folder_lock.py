@@ -1,4 +1,4 @@
-"""One writer at a time in a cases folder, across processes and computers.
+"""One writer at a time in a folder, across processes and computers.
 
 The lock is a file that is created exclusively, which every file system can do. It says who holds it,
 so that the lock of a process that was killed is recognised and removed.
@@ -31,7 +31,7 @@ def locked(root: Path, *, patience_s: float = 20.0) -> Iterator[None]:
     """Hold the folder's lock.
 
     Args:
-        root: The cases folder.
+        root: A cases folder, a job's, or one of results.
         patience_s: Seconds to wait for another writer.
 
     Raises:

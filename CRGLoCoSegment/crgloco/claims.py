@@ -1,0 +1,82 @@
+"""The claim of a process on a piece of work: what it writes, and whether who wrote it still works."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crgloco.errors import ResourceError
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a claim.
+
+    Attributes:
+        process: Its number on its computer.
+        host: The name of its computer.
+    """
+
+    process: int
+    host: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this computer."""
+        return self.host == socket.gethostname()
+
+
+def claim_of_this_process() -> dict[str, Any]:
+    """Return plain values by which this process is known again.
+
+    Raises:
+        ResourceError: psutil is missing.
+    """
+    return {"pid": os.getpid(), "created": started(), "host": socket.gethostname()}
+
+
+def live_holder(claim: Mapping[str, Any]) -> Holder | None:
+    """Return the live process that made a claim; a reused number is not taken for it.
+
+    One on another computer cannot be looked at, and counts as alive until its claim is deleted. Without
+    psutil nothing works on this one: the engine that would needs it too.
+
+    Args:
+        claim: Of ``claim_of_this_process``; claims of earlier versions name no computer, and are of this one.
+    """
+    try:
+        holder = Holder(int(claim["pid"]), str(claim.get("host") or socket.gethostname()))
+        created = float(claim["created"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return holder if not holder.is_here or _lives(holder.process, created) else None
+
+
+def started() -> float:
+    """Return when this process was started, in seconds since 1970.
+
+    Raises:
+        ResourceError: psutil is missing.
+    """
+    try:
+        import psutil
+    except ImportError as error:
+        msg = "The Python package psutil is missing. Install it, then start the training again."
+        raise ResourceError(msg) from error
+    return psutil.Process().create_time()
+
+
+def _lives(number: int, created: float) -> bool:
+    try:
+        import psutil
+    except ImportError:
+        return False
+    try:
+        process = psutil.Process(number)
+        same = abs(process.create_time() - created) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except (ValueError, psutil.Error):
+        return False
