@@ -3,6 +3,7 @@
 Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local``,
 ``<case>_confidence`` and ``<case>_disagreement`` (0..1) are written, and a record of all in
 ``predictions.json``. A case whose record names the same scan, model and choices is not done again.
+Several runs may write into one folder at the same time, each its own cases.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from crgloco.data.prediction_files import (
     read_predictions,
 )
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
+from crgloco.folder_lock import locked
 from crgloco.histogram import histogram
 from crgloco.inference.confidence import expected_correction_ml
 from crgloco.inference.execution import tells_of_memory
@@ -101,15 +103,13 @@ def predict_folder(
     report = report if report is not None else Silent()
     _assert_distinct(cases)
     known: dict[str, Record] = {}
-    begun: set[str] = set()
     if out is not None:
         stored = read_predictions(out)
         assert_only_results_are_replaced(out, cases, stored.begun)
         with saving(out):
             out.mkdir(parents=True, exist_ok=True)
         known = _finished(stored, out, job)
-        begun = {case.name for case in cases} | (stored.begun or frozenset())
-        _write_record(out, stored.document or _answer(job, [], known), begun)
+        _write_record(job, cases, out, [], known)
     records: list[Record] = []
     for number, case in enumerate(cases, start=1):
         report.check()
@@ -120,8 +120,8 @@ def predict_folder(
         state = "failed" if "error" in record else "kept" if record["kept"] else "done"
         report.event("case", case=case.name, number=number, total=len(cases), state=state)
         if out is not None:
-            _write_record(out, _answer(job, records, known), begun)
-    return _answer(job, records, {})
+            _write_record(job, cases, out, records, known)
+    return _answer(job, records)
 
 
 def rank(
@@ -279,23 +279,47 @@ def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Recor
     }
 
 
-def _answer(job: FolderJob, records: Sequence[Record], known: dict[str, Record]) -> Record:
-    """All records of this run; of an earlier one, those whose turn has not come yet."""
-    names = {record["case"] for record in records}
-    waiting = [record for name, record in known.items() if name not in names]
+def _answer(job: FolderJob, records: Sequence[Record], further: Sequence[Record] = ()) -> Record:
+    """All records of this run, and those of others."""
     return {
         "format": FORMAT,
         "model": job.model,
         "quality": job.quality,
         "labels": job.predictor.table.to_json(),
-        "cases": [*records, *waiting],
+        "cases": [*records, *further],
         "failed": sum("error" in record for record in records),
     }
 
 
-def _write_record(out: Path, answer: Mapping[str, Any], begun: set[str]) -> None:
-    """Write the record; ``begun`` says which files here are ours, even if we are killed before the next."""
-    write_bytes(out / RECORD, (json.dumps({**answer, "begun": sorted(begun)}, indent=2) + "\n").encode())
+def _write_record(
+    job: FolderJob, cases: Sequence[Case], out: Path, records: Sequence[Record], known: Mapping[str, Record]
+) -> None:
+    """Write the record; ``begun`` says which files here are ours, even if we are killed before the next.
+
+    It is read again each time: another run may have written it since.
+    """
+    own = {case.name for case in cases}
+    with locked(out):
+        stored = read_predictions(out)
+        begun = own | (stored.begun or frozenset())
+        answer: Mapping[str, Any] = _answer(job, records, _further(job, own, stored, records, known))
+        if not records and stored.document:  # until a case is done, the folder is what it was
+            answer = stored.document
+        write_bytes(out / RECORD, (json.dumps({**answer, "begun": sorted(begun)}, indent=2) + "\n").encode())
+
+
+def _further(
+    job: FolderJob,
+    own: set[str],
+    stored: Predictions,
+    records: Sequence[Record],
+    known: Mapping[str, Record],
+) -> list[Record]:
+    """The records of cases that are not ours; of ours whose turn has not come yet, those that still hold."""
+    there = (stored.cases or {}) if stored.model == job.model else {}
+    kept = {**known, **{name: record for name, record in there.items() if name in known or name not in own}}
+    done = {record["case"] for record in records}
+    return [record for name, record in kept.items() if name not in done]
 
 
 def _assert_distinct(cases: Sequence[Case]) -> None:

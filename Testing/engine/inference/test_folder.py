@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -234,6 +235,87 @@ def test_one_case_at_a_time_the_record_keeps_the_others_and_why_they_failed(case
     write_volume(read_volume(cases[0].channels[0].path), cases[1].channels[0].path)
     answer = predict_folder(job(), cases, out)
     assert [record["kept"] for record in answer["cases"]] == [True, False, True]
+
+
+class Meanwhile(Recorder):
+    """Lets another run into the same folder happen while the first case is done."""
+
+    def __init__(self, other):
+        super().__init__()
+        self._other = other
+
+    def event(self, kind, **fields):
+        super().event(kind, **fields)
+        other, self._other = self._other, lambda: None
+        other()
+
+
+def record_of(out):
+    return json.loads((out / "predictions.json").read_text())
+
+
+def test_a_run_into_the_same_folder_meanwhile_loses_no_record(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[:2], out, Meanwhile(lambda: predict_folder(job(), cases[2:], out)))
+    names = [case.name for case in cases]
+    assert [record["case"] for record in record_of(out)["cases"]] == names
+    assert record_of(out)["begun"] == names
+    report = Recorder()
+    predict_folder(job(), cases, out, report)
+    assert report.states() == ["kept"] * 3
+
+
+def test_a_run_over_the_same_cases_meanwhile_is_joined(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[1:], out)
+    cases[1].channels[0].path.write_bytes(b"cut off")
+    meanwhile = Meanwhile(lambda: predict_folder(job(), cases, out))
+    meanwhile.stop_at = 2
+    with pytest.raises(Cancelled):
+        predict_folder(job(), cases, out, meanwhile)
+    errors = {record["case"]: "error" in record for record in record_of(out)["cases"]}
+    assert errors == {cases[0].name: False, cases[1].name: True, cases[2].name: False}
+
+
+def test_runs_at_the_same_time_keep_all_records(cases, tmp_path):
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda case: predict_folder(job(), [case], out), cases))
+    assert {record["case"] for record in record_of(out)["cases"]} == {case.name for case in cases}
+    assert sorted(path.name for path in out.iterdir() if not path.name.endswith(".nii.gz")) == [
+        "predictions.json"
+    ]
+
+
+def test_results_of_another_model_meanwhile_are_done_again_and_not_refused(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[:1], out, Meanwhile(lambda: predict_folder(job(model="b"), cases[1:], out)))
+    assert record_of(out)["begun"] == [case.name for case in cases]
+    assert [record["case"] for record in record_of(out)["cases"]] == [cases[0].name]
+    report = Recorder()
+    predict_folder(job(), cases, out, report)
+    assert report.states() == ["kept", "done", "done"]
+
+
+def test_the_records_of_cases_in_another_quality_stay(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job("fast"), cases[:1], out)
+    predict_folder(job("balanced"), cases[1:], out)
+    assert [record["quality"] for record in record_of(out)["cases"]] == ["balanced", "balanced", "fast"]
+    report = Recorder()
+    predict_folder(job("fast"), cases[:1], out, report)
+    assert report.states() == ["kept"]
+
+
+def test_a_record_of_an_earlier_version_is_gone_on_with(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[:2], out)
+    earlier = {key: value for key, value in record_of(out).items() if key != "begun"}
+    (out / "predictions.json").write_text(json.dumps(earlier))
+    report = Recorder()
+    predict_folder(job(), cases, out, report)
+    assert report.states() == ["kept", "kept", "done"]
+    assert record_of(out)["begun"] == [case.name for case in cases]
 
 
 @pytest.fixture
