@@ -15,7 +15,7 @@ from typing import Any
 
 from crgloco.data.case_files import IMAGES, LABELS, UNLABELLED
 from crgloco.data.cases import Case
-from crgloco.data.provenance import source_hash
+from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import CasesError, LabelError
 from crgloco.labels import LabelTable
 
@@ -38,6 +38,7 @@ class Predictions:
         table: The model's label table; ``None`` if it is missing or damaged.
         cases: Case name -> its record.
         begun: Cases whose files in the folder are results, finished or not; ``None`` if nobody knows.
+        hashes: Name of a label file -> hash of what we wrote into it.
         document: All of it, as it stands in the file.
     """
 
@@ -46,6 +47,7 @@ class Predictions:
     table: LabelTable | None = None
     cases: dict[str, dict[str, Any]] | None = None
     begun: frozenset[str] | None = frozenset()
+    hashes: Mapping[str, str] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self, case: str) -> dict[str, Any] | None:
@@ -63,6 +65,7 @@ def read_predictions(folder: Path | None) -> Predictions:
             return Predictions(begun=None)
         cases = {str(record["case"]): dict(record) for record in stored.get("cases", [])}
         begun = frozenset(map(str, stored.get("begun", ()))) | cases.keys()
+        hashes = {str(name): str(value) for name, value in dict(stored.get("hashes", {})).items()}
     except (OSError, ValueError, TypeError, KeyError):  # the work is only done again
         return Predictions(begun=None)
     return Predictions(
@@ -71,6 +74,7 @@ def read_predictions(folder: Path | None) -> Predictions:
         _table(stored.get("labels")),
         cases,
         begun,
+        hashes,
         stored,
     )
 
@@ -104,6 +108,32 @@ def assert_only_results_are_replaced(
                     "folder for the results, or move that file away."
                 )
                 raise CasesError(msg)
+
+
+def label_files(case: str) -> tuple[str, ...]:
+    """Return the names of the label files that a case may have."""
+    return tuple(f"{case}{kind}{SUFFIX}" for kind in LABEL_KINDS.values())
+
+
+def assert_unedited(folder: Path, case: str, hashes: Mapping[str, str]) -> None:
+    """Refuse a case whose result somebody has corrected in its file.
+
+    Args:
+        folder: Of the results.
+        case: Name of the case.
+        hashes: Of ``read_predictions``; files that it does not know count as ours.
+
+    Raises:
+        CasesError: The correction would be lost, or taken for the model's answer.
+    """
+    for name in label_files(case):
+        path = folder / name
+        if name in hashes and path.is_file() and content_hash(path) != hashes[name]:
+            msg = (
+                f"{path} was changed after it was predicted: the change would be lost. Accept it as the "
+                "label of the case, or move it away, and predict again."
+            )
+            raise CasesError(msg)
 
 
 def content_of(case: Case) -> str:

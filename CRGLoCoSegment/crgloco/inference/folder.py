@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from crgloco.atomic import saving, write_bytes
-from crgloco.data.cases import Case, assert_no_gap
+from crgloco.data.cases import Case, assert_no_gap, content_hash
 from crgloco.data.prediction_files import (
     FORMAT,
     KINDS,
@@ -27,7 +27,9 @@ from crgloco.data.prediction_files import (
     SUFFIX,
     Predictions,
     assert_only_results_are_replaced,
+    assert_unedited,
     content_of,
+    label_files,
     read_predictions,
 )
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
@@ -93,7 +95,8 @@ def predict_folder(
     Returns:
         What ``predictions.json`` holds: ``cases``, one record each, and ``failed``, their number. A
         failed case has an ``error`` in words, and nothing else. (The file also says in ``begun`` which
-        results are ours.)
+        results are ours, and in ``hashes`` what we wrote: a label that was corrected in its file since is
+        not replaced; its case fails.)
 
     Raises:
         CasesError: Two cases would write the same file, or a result would replace what is none.
@@ -103,8 +106,8 @@ def predict_folder(
     report = report if report is not None else Silent()
     _assert_distinct(cases)
     known: dict[str, Record] = {}
+    stored = read_predictions(out)
     if out is not None:
-        stored = read_predictions(out)
         assert_only_results_are_replaced(out, cases, stored.begun)
         with saving(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +118,7 @@ def predict_folder(
         report.check()
         told = _OfCase(report, case.name)
         report.event("case", case=case.name, number=number, total=len(cases), state="started")
-        record = _attempt(job, case, out, known.get(case.name), told)
+        record = _attempt(job, case, out, stored, known.get(case.name), told)
         records.append(record)
         state = "failed" if "error" in record else "kept" if record["kept"] else "done"
         report.event("case", case=case.name, number=number, total=len(cases), state=state)
@@ -148,8 +151,17 @@ def rank(
     return {**answer, "cases": ordered}
 
 
-def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None, report: Reporter) -> Record:
+def _attempt(
+    job: FolderJob,
+    case: Case,
+    out: Path | None,
+    stored: Predictions,
+    known: Record | None,
+    report: Reporter,
+) -> Record:
     try:
+        if out is not None:
+            assert_unedited(out, case.name, stored.hashes)
         assert_no_gap(case)
         content = content_of(case)
         if known is not None and known.get("content") == content:
@@ -164,7 +176,10 @@ def _attempt(job: FolderJob, case: Case, out: Path | None, known: Record | None,
         report.event("message", text=f"{case.name}: {text}")
         return {"case": case.name, "error": text}
     # A disk that is full now is so for the next case too: that ends the batch.
-    files = {} if out is None else write_prediction(prediction, job.predictor, out, case.name)
+    files: dict[str, str] = {}
+    if out is not None:
+        _forget_hashes(out, case.name)
+        files = write_prediction(prediction, job.predictor, out, case.name)
     return {
         "case": case.name,
         "content": content,
@@ -302,10 +317,32 @@ def _write_record(
     with locked(out):
         stored = read_predictions(out)
         begun = own | (stored.begun or frozenset())
+        hashes = {**stored.hashes, **_hashes(out, records[-1:])}
         answer: Mapping[str, Any] = _answer(job, records, _further(job, own, stored, records, known))
         if not records and stored.document:  # until a case is done, the folder is what it was
             answer = stored.document
-        write_bytes(out / RECORD, (json.dumps({**answer, "begun": sorted(begun)}, indent=2) + "\n").encode())
+        _write_document(out, {**answer, "begun": sorted(begun), "hashes": hashes})
+
+
+def _hashes(out: Path, records: Sequence[Record]) -> dict[str, str]:
+    """Hash the label files of cases that have just been written."""
+    new = [record["files"] for record in records if "error" not in record and not record["kept"]]
+    return {
+        name: content_hash(out / name) for files in new for kind, name in files.items() if kind in LABEL_KINDS
+    }
+
+
+def _forget_hashes(out: Path, case: str) -> None:
+    """Note that the label files of a case are being written: if we are killed meanwhile, they are ours."""
+    with locked(out):
+        stored = read_predictions(out)
+        gone = label_files(case)
+        hashes = {name: value for name, value in stored.hashes.items() if name not in gone}
+        _write_document(out, {**stored.document, "hashes": hashes})
+
+
+def _write_document(out: Path, document: Mapping[str, Any]) -> None:
+    write_bytes(out / RECORD, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def _further(

@@ -74,6 +74,9 @@ def test_every_result_lies_on_the_grid_of_its_scan(cases, tmp_path):
         assert record["windows_run"] <= record["windows_possible"]
         assert record["volumes_ml"]["large"] == pytest.approx((label.array == 1).sum() * 0.002, abs=1e-3)
     stored = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert set(stored.pop("hashes")) == {
+        f"{case.name}{kind}.nii.gz" for case in cases for kind in ENDINGS[:3]
+    }
     assert stored == answer | {"begun": [case.name for case in cases]}
 
 
@@ -177,6 +180,52 @@ def test_events_name_their_case(cases, tmp_path):
     report = Recorder()
     predict_folder(job(), cases, tmp_path / "out", report)
     assert {fields["case"] for _, fields in report.events} == {case.name for case in cases}
+
+
+def corrected(path):
+    """Erase a structure in a label file, as another program would."""
+    label = read_volume(path)
+    label.array[label.array == 5] = 0
+    write_volume(label, path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("again", [{}, {"model": "b"}, {"quality": "fast"}, {"keep_islands": True}])
+@pytest.mark.parametrize("ending", ENDINGS[:3])
+def test_a_result_that_was_corrected_in_its_file_is_not_replaced_and_the_others_are(
+    cases, tmp_path, again, ending
+):
+    out = tmp_path / "out"
+    predict_folder(job(), cases, out)
+    edited = out / f"{cases[1].name}{ending}.nii.gz"
+    mine = corrected(edited)
+    for _ in range(2):  # what was refused once is refused again
+        answer = predict_folder(job(**again), cases, out)
+        assert ["error" in record for record in answer["cases"]] == [False, True, False]
+        assert f"{edited.name} was changed after it was predicted" in answer["cases"][1]["error"]
+        assert edited.read_bytes() == mine
+    edited.rename(tmp_path / "mine.nii.gz")
+    assert predict_folder(job(**again), cases, out)["failed"] == 0
+    assert edited.is_file() or ending == "_local"
+
+
+def test_what_a_run_that_was_killed_had_begun_to_replace_is_not_taken_for_a_correction(
+    cases, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    predict_folder(job(), cases, out)
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(folder_module, "write_volume", kill)  # after the labels
+        with pytest.raises(KeyboardInterrupt):
+            predict_folder(job(model="b"), cases, out)
+    edited = out / f"{cases[2].name}.nii.gz"
+    corrected(edited)
+    answer = predict_folder(job(model="c"), cases, out)
+    assert ["error" in record for record in answer["cases"]] == [False, False, True]
 
 
 def test_ranking_puts_the_largest_expected_correction_first(cases):
