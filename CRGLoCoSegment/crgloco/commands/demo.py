@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STARTER = BUNDLED_MODELS / "chaos_mr_starter"
 SAMPLE = RESOURCES / "Samples" / "chaos_mr"
-# A few updates show the way; a real fine-tuning takes some thousand.
+# A few updates show the way; a real fine-tuning takes some hundred.
 ITERATIONS = 20
 # On a slow computer the updates end here; the schedule follows the clock.
 MINUTES = 2.5
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     figures = [draw_case(case, cases, predictions, out) for case in _labelled(cases)]
     console.say(
         f"4 of 4  Fine-tuning on {len(figures)} labelled scan and the unlabelled rest: "
-        f"{arguments.iterations} updates, to show the way; a real fine-tuning takes some thousand"
+        f"{arguments.iterations} updates, to show the way; a real fine-tuning takes some hundred"
     )
     tuned = _fine_tune(arguments, model, cases, out, console)
     console.say(f"\nDone in {duration(time.monotonic() - began)}. Everything is in {out}:")
