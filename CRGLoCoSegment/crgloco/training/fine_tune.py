@@ -101,21 +101,9 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
         raise CasesError(msg)
     report.event("message", text=_in_words(cases, parent))
     task = _task(config, cases, parent)
-    config = settled(config, task)
-    if (shorter := _as_long_as_they_teach(config, job, parent, cases)) != config:
-        config = shorter
-        text = f"Going on from a model: {config.iterations} updates suit these cases, as no number was named."
-        report.event("message", text=text)
-    started = Run(
-        job,
-        cases,
-        config,
-        task,
-        device,
-        team,
-        parent,
-        pieces_of(cases.labelled, parent),
-    )
+    config = _as_long_as_they_teach(settled(config, task), job, cases, parent, report)
+    pieces = pieces_of(cases.labelled, parent)
+    started = Run(job, cases, config, task, device, team, parent, pieces)
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, cases, report)
     timings = trainer.fit()
@@ -243,15 +231,21 @@ def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None
 
 
 def _as_long_as_they_teach(
-    config: DualResolutionOptions, job: Job, parent: model_store.StartModel | None, cases: Prepared
+    config: DualResolutionOptions,
+    job: Job,
+    cases: Prepared,
+    parent: model_store.StartModel | None,
+    report: Reporter,
 ) -> DualResolutionOptions:
-    """Return fewer updates where a run goes on with few cases, unless somebody asked for a number."""
+    """Return fewer updates where a run goes on with few cases, unless somebody asked for a number; say so."""
     named = methods.card(job.method).configurations[job.config_name]
     asked = job.iterations is not None or "iterations" in job.config or "iterations" in named
     if asked or not _goes_on(parent) or not cases.labelled:
         return config
     unlabelled = len(cases.unlabelled) if config.unlabelled_batch else 0
     updates = updates_going_on(config.iterations, len(cases.labelled), unlabelled)
+    text = f"Going on from a model: {updates} updates suit these cases, as no number was named."
+    report.event("message", text=text)
     return replace(config, iterations=updates)
 
 
