@@ -7,6 +7,7 @@ is what one process with the whole batch would have found.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -57,6 +58,9 @@ def leave_team() -> None:
     """End the group of processes, if there is one."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+        # That lets go of the group; what garbage still holds it would end its threads only while Python
+        # itself ends, and they then abort the process (pytorch 96017, 179291).
+        gc.collect()
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter], team: Team) -> None:
