@@ -105,7 +105,8 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
     record[VOXELS] = contentStamp(volumeNode)
     nodes["fused"].SetAttribute(RECORD, json.dumps(record))
     for kind, node in nodes.items():
-        nodes["fused"].SetNodeReferenceID(role(kind), node.GetID() if kind != "fused" else None)
+        if kind != "fused":
+            nodes["fused"].SetNodeReferenceID(role(kind), node.GetID())
     _refer(volumeNode, nodes)
     return resultOf(volumeNode)  # type: ignore[return-value]
 

@@ -186,6 +186,9 @@ class TrainingSetup:
     def _method(self) -> dict[str, Any]:
         return self._methods[str(self._ui.methodCombo.currentData)]
 
+    def _options(self) -> dict[str, dict[str, Any]]:
+        return {option["name"]: option for option in self._method()["options"]}
+
     def _isPretraining(self) -> bool:
         return bool(self._method()["kind"] == PRETRAINING)
 
@@ -217,7 +220,7 @@ class TrainingSetup:
     def _configurationChosen(self, _index: int = 0) -> None:
         if self._filling:
             return
-        options = {option["name"]: option for option in self._method()["options"]}
+        options = self._options()
         if "iterations" in options:
             spin, option = self._ui.iterationsSpinBox, options["iterations"]
             spin.minimum, spin.maximum = int(option["minimum"]), int(option["maximum"])
@@ -227,7 +230,7 @@ class TrainingSetup:
 
     def _proposeIterations(self) -> None:
         """Put in how many updates suit method, start model and labels, unless the user has chosen."""
-        options = {option["name"]: option for option in self._method()["options"]}
+        options = self._options()
         if not self._iterationsAreOurs or "iterations" not in options:
             return
         named, card = self._chosen().get("iterations"), self._cards.get(str(self.startModel or ""))

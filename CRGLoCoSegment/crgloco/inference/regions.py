@@ -64,15 +64,15 @@ def uncertain_regions(
         at_most: Largest number of regions.
     """
     grid, bound = prediction.geometry, round(below * 255)
-    least = min(SMALLEST_REGION_MM3 / math.prod(grid.spacing), SMALLEST_REGION_VOXELS)
+    least = max(1.0, min(SMALLEST_REGION_MM3 / math.prod(grid.spacing), SMALLEST_REGION_VOXELS))
     cells = Cells(grid.shape, grid.spacing, place_radius(grid))
     regions: list[UncertainRegion] = []
-    for place in fullest(cells.sums(lambda k: _doubt(prediction, k, bound)), max(1.0, least) * (1 - below)):
+    for place in fullest(cells.sums(lambda k: _doubt(prediction, k, bound)), least * (1 - below)):
         if len(regions) == at_most:
             break
         box = cells.voxels(place.box)
         voxels = np.argwhere(cells.own(place) & (prediction.confidence[box] < bound))
-        if len(voxels) >= max(1.0, least):
+        if len(voxels) >= least:
             regions.append(_region(prediction, voxels + [part.start for part in box]))
     return tuple(regions)
 

@@ -88,10 +88,8 @@ class Checkpoint:
     def _difference(self, run: str) -> str:
         """Say in what another run differs; where it is the cases alone, which ones."""
         stored, own = json.loads(run), json.loads(json.dumps(self.run))
-        before, now = set(stored.pop("cases", [])), set(own.pop("cases", []))
-        for name in FOLLOWS_FROM_CASES:
-            stored.pop(name, None), own.pop(name, None)
-        if before != now and stored == own:
+        before, now = set(stored.get("cases", [])), set(own.get("cases", []))
+        if before != now and _without_cases(stored) == _without_cases(own):
             # a prepared case is a folder <case>-<hash>
             gone, new = (
                 ", ".join(sorted(name.rpartition("-")[0] for name in names)) or "none"
@@ -106,6 +104,10 @@ class Checkpoint:
             f"The checkpoint {self.path} belongs to a run with other cases or options. Use another job "
             "folder, or delete the checkpoint to start anew."
         )
+
+
+def _without_cases(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in ("cases", *FOLLOWS_FROM_CASES)}
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

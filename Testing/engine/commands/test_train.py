@@ -27,6 +27,19 @@ from phantoms import write_cases_folder
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
 
 
+@pytest.fixture
+def seen(monkeypatch):
+    """The schedules of trainings, each of which is stopped before its first update."""
+    schedules = []
+
+    def fit(trainer):
+        schedules.append(trainer.schedule)
+        raise Cancelled("Seen.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    return schedules
+
+
 def words_of(cases, out, *more):
     return ["train", "--cases", str(cases), "--out", str(out), "--iterations", "2", *TINY, *more]
 
@@ -271,11 +284,8 @@ def test_a_process_that_follows_in_a_team_leaves_words_and_files_to_the_first(
     assert not (tmp_path / "model.job").exists()
 
 
-def test_scans_that_are_left_out_are_named_before_the_training(cases_folder, tmp_path, monkeypatch, capsys):
-    def fit(trainer):
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+@pytest.mark.usefixtures("seen")
+def test_scans_that_are_left_out_are_named_before_the_training(cases_folder, tmp_path, capsys):
     words = words_of(cases_folder, tmp_path / "model", "--unlabelled", str(cases_folder / "imagesTr"))
     assert main(words) == 130
     said = capsys.readouterr().err
@@ -431,20 +441,13 @@ def test_validation_labels_that_began_as_the_start_models_answers_are_named(
     ("start", "labelled", "share"), [(True, 1, 0.25), (True, 3, 0.75), (True, 5, 1.0), (False, 1, 1.0)]
 )
 def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate_for_each_label(
-    tiny_model, tmp_path, monkeypatch, start, labelled, share
+    tiny_model, tmp_path, seen, start, labelled, share
 ):
-    seen = []
-
-    def fit(trainer):
-        seen.append(trainer.schedule.learning_rate)
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
     cases = write_cases_folder(tmp_path / "cases", 7, 1)
     words = words_of(cases, tmp_path / "model", "--labelled", str(labelled))
     words += ["--start", str(tiny_model)] if start else []
     assert main([*words, "--set", "learning_rate=0.004", "start_rate=0.25"]) == 130
-    assert seen == [pytest.approx(0.004 * share)]
+    assert [schedule.learning_rate for schedule in seen] == [pytest.approx(0.004 * share)]
 
 
 @pytest.mark.parametrize(
@@ -459,29 +462,19 @@ def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate_for_each_
     ],
 )
 def test_training_goes_on_from_a_model_for_as_long_as_its_labels_teach_unless_told_otherwise(
-    tiny_model, tmp_path, monkeypatch, start, more, updates
+    tiny_model, tmp_path, seen, start, more, updates
 ):
-    seen = []
-
-    def fit(trainer):
-        seen.append(trainer.schedule.iterations)
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
     cases = write_cases_folder(tmp_path / "cases", 4, 1)
     words = ["train", "--cases", str(cases), "--out", str(tmp_path / "model"), "--device", "cpu", *more]
     assert main([*words, *(["--start", str(tiny_model)] if start else TINY[2:])]) == 130
-    assert seen == [updates]
+    assert [schedule.iterations for schedule in seen] == [updates]
 
 
+@pytest.mark.usefixtures("seen")
 @pytest.mark.parametrize(("spacing", "code"), [("3,3,3", 1), ("", 130)])
 def test_a_voxel_size_that_the_start_model_does_not_know_is_refused(
-    cases_folder, tiny_model, tmp_path, monkeypatch, capsys, spacing, code
+    cases_folder, tiny_model, tmp_path, capsys, spacing, code
 ):
-    def fit(_trainer):
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
     words = words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model))
     wanted = [word for word in words if not word.startswith("spacing=")]
     assert main([*wanted, "--set", f'spacing="{spacing}"']) == code
@@ -502,16 +495,12 @@ def test_a_memory_that_is_too_small_for_the_training_is_told_in_words(
     assert "Traceback" not in said
 
 
+@pytest.mark.usefixtures("seen")
 def test_a_disk_without_room_stops_only_what_is_not_prepared_yet(cases_folder, tmp_path, monkeypatch, capsys):
-    def fit(_trainer):
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
-    assert main(words_of(cases_folder, tmp_path / "model")) == 1
+    with monkeypatch.context() as full:
+        full.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
+        assert main(words_of(cases_folder, tmp_path / "model")) == 1
     assert "MB more, but" in capsys.readouterr().err
-    monkeypatch.undo()
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
     assert main(words_of(cases_folder, tmp_path / "model")) == 130
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
     assert main(words_of(cases_folder, tmp_path / "model")) == 130
@@ -568,11 +557,8 @@ def test_labels_in_which_nothing_was_drawn_teach_nothing_and_are_refused(tmp_pat
     assert "there is nothing to learn" in capsys.readouterr().err
 
 
-def test_a_training_that_nothing_measures_says_so(cases_folder, tmp_path, monkeypatch, capsys):
-    def fit(_trainer):
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+@pytest.mark.usefixtures("seen")
+def test_a_training_that_nothing_measures_says_so(tmp_path, capsys):
     folder = write_cases_folder(tmp_path / "cases", 1, 1)
     main(words_of(folder, tmp_path / "model"))
     said = capsys.readouterr().err
@@ -580,13 +566,8 @@ def test_a_training_that_nothing_measures_says_so(cases_folder, tmp_path, monkey
     assert "A single label" not in said
 
 
-def test_going_on_from_a_model_with_a_single_label_is_warned_of(
-    cases_folder, tiny_model, tmp_path, monkeypatch, capsys
-):
-    def fit(_trainer):
-        raise Cancelled("Seen.")
-
-    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+@pytest.mark.usefixtures("seen")
+def test_going_on_from_a_model_with_a_single_label_is_warned_of(cases_folder, tiny_model, tmp_path, capsys):
     main(words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model)))
     assert (
         "A single label may well make it worse on other scans: keep 'Two ellipsoids'."
