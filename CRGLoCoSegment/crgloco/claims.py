@@ -41,8 +41,8 @@ def claim_of_this_process() -> dict[str, Any]:
 def live_holder(claim: Mapping[str, Any]) -> Holder | None:
     """Return the live process that made a claim; a reused number is not taken for it.
 
-    One on another computer cannot be looked at, and counts as alive until its claim is deleted. Without
-    psutil nothing works on this one: the engine that would needs it too.
+    One that cannot be looked at, on another computer or of another user, counts as alive until its claim is
+    deleted. Without psutil nothing works on this one: the engine that would needs it too.
 
     Args:
         claim: Of ``claim_of_this_process``; claims of earlier versions name no computer, and are of this one.
@@ -64,7 +64,7 @@ def started() -> float:
     try:
         import psutil
     except ImportError as error:
-        msg = "The Python package psutil is missing. Install it, then start the training again."
+        msg = "The Python package psutil is missing. Install it, then try again."
         raise ResourceError(msg) from error
     return psutil.Process().create_time()
 
@@ -78,5 +78,7 @@ def _lives(number: int, created: float) -> bool:
         process = psutil.Process(number)
         same = abs(process.create_time() - created) < 1
         return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
+        return True
     except (ValueError, psutil.Error):
         return False

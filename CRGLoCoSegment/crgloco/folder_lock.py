@@ -9,15 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
-
+from crgloco import claims
 from crgloco.atomic import SHARES_NO_DELETION, patiently
 from crgloco.errors import ResourceError
 
@@ -35,7 +32,7 @@ def locked(root: Path, *, patience_s: float = 20.0) -> Iterator[None]:
         patience_s: Seconds to wait for another writer.
 
     Raises:
-        ResourceError: The folder is not writable, or another program keeps writing.
+        ResourceError: The folder is not writable, another program keeps writing, or psutil is missing.
     """
     _assert_not_marked_read_only(root)
     path = root / LOCK
@@ -60,7 +57,7 @@ def _assert_not_marked_read_only(root: Path) -> None:
 
 
 def _created(path: Path) -> bool:
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+    claim = json.dumps(claims.claim_of_this_process())
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
@@ -74,7 +71,7 @@ def _created(path: Path) -> bool:
         )
         raise ResourceError(msg) from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(holder, file)
+        file.write(claim)
     return True
 
 
@@ -98,18 +95,11 @@ def _is_abandoned(path: Path, content: str) -> bool:
     except OSError:
         return False
     try:
-        holder: dict[str, Any] = json.loads(content)
-        pid, host, since = int(holder["pid"]), str(holder["host"]), float(holder["time"])
-    except (ValueError, KeyError, TypeError):
+        claim = dict(json.loads(content))
+    except (ValueError, TypeError):
         return age > _UNFINISHED_S
-    if host != socket.gethostname():
-        return age > _ABANDONED_S
-    try:
-        return psutil.Process(pid).create_time() > since + 1  # the number was given to another process
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return age > _ABANDONED_S
+    holder = claims.live_holder(claim)
+    return holder is None or (not holder.is_here and age > _ABANDONED_S)
 
 
 def _content(path: Path) -> str | None:

@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +16,7 @@ from crgloco.data.case_store import accept_label, add_case, create_cases, revisi
 from crgloco.data.cases import open_cases
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, GeometryError, InputError, LabelError, ResourceError
-from crgloco.folder_lock import LOCK, locked
+from crgloco.folder_lock import LOCK
 from crgloco.io.files import find_volumes, read_geometry, read_volume, write_volume
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
@@ -330,49 +328,6 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [[record.revision for record in history[f"case{n}"]] for n in range(4)] == [[1, 2, 3]] * 4
     assert training(root) == 4
     assert len(list((root / "labelsTr_revisions").iterdir())) == 8
-
-
-def test_the_lock_of_a_dead_process_is_removed_and_of_a_living_one_respected(tmp_path: Path) -> None:
-    lock = tmp_path / LOCK
-    dead = {"pid": 2**22 + 12345, "host": socket.gethostname(), "time": time.time()}
-    lock.write_text(json.dumps(dead))
-    with locked(tmp_path, patience_s=2):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-        with (
-            pytest.raises(ResourceError, match="Another program is writing"),
-            locked(tmp_path, patience_s=0.1),
-        ):
-            pass
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("content", "age", "abandoned"),
-    [
-        ({"pid": 1, "host": "elsewhere", "time": 0}, 10, False),
-        ({"pid": 1, "host": "elsewhere", "time": 0}, 1000, True),
-        (
-            {"pid": os.getpid(), "host": socket.gethostname(), "time": 0},
-            0,
-            True,
-        ),  # the number was given again
-        ("", 0, False),
-        ("", 60, True),
-    ],
-)
-def test_the_clock_decides_about_locks_from_elsewhere(
-    tmp_path: Path, content: object, age: float, *, abandoned: bool
-) -> None:
-    lock = tmp_path / LOCK
-    lock.write_text(json.dumps(content) if content else "")
-    os.utime(lock, (time.time() - age, time.time() - age))
-    if abandoned:
-        with locked(tmp_path, patience_s=0.5):
-            pass
-        assert not lock.exists()
-    else:
-        with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
-            pass
 
 
 def test_content_hashes_follow_bytes_not_names(tmp_path: Path, data_root: Path) -> None:

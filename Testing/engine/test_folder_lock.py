@@ -1,0 +1,67 @@
+"""One writer at a time in a folder; the lock of a killed writer holds nobody up."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crgloco.claims import claim_of_this_process
+from crgloco.errors import ResourceError
+from crgloco.folder_lock import LOCK, locked
+
+A_NUMBER_NOBODY_HAS = 2**22 + 12345
+
+
+def write_lock(folder: Path, content: object, *, age: float = 0.0) -> Path:
+    lock = folder / LOCK
+    lock.write_text(json.dumps(content) if content else "")
+    os.utime(lock, (time.time() - age, time.time() - age))
+    return lock
+
+
+def test_a_living_writer_is_respected_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_text()) == claim_of_this_process()
+        with (
+            pytest.raises(ResourceError, match="Another program is writing"),
+            locked(tmp_path, patience_s=0.1),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "age", "abandoned"),
+    [
+        ({}, 10_000, False),
+        ({"pid": A_NUMBER_NOBODY_HAS}, 0, True),
+        ({"created": 0}, 0, True),  # the number was given again
+        ({"host": "elsewhere"}, 10, False),
+        ({"host": "elsewhere"}, 1000, True),
+    ],
+)
+def test_a_lock_holds_while_its_writer_lives_and_a_quarter_hour_from_elsewhere(
+    tmp_path: Path, change: dict[str, Any], age: float, *, abandoned: bool
+) -> None:
+    lock = write_lock(tmp_path, claim_of_this_process() | change, age=age)
+    if abandoned:
+        with locked(tmp_path, patience_s=2):
+            pass
+        assert not lock.exists()
+    else:
+        with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
+            pass
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2", [1, 2]])
+def test_a_lock_that_was_never_finished_is_waited_for_ten_seconds(tmp_path: Path, content: object) -> None:
+    lock = write_lock(tmp_path, content)
+    with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
+        pass
+    os.utime(lock, (time.time() - 60, time.time() - 60))
+    with locked(tmp_path, patience_s=2):
+        pass
+    assert not lock.exists()
