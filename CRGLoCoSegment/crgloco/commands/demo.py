@@ -101,6 +101,7 @@ def draw_case(case: Case, cases: Path, predictions: Path, out: Path) -> Path:
 
     from crgloco.commands.figure import Scene, draw
     from crgloco.data.cases import open_cases
+    from crgloco.data.prediction_files import file_name
     from crgloco.io.files import read_source, read_volume
     from crgloco.io.label_files import read_label
 
@@ -108,15 +109,11 @@ def draw_case(case: Case, cases: Path, predictions: Path, out: Path) -> Path:
     assert table is not None
     image = read_source(case.channels[0])
     answers = {
-        title: read_label(path, table, image.geometry).array.astype(np.uint8)
-        for title, path in (
-            ("global", predictions / f"{case.name}_global.nii.gz"),
-            ("local", predictions / f"{case.name}_local.nii.gz"),
-            ("fused", predictions / f"{case.name}.nii.gz"),
-        )
-        if path.exists()
+        kind: read_label(path, table, image.geometry).array.astype(np.uint8)
+        for kind in ("global", "local", "fused")
+        if (path := predictions / file_name(case.name, kind)).exists()
     }
-    confidence = read_volume(predictions / f"{case.name}_confidence.nii.gz").array.astype(np.float32)
+    confidence = read_volume(predictions / file_name(case.name, "confidence")).array.astype(np.float32)
     reference = None
     if case.label is not None:
         reference = read_label(case.label, table, image.geometry).array.astype(np.uint8)

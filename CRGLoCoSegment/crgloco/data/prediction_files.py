@@ -21,11 +21,9 @@ from crgloco.labels import LabelTable
 
 RECORD = "predictions.json"
 FORMAT = 1
-SUFFIX = ".nii.gz"
-# Kind -> what stands between the name of the case and the ending.
-LABEL_KINDS = {"fused": "", "global": "_global", "local": "_local"}
-SHARE_KINDS = {"confidence": "_confidence", "disagreement": "_disagreement"}
-KINDS = {**LABEL_KINDS, **SHARE_KINDS}
+LABEL_KINDS = ("fused", "global", "local")
+SHARE_KINDS = ("confidence", "disagreement")
+KINDS = LABEL_KINDS + SHARE_KINDS
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,8 @@ def assert_only_results_are_replaced(
         raise CasesError(msg)
     scans = {source.path.resolve() for case in cases for source in case.channels}
     for case in cases:
-        for kind in KINDS.values():
-            path = folder / f"{case.name}{kind}{SUFFIX}"
+        for kind in KINDS:
+            path = folder / file_name(case.name, kind)
             if path.resolve() in scans:
                 msg = f"The result of {case.name} would replace the scan {path}. Choose another folder."
                 raise CasesError(msg)
@@ -110,9 +108,14 @@ def assert_only_results_are_replaced(
                 raise CasesError(msg)
 
 
+def file_name(case: str, kind: str) -> str:
+    """Return the name of a result's file; ``kind`` is one of ``KINDS``."""
+    return f"{case}.nii.gz" if kind == "fused" else f"{case}_{kind}.nii.gz"
+
+
 def label_files(case: str) -> tuple[str, ...]:
     """Return the names of the label files that a case may have."""
-    return tuple(f"{case}{kind}{SUFFIX}" for kind in LABEL_KINDS.values())
+    return tuple(file_name(case, kind) for kind in LABEL_KINDS)
 
 
 def assert_unedited(folder: Path, case: str, hashes: Mapping[str, str]) -> None:

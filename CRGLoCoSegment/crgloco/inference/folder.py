@@ -24,11 +24,11 @@ from crgloco.data.prediction_files import (
     LABEL_KINDS,
     RECORD,
     SHARE_KINDS,
-    SUFFIX,
     Predictions,
     assert_only_results_are_replaced,
     assert_unedited,
     content_of,
+    file_name,
     label_files,
     read_predictions,
 )
@@ -259,8 +259,8 @@ def _write_volumes(
     prediction: Prediction, predictor: Predictor, out: Path, name: str, files: dict[str, str]
 ) -> None:
     labels = (prediction.fused, prediction.global_, prediction.local)
-    for (kind, ending), classes in zip(LABEL_KINDS.items(), labels, strict=True):
-        path = out / f"{name}{ending}{SUFFIX}"
+    for kind, classes in zip(LABEL_KINDS, labels, strict=True):
+        path = out / file_name(name, kind)
         if classes is None:
             with saving(path):
                 path.unlink(missing_ok=True)
@@ -268,8 +268,8 @@ def _write_volumes(
             write_label(classes, prediction.geometry, predictor.table, path)
             files[kind] = path.name
     shares = (prediction.confidence, prediction.disagreement)
-    for (kind, ending), values in zip(SHARE_KINDS.items(), shares, strict=True):
-        path = out / f"{name}{ending}{SUFFIX}"
+    for kind, values in zip(SHARE_KINDS, shares, strict=True):
+        path = out / file_name(name, kind)
         write_volume(prediction.share(values), path)
         files[kind] = path.name
 
@@ -362,8 +362,7 @@ def _further(
 def _assert_distinct(cases: Sequence[Case]) -> None:
     owners: dict[str, str] = {}
     for case in cases:
-        for ending in KINDS.values():
-            name = f"{case.name}{ending}"
+        for name in (file_name(case.name, kind) for kind in KINDS):
             if name in owners:
                 msg = (
                     f"The cases {owners[name]} and {case.name} would write the same file; rename one of them."

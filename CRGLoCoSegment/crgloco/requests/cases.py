@@ -16,9 +16,9 @@ from crgloco.data.further_scans import with_further
 from crgloco.data.prediction_files import (
     KINDS,
     LABEL_KINDS,
-    SUFFIX,
     Predictions,
     content_of,
+    file_name,
     read_predictions,
 )
 from crgloco.errors import CasesError, CRGLoCoError, InputError, LabelError
@@ -232,7 +232,7 @@ def _write_prediction(
     for kind in KINDS:
         report.check()
         if kind in files:
-            _write_kind(kind, folder / f"{case.name}{KINDS[kind]}{SUFFIX}", grid, predictions.table, out)
+            _write_kind(kind, folder / file_name(case.name, kind), grid, predictions.table, out)
     return {**record, "model": predictions.model, "quality": record.get("quality", predictions.quality)}
 
 

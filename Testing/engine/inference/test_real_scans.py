@@ -6,7 +6,8 @@ import SimpleITK as sitk
 
 from crgloco import model_store
 from crgloco.data.cases import Case
-from crgloco.inference.folder import KINDS, FolderJob, predict_folder
+from crgloco.data.prediction_files import KINDS, file_name
+from crgloco.inference.folder import FolderJob, predict_folder
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import find_volumes, read_source, source_geometry
 from tiny_models import save_tiny_model
@@ -27,9 +28,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> FolderJob:
 def predicted(job, sources, out):
     record = predict_folder(job, [Case(source.name, (source,)) for source in sources], out)
     assert record["failed"] == 0
-    return {
-        source.name: [out / f"{source.name}{kind}.nii.gz" for kind in KINDS.values()] for source in sources
-    }
+    return {source.name: [out / file_name(source.name, kind) for kind in KINDS] for source in sources}
 
 
 def header(path):

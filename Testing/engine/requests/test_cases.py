@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from crgloco.data.case_store import accept_label
 from crgloco.data.cases import draw_split, open_cases
 from crgloco.data.manifest import Manifest, Split, write_manifest
-from crgloco.data.prediction_files import RECORD, SUFFIX, content_of
+from crgloco.data.prediction_files import RECORD, content_of, file_name
 from crgloco.data.provenance import Provenance
 from crgloco.errors import Cancelled, CasesError, GeometryError
 from crgloco.io.files import read_volume, write_volume
@@ -36,11 +36,11 @@ def predict(root, name, table=TABLE, **record):
     case = open_cases(root).find(name)
     image = read_volume(case.channels[0].path)
     files = {}
-    for kind, ending in (("fused", ""), ("global", "_global"), ("confidence", "_confidence")):
+    for kind in ("fused", "global", "confidence"):
         array = np.full(image.array.shape, 2, np.uint8)
         if kind == "confidence":
             array = np.full(image.array.shape, 0.4, np.float32)
-        files[kind] = f"{name}{ending}{SUFFIX}"
+        files[kind] = file_name(name, kind)
         write_volume(Volume(array, image.geometry), out / files[kind])
     entry = {
         "case": name,
@@ -179,7 +179,7 @@ def test_a_prediction_with_other_labels_than_the_folder_is_left_out(cases, tmp_p
 
 def test_a_prediction_whose_file_is_gone_is_left_out_whole(cases, tmp_path):
     out = predict(cases, "phantom_002")
-    (out / f"phantom_002_confidence{SUFFIX}").unlink()
+    (out / file_name("phantom_002", "confidence")).unlink()
     fields = {
         "folder": str(cases),
         "case": "phantom_002",
