@@ -47,8 +47,9 @@ def covering_windows(
 ) -> tuple[Box, ...]:
     """Return few windows that hold every open cell.
 
-    Layers along K are laid over the occupied slices; in each layer rows along J over what that layer
-    holds; in each row windows along I over what that row holds. So every window holds something open.
+    Layers along K are laid over the occupied slices; in each layer rows over what that layer holds; in each
+    row windows over what that row holds. So every window holds something open. Rows follow one another along
+    J or along I, whichever takes fewer windows.
 
     Args:
         open_cells: (n_k, n_j, n_i), a coarse map over the volume.
@@ -69,12 +70,20 @@ def covering_windows(
         inside: Mask = (last[axis] > start) & (first[axis] < start + window[axis])
         return inside
 
+    def in_rows(layer: Mask, down: int, along: int) -> list[tuple[int, int]]:
+        """Return ``(start of the row, start in the row)``; the layer's first axis leads down the rows."""
+        return [
+            (row, start)
+            for row in starts(any_along(layer, 1), down)
+            for start in starts(any_along(layer[cells(row, down)], 0), along)
+        ]
+
     boxes: list[Box] = []
     for k in starts(any_along(any_along(open_cells, 2), 1), 0):
         layer = any_along(open_cells[cells(k, 0)], 0)
-        for j in starts(any_along(layer, 1), 1):
-            row = any_along(layer[cells(j, 1)], 0)
-            boxes.extend(Box((k, j, i), window) for i in starts(row, 2))
+        one_way = in_rows(layer, 1, 2)
+        other_way = [(j, i) for i, j in in_rows(layer.T, 2, 1)]
+        boxes.extend(Box((k, j, i), window) for j, i in min(one_way, other_way, key=len))
     return tuple(boxes)
 
 

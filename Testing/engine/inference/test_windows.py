@@ -71,6 +71,16 @@ def test_nothing_open_needs_no_window():
     assert covering_windows(cells, faces, (40, 40, 40), (8, 8, 8), 0.25) == ()
 
 
+def test_rows_follow_one_another_along_the_axis_that_takes_fewer_windows():
+    cells = np.zeros((1, 40, 40), bool)
+    cells[0, :, 3] = cells[0, 15:24, 30] = True  # rows along J would cut the second structure in two
+    faces = (np.linspace(0, 4, 2), np.linspace(0, 40, 41), np.linspace(0, 40, 41))
+    along_j = covering_windows(cells, faces, (4, 40, 40), (4, 10, 10), 0.0)
+    along_i = covering_windows(cells.transpose(0, 2, 1), faces, (4, 40, 40), (4, 10, 10), 0.0)
+    assert len(along_j) == len(along_i) == 5
+    assert {box.start for box in along_i} == {(k, i, j) for k, j, i in (box.start for box in along_j)}
+
+
 def test_two_distant_structures_do_not_pay_for_the_gap():
     starts = cover_spans([(0, 10), (90, 100)], 100, 20, 0.25)
     assert len(starts) == 2
