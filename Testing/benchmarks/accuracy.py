@@ -168,7 +168,8 @@ def keys_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             name, _, amount = word.partition("@")
             start, _, name = name.rpartition("+")
             method, _, configuration = name.partition(":")
-            for fold, split in enumerate(suite.splits):
+            for fold in map(int, arguments.folds.split(",") if arguments.folds else range(len(suite.splits))):
+                split = suite.splits[fold]
                 labelled = len(split.training) if amount == ALL else int(amount or suite.labelled)
                 key = {
                     "suite": arguments.suite,
@@ -212,6 +213,7 @@ def main() -> int:
     parser.add_argument("--scale", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--methods", help="default: all that the suite names, and the upper bound")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--folds", help="numbers from 0; default: all of the suite")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, required=True)

@@ -21,6 +21,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from scipy.stats import wilcoxon
+from suites import SUITES
 
 from crgloco import methods
 
@@ -28,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PLOT = REPOSITORY / "docs" / "benchmarks.png"
 COLUMNS = (
-    *("method", "labels", "updates", "seeds", "Dice", "median", "worst", "local", "global"),
+    *("method", "labels", "updates", "seeds", "folds", "Dice", "median", "worst", "local", "global"),
     *("HD95 mm", "ASD mm", "missed", "Dice w/o", "HD95 w/o", "min", "MB"),
 )
 HEADER = (f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|")
@@ -116,6 +117,7 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
         str(labelled),
         str(max(entry["updates"] for entry in entries)),
         str(len(seeds)),
+        folds_run(entries),
         *dice,
         *distances,
         str(missed),
@@ -125,6 +127,12 @@ def row(key: Group, seeds: dict[int, list[Entry]]) -> str:
         f"{memory}" if memory else "-",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def folds_run(entries: list[Entry]) -> str:
+    """Return how many folds of the suite these runs are of."""
+    there = len(SUITES[entries[0]["suite"]].splits)
+    return f"{len({entry['fold'] for entry in entries})} of {there}"
 
 
 def named(key: Group, options: str = "") -> str:
