@@ -18,15 +18,13 @@ WIDEST_MARGIN = 8
 
 @dataclass(frozen=True)
 class Openness:
-    """What the global answer leaves open for the local branch.
+    """What the global answer leaves open for the local branch: structures, and what it is not sure of.
 
     Attributes:
-        foreground: A cell is open if a structure has more than this probability, 0..1.
         certainty: A cell is open if no class reaches this probability, 0..1.
         margin: Millimetres around open cells that are open too; at least one cell.
     """
 
-    foreground: float = 0.25
     certainty: float = 0.6
     margin: float = 5.0
 
@@ -37,7 +35,7 @@ def open_cells(answer: GlobalAnswer, prepared: Geometry, openness: Openness) -> 
     structure = probabilities[1:].amax(0).float()
     background = probabilities[0].float()
     best = torch.maximum(structure, background)
-    found = (structure > openness.foreground) | (structure > background) | (best < openness.certainty)
+    found = (structure > background) | (best < openness.certainty)
     size = [
         2 * min(max(1, round(openness.margin / (cell * mm) + 0.499)), WIDEST_MARGIN) + 1
         for cell, mm in zip(answer.grid.cell, prepared.spacing, strict=True)
