@@ -89,7 +89,8 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        # After the selectors of nodes, which learn of new nodes by the same event.
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport, priority=-1.0)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self.initializeParameterNode()
@@ -149,6 +150,9 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, _caller=None, _event=None):
         """Show the results that came with a scene."""
+        from CRGLoCoSegmentLib.nodes.results import noteEditsIn
+
+        noteEditsIn(slicer.mrmlScene)
         self.logic.view.sceneImported()
         if self._isEntered:
             self.initializeParameterNode()

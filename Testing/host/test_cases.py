@@ -1,5 +1,6 @@
 """The cases folder by its logic, with the real files worker on phantoms; predictions are played."""
 
+import errno
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import slicer
 from case_phantoms import GRID, LIVER, SPLEEN, TABLE, label, makeFolder, predict, scan
 from crgloco.data.case_store import revisions
 from crgloco.data.cases import open_cases
-from crgloco.errors import CasesError, InputError, LabelError
+from crgloco.errors import CasesError, InputError, LabelError, ResourceError
 from crgloco.io.files import read_volume
 from crgloco.io.volume import Geometry
 from crgloco.labels import Label, LabelTable
@@ -28,7 +29,7 @@ from CRGLoCoSegmentLib.logic.correction import Correction
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
-from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
+from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected, volumeOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
 from grids import labelsFromSegmentation, segmentationFromLabels
 from stand_ins import StandInWorker
@@ -330,6 +331,49 @@ def test_a_correction_is_discarded_only_when_that_is_asked_for(cases: Any):
     edit(correct(first.volume))
     cases.load("new_1", discardUnsaved=True).wait()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@pytest.mark.parametrize("kind", ["fused", "global"])
+def test_an_answer_that_was_painted_into_is_a_correction_to_lose(cases: Any, kind: str):
+    first = cases.load("wrong").wait()
+    answer = first.result.segmentation(kind)
+    assert not cases.hasUnsavedCorrection()
+    edit(answer)
+    assert cases.hasUnsavedCorrection()
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.IsNodePresent(answer)
+    assert cases.hasUnsavedCorrection(first.volume)
+
+
+def test_an_answer_that_was_painted_into_is_not_accepted_as_the_models_own(cases: Any, folder: Path):
+    fused = cases.load("wrong").wait().result.fused
+    assert not cases.isCorrected(fused)
+    edit(fused)
+    assert cases.isCorrected(fused)
+    cases.accept().wait()
+    last = revisions(folder)["wrong"][-1]
+    assert (last.edits_voxels, last.model) == (None, "abc")
+    assert not cases.hasUnsavedCorrection()
+
+
+def test_what_looks_at_an_answer_does_not_edit_it(cases: Any):
+    fused = cases.load("wrong").wait().result.fused
+    fused.CreateClosedSurfaceRepresentation()
+    fused.GetDisplayNode().SetVisibility(False)
+    fused.SetName("renamed")
+    correct(volumeOf(fused))
+    assert not cases.hasUnsavedCorrection()
+
+
+def test_a_copy_with_nothing_but_surfaces_counts_as_edited_and_keeps_no_other_case_out(cases: Any):
+    first = cases.load("wrong").wait()
+    copy = correct(first.volume)
+    copy.CreateClosedSurfaceRepresentation()
+    copy.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    copy.GetSegmentation().RemoveRepresentation("Binary labelmap")
+    assert cases.hasUnsavedCorrection()
+    cases.load("new_1").wait()
+    assert slicer.mrmlScene.IsNodePresent(copy)
 
 
 def test_a_copy_that_nobody_has_edited_is_no_correction_to_lose(cases: Any):
@@ -770,6 +814,25 @@ def test_a_label_is_accepted_once_at_a_time(cases: Any):
     with pytest.raises(CasesError, match=r"being written"):
         cases.accept()
     task.wait()
+
+
+def test_after_a_disk_that_was_full_a_case_is_loaded_and_accepted_again(
+    cases: Any, monkeypatch: pytest.MonkeyPatch
+):
+    cases.load("wrong").wait()
+    with monkeypatch.context() as full:
+        full.setattr(Path, "mkdir", noRoom)
+        for work in (cases.accept, lambda: cases.load("new_1")):
+            with pytest.raises(ResourceError, match="the disk is full"):
+                work()
+    assert not cases.isAccepting
+    assert not cases.isLoading
+    assert cases.accept().wait().revision == 1
+    assert cases.load("new_1").wait().name == "new_1"
+
+
+def noRoom(path: Path, *_arguments: Any, **_options: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def test_a_volume_under_a_transform_is_accepted_on_its_own_grid(cases: Any, folder: Path):

@@ -10,6 +10,7 @@ import slicer
 
 from case_phantoms import GRID, TABLE, label, makeFolder, scan
 from crgloco.data.case_store import revisions
+from crgloco.errors import CasesError
 from CRGLoCoSegmentLib.background.worker import Worker
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.nodes.results import setCorrected
@@ -231,6 +232,17 @@ def test_load_brings_the_selected_case_and_makes_it_the_input(opened: CasesPanel
 def test_a_double_click_loads(opened: CasesPanel, host: Any, waitUntil: Any):
     host.emit(opened.ui.casesTable, "cellDoubleClicked(int,int)", 2, 1)
     loadedIs(opened, "mild", waitUntil)
+
+
+def test_a_double_click_that_cannot_load_says_why(
+    opened: CasesPanel, host: Any, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise CasesError("The folder is gone.")
+
+    monkeypatch.setattr(opened.logic.cases, "load", refuse)
+    host.emit(opened.ui.casesTable, "cellDoubleClicked(int,int)", 2, 1)
+    assert opened.ui.messageLabel.text == "The folder is gone."
 
 
 def test_load_most_useful_next_loads_the_case_to_correct_most(opened: CasesPanel, waitUntil: Any):

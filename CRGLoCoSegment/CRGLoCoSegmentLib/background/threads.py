@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from CRGLoCoSegmentLib.background.ticker import PERIOD_MS, SharedTicker, Ticker
+from CRGLoCoSegmentLib.background.ticker import BEAT, PERIOD_MS, SharedTicker, Ticker
 
 
 class ThreadJob:
@@ -28,10 +28,13 @@ class ThreadJob:
         self._answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
         self._ticker = ticker if ticker is not None else SharedTicker()
         self._ticker.start(PERIOD_MS, self.poll)
+        BEAT.threads += 1
         threading.Thread(target=self._run, args=(function,), name="CRGLoCoSegment", daemon=True).start()
 
     def cancel(self) -> None:
         """Forget the answer: no callback will be called. The function itself runs to its end."""
+        if not self.isOver:
+            BEAT.threads -= 1
         self.isOver = True
         self._ticker.stop()
 

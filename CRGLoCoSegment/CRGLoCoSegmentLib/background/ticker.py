@@ -24,9 +24,13 @@ class Beat:
     """The one timer of this package, running as long as anybody waits for something.
 
     One for all: a Qt timer that lives as long as the process cannot be deleted in its own callback.
+
+    Attributes:
+        threads: How many threads compute for us: while there are any, a beat leaves them more time.
     """
 
     def __init__(self) -> None:
+        self.threads = 0
         self._callbacks: list[Callable[[], None]] = []
         self._timer: Any = None
         self._runs = False
@@ -45,7 +49,7 @@ class Beat:
     def fire(self) -> None:
         """One beat; scripts without an event loop call it themselves, see ``waitUntil``."""
         # Slicer's event loop may keep Python's lock: the threads that read pipes and files need it here.
-        time.sleep(0.001)
+        time.sleep(0.005 if self.threads else 0.001)
         for callback in tuple(self._callbacks):
             if callback not in self._callbacks:  # removed by the one before
                 continue

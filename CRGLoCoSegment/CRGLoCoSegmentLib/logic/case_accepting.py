@@ -19,7 +19,7 @@ from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.corrections import answerBehind
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
-from CRGLoCoSegmentLib.nodes.results import VOXELS
+from CRGLoCoSegmentLib.nodes.results import VOXELS, isEdited
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import contentStamp, volumeFromNode
 
@@ -70,13 +70,15 @@ class Label:
     def provenance(self) -> dict[str, Any]:
         """Return model, extent of the edits and role; any thread."""
         fields = {"model": self.model, "edits_voxels": None, "edits_ml": None, "annotator": self.annotator}
-        if self.before is None or self.labels is None:
+        if self.labels is None:
             return fields
-        now, before = (comparableLabels(snapshot, self.labels) for snapshot in (self.now, self.before))
-        changed = labelChanges(now, {"": before}, self.labels, voxelMl=voxelMl(self.now))
         # A model that looked for every structure was corrected to a label that shows them all.
         shown = set(self.table.names) <= set(self.labels.names)
         structures = {"structures": list(self.table.names[1:])} if shown else {}
+        if self.before is None:
+            return {**fields, **structures}
+        now, before = (comparableLabels(snapshot, self.labels) for snapshot in (self.now, self.before))
+        changed = labelChanges(now, {"": before}, self.labels, voxelMl=voxelMl(self.now))
         return {**fields, "edits_voxels": changed.voxels, "edits_ml": round(changed.ml, 6), **structures}
 
 
@@ -96,7 +98,9 @@ def labelOf(
     if answer is None:
         return Label(case, table, now, annotator=annotator)
     model = str(answer.record.get("model") or "") or None
-    return Label(case, table, now, snapshotOf(answer.fused, volumeNode), answer.table, model, annotator)
+    # What the model had said is lost once its answer itself was painted into.
+    before = None if isEdited(answer.fused) else snapshotOf(answer.fused, volumeNode)
+    return Label(case, table, now, before, answer.table, model, annotator)
 
 
 def refuseOtherVoxels(segmentationNode: Any, volumeNode: Any) -> None:

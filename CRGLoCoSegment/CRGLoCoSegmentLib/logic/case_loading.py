@@ -10,6 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from crgloco.atomic import saving
+from crgloco.errors import ResourceError
 from CRGLoCoSegmentLib.background.arrays import loadArray
 from CRGLoCoSegmentLib.background.session import removeLater, sessionFolder
 from CRGLoCoSegmentLib.background.threads import runInThread
@@ -17,7 +18,7 @@ from CRGLoCoSegmentLib.logic.batch import predictionsOf
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
 from CRGLoCoSegmentLib.nodes.corrections import copiesOf, isTouched
-from CRGLoCoSegmentLib.nodes.results import Result, resultOf
+from CRGLoCoSegmentLib.nodes.results import Result, isEdited, resultNodesOf, resultOf
 
 _numbers = itertools.count(1)
 
@@ -104,11 +105,15 @@ class CaseInScene:
     def hasUnsavedCorrection(self, volumeNode: Any = None) -> bool:
         """Whether a volume, by default that of the case, has a correction that was not accepted.
 
-        A corrected copy that is still the prediction itself is none; earlier copies count too.
+        A corrected copy that is still the prediction itself is none; earlier copies count too, and answers
+        that were painted into.
         """
         volume = volumeNode if volumeNode is not None else self._loaded and self._loaded.volume
-        copies = copiesOf(volume) if nodes.isInScene(volume) else []
-        return any(not self.isAccepted(copy) and isTouched(copy) for copy in copies)
+        if not nodes.isInScene(volume):
+            return False
+        return any(
+            isEdited(answer) and not self.isAccepted(answer) for answer in resultNodesOf(volume)
+        ) or any(not self.isAccepted(copy) and isTouched(copy) for copy in copiesOf(volume))
 
     def isAccepted(self, segmentationNode: Any) -> bool:
         """Whether the folder has a segmentation as it is now."""
@@ -213,10 +218,15 @@ def temporaryFolder(purpose: str, task: Task) -> Path:
     """Return a folder for a task; it goes at the task's end, in a thread, because that may take a while.
 
     Raises:
-        ResourceError: The disk is full, or the temporary folder cannot be written.
+        ResourceError: The disk is full, or the temporary folder cannot be written; the task has failed.
     """
     folder = sessionFolder() / f"{purpose}-{next(_numbers)}"
-    with saving(folder):
-        folder.mkdir()
+    try:
+        with saving(folder):
+            folder.parent.mkdir(mode=0o700, exist_ok=True)  # a cleaner of temporary files may have taken it
+            folder.mkdir()
+    except ResourceError as error:
+        task.fail(error)
+        raise
     task.onEnd(lambda: removeLater(folder))
     return folder

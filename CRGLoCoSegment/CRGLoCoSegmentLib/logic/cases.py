@@ -28,7 +28,7 @@ from CRGLoCoSegmentLib.logic.label_rescue import KEPT, Keeping
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
-from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, resultOf, volumeOf
+from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, isEdited, resultOf, volumeOf
 
 ARRIVAL_S = 2.0  # that a label on its way is waited for when Slicer closes
 
@@ -256,10 +256,12 @@ class CasesLogic(CaseList):
         return segmentationNode is not None and self._scene.isAccepted(segmentationNode)
 
     def isCorrected(self, segmentationNode: Any) -> bool:
-        """Whether a segmentation is more than a model's answer, which is never edited."""
+        """Whether a segmentation is more than a model's answer as it came."""
         volume = volumeOf(segmentationNode) if segmentationNode is not None else None
         result = resultOf(volume)
-        return segmentationNode is not None and (result is None or segmentationNode is not result.fused)
+        if segmentationNode is None:
+            return False
+        return result is None or segmentationNode is not result.fused or isEdited(segmentationNode)
 
     def accept(
         self,

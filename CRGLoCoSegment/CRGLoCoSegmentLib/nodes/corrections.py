@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from crgloco.errors import OptionError
+from crgloco.errors import CRGLoCoError, OptionError
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition
 from CRGLoCoSegmentLib.nodes.results import (
     SEGMENTATIONS,
@@ -115,7 +115,12 @@ def copiesOf(volumeNode: Any) -> list[Any]:
 def isTouched(segmentationNode: Any) -> bool:
     """Whether a segmentation holds more than the fused answer that it is a copy of; unknown counts as yes."""
     original = originalsOf(segmentationNode).get(FUSED)
-    return original is None or differ(segmentationNode, original)
+    if original is None or volumeOf(segmentationNode) is None or volumeOf(original) is None:
+        return True
+    try:
+        return differ(segmentationNode, original)
+    except CRGLoCoError:  # only surfaces are left, or it stands under another transform
+        return True
 
 
 def letGoIfUntouched(volumeNode: Any) -> None:

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError, LabelError
@@ -24,6 +25,7 @@ from CRGLoCoSegmentLib.nodes.volumes import contentStamp
 
 SEGMENTATIONS = ("fused", "global", "local")
 RECORD = "CRGLoCoSegment.record"
+EDITED = "CRGLoCoSegment.edited"
 VOXELS = "voxels"  # in the record: what the volume held when it was segmented
 
 # Paths of temporary files; a patient's name could be in them.
@@ -105,6 +107,8 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
     record[VOXELS] = contentStamp(volumeNode)
     nodes["fused"].SetAttribute(RECORD, json.dumps(record))
     for kind, node in nodes.items():
+        if kind in SEGMENTATIONS:
+            noteEdits(node)
         if kind != "fused":
             nodes["fused"].SetNodeReferenceID(role(kind), node.GetID())
     _refer(volumeNode, nodes)
@@ -124,6 +128,27 @@ def resultOf(volumeNode: Any) -> Result | None:
             overlayColors(kind, volumeNode.GetScene())
     nodes["global_"] = nodes.pop("global")
     return Result(volume=volumeNode, record=recordOf(nodes["fused"]), **nodes)
+
+
+def noteEdits(answerNode: Any) -> None:
+    """Write on an answer, from now on, that somebody has changed it: any segmentation can be painted into."""
+    events = slicer.vtkSegmentation
+    for event in (events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved):
+        answerNode.AddObserver(event, lambda node, _event: node.SetAttribute(EDITED, "1"))
+
+
+def noteEditsIn(scene: Any) -> None:
+    """Do so for every answer in a scene, after one was loaded."""
+    for fused in nodesOfClass(scene, "vtkMRMLSegmentationNode"):
+        if fused.GetAttribute(RECORD) is not None:
+            others = (fused.GetNodeReference(role(kind)) for kind in SEGMENTATIONS)
+            for node in (fused, *(node for node in others if node is not None)):
+                noteEdits(node)
+
+
+def isEdited(node: Any) -> bool:
+    """Whether somebody has changed an answer; for other nodes no."""
+    return node is not None and node.GetAttribute(EDITED) is not None
 
 
 def resultNodesOf(volumeNode: Any) -> list[Any]:

@@ -102,7 +102,8 @@ def release(segmentationNode: Any) -> None:
             return
     segmentation = segmentationNode.GetSegmentation()
     for number in range(segmentation.GetNumberOfSegments()):
-        segmentation.GetNthSegment(number).RemoveRepresentation(LABELMAP)
+        # A surface that stays would be turned into voxels again, for every view, before the node is gone.
+        segmentation.GetNthSegment(number).RemoveAllRepresentations()
 
 
 def releaseAll(scene: Any) -> None:

@@ -33,7 +33,11 @@ class CasesPanel(Panel):
         super().__init__(logic, resources)
         self._cases = logic.cases
         self._proposed = ""
-        self._table = CaseTable(self.ui.casesTable, self._load, lambda: self.refresh("cases"))
+        self._table = CaseTable(
+            self.ui.casesTable,
+            lambda name: self._try(lambda: self._load(name)),
+            lambda: self.refresh("cases"),
+        )
         self.ui.stateFilter.addItem(_("All cases"), "")
         for state in STATES:
             self.ui.stateFilter.addItem(stateTitles()[state], state)

@@ -254,6 +254,17 @@ def test_a_large_segmentation_is_removed_at_once_after_its_voxels_were_let_go(sc
     assert time.thread_time() - start < 0.1
 
 
+def test_what_is_let_go_keeps_no_surface_that_views_would_turn_into_voxels_again(scene):
+    node = segmentationFromLabels(labels(), OBLIQUE, TABLE, "s", volumeNode())
+    assert node.CreateClosedSurfaceRepresentation()
+    release(node)
+    segmentation = node.GetSegmentation()
+    segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
+    assert not any(
+        segment.GetRepresentation(name) for segment in segments for name in (LABELMAP, "Closed surface")
+    )
+
+
 def test_letting_go_of_all_spares_what_an_editor_holds_and_what_others_made(scene):
     volume = volumeNode()
     ours, held, foreign = (
