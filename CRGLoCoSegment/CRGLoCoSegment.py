@@ -89,6 +89,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         # After the selectors of nodes, which learn of new nodes by the same event.
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport, priority=-1.0)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
@@ -147,6 +148,11 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Start anew if the user looks at this module."""
         if self._isEntered:
             self.initializeParameterNode()
+
+    def onSceneStartImport(self, _caller=None, _event=None):
+        """Let the parameter node go: selectors forget their nodes while a scene is added to this one."""
+        self.setParameterNode(None)
+        self._refresh("scene")
 
     def onSceneEndImport(self, _caller=None, _event=None):
         """Show the results that came with a scene."""

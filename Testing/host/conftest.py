@@ -176,3 +176,24 @@ def _waitedForProcessor() -> float:
 def heartbeat() -> type[Heartbeat]:
     """``with heartbeat() as beat: ...``, then ``beat.longest`` is the longest time the GUI stood still."""
     return Heartbeat
+
+
+@pytest.fixture
+def addScene() -> Callable[[], None]:
+    """Add a saved scene with one volume to Slicer's own, as *Add data* does with a scene file."""
+    import slicer
+
+    other = slicer.vtkMRMLScene()
+    other.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "added")
+    other.SetSaveToXMLString(1)
+    other.Commit()
+    text = other.GetSceneXMLString()
+
+    def add() -> None:
+        scene = slicer.mrmlScene
+        scene.SetLoadFromXMLString(1)
+        scene.SetSceneXMLString(text)
+        scene.Import()
+        scene.SetLoadFromXMLString(0)
+
+    return add

@@ -470,6 +470,19 @@ def test_closing_the_scene_while_editing_lets_go_of_everything(panel, module, sc
     assert editorOf(panel).segmentationNode() is copy
 
 
+def test_a_scene_that_is_added_while_editing_lets_the_editor_go_and_the_copy_is_continued(
+    panel, scene, waitUntil, addScene
+):
+    copy = start(panel, waitUntil)
+    addScene()
+    assert panel._copy is copy
+    assert editorNode(scene).GetSegmentationNode() is None
+    assert panel.ui.editorFrame.isHidden()
+    assert panel.ui.startButton.text == "Continue correcting"
+    panel.ui.startButton.click()
+    assert editorOf(panel).segmentationNode() is copy
+
+
 def test_a_scene_that_is_closed_while_a_copy_is_made_leaves_a_section_that_works(
     panel, module, scene, waitUntil, monkeypatch
 ):

@@ -185,6 +185,16 @@ def test_choices_are_saved_with_the_scene_and_come_back(widget: Any):
     assert widget._parameterNode.inputVolume.GetName() == "scan"
 
 
+def test_a_scene_that_is_added_to_this_one_leaves_the_choices_as_they_are(widget: Any, addScene: Any):
+    volume = addVolume("scan")
+    ui = widget.sections["segment"].panel.ui
+    ui.inputSelector.setCurrentNode(volume)
+    addScene()
+    assert slicer.mrmlScene.GetFirstNodeByName("added") is not None
+    assert ui.inputSelector.currentNode() is volume
+    assert widget._parameterNode.inputVolume is volume
+
+
 def test_nothing_of_the_machine_is_saved_with_the_scene(widget: Any):
     widget.logic.settings.set("casesFolder", "/data/Patient Smith")
     addVolume("scan")

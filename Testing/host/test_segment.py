@@ -187,6 +187,19 @@ def test_the_channels_of_a_case_come_with_it_and_those_of_another_case_go(
     assert chosenWith("C_T1") == "C_T2"
 
 
+def test_a_volume_that_is_deleted_is_not_replaced_by_its_neighbour(widget: Any, models: Path, panel: Any):
+    widget.logic.models.current = addModel(models, "two", channel_names=["T1", "T2"])
+    chosen = [addVolume(name) for name in ("A_T1", "A_T2", "B_T1", "B_T2")][:2]
+    selectors = (panel.ui.inputSelector, panel.ui.secondChannelSelector)
+    for selector, volume in zip(selectors, chosen, strict=True):
+        selector.setCurrentNode(volume)
+    slicer.mrmlScene.RemoveNode(chosen[1])
+    assert [selector.currentNode() for selector in selectors] == [chosen[0], None]
+    slicer.mrmlScene.RemoveNode(chosen[0])
+    assert [selector.currentNode() for selector in selectors] == [None, None]
+    assert not panel.ui.applyButton.enabled
+
+
 def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
     widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any, monkeypatch: pytest.MonkeyPatch
 ):

@@ -77,6 +77,9 @@ class CorrectPanel(Panel):
             # Work on the nodes that go is cancelled, and never calls back.
             self._busy, self._job, self._again = False, None, False
             self._take(None)
+        elif slicer.mrmlScene.IsImporting():
+            self._editor.letGo()  # Slicer's widget would go on with whatever comes first in the scene
+            self._take(None)
         elif self.parameters is not None:
             self._take(self.parameters.inputVolume)
 

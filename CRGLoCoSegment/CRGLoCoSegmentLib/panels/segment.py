@@ -49,6 +49,8 @@ class SegmentPanel(Panel):
         self._clock = self._timer(self._showTime, single=False)
         for selector in (ui.inputSelector, *self._channels):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
+            letGo = lambda node, chosen=selector: _letGo(chosen, node)  # noqa: E731
+            selector.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", letGo)
         ui.qualitySelector.connect("currentIndexChanged(int)", self._changed)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._deviceChosen)
         ui.applyButton.connect("clicked(bool)", self._onApply)
@@ -316,3 +318,10 @@ class SegmentPanel(Panel):
         timer.setSingleShot(single)
         timer.connect("timeout()", action)
         return timer
+
+
+def _letGo(selector: Any, node: Any) -> None:
+    """Choose nothing when the chosen node goes: Qt would choose its neighbour, another patient perhaps."""
+    chosen = selector.currentNode()
+    if node is not None and chosen is not None and chosen.GetID() == node.GetID():
+        selector.setCurrentNode(None)

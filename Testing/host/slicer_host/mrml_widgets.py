@@ -73,7 +73,7 @@ class qMRMLNodeComboBox(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
-        self._scene, self._types, self._nodeID = None, [], ""
+        self._scene, self._types, self._nodeID, self._neighbour = None, [], "", ""
         self._hiddenTypes: list[str] = []
         self._attributes: list[tuple[str, str, Any]] = []
         self._labels: dict[str, str] = {}
@@ -103,7 +103,10 @@ class qMRMLNodeComboBox(QWidget):
         self._scene = scene
         if scene is not None:
             self._watch.addWithNode(scene, slicer.vtkMRMLScene.NodeAddedEvent, type(self)._onNodeAdded)
-            for event in ("NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent"):
+            leaving = type(self)._onNodeAboutToBeRemoved
+            self._watch.addWithNode(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, leaving)
+            self._watch.add(scene, slicer.vtkMRMLScene.EndImportEvent, type(self)._onEndImport)
+            for event in ("NodeRemovedEvent", "EndCloseEvent", "EndBatchProcessEvent"):
                 self._watch.add(scene, getattr(slicer.vtkMRMLScene, event), lambda me, *_given: me._refresh())
         self._refresh()
 
@@ -111,6 +114,24 @@ class qMRMLNodeComboBox(QWidget):
         if node is not None and self._fits(node):
             self._refresh()
             self.nodeAdded.emit(node)
+
+    def _onNodeAboutToBeRemoved(self, node: Any) -> None:
+        """Tell it, and go to the neighbour if it is still chosen, as Qt's combo box does when a row goes."""
+        if node is None or self._scene.IsBatchProcessing() or self._scene.IsClosing():
+            return
+        known = [one.GetID() for one in self._nodes()]
+        if node.GetID() not in known:
+            return
+        self.nodeAboutToBeRemoved.emit(node)
+        if self._nodeID == node.GetID():
+            row = known.index(self._nodeID)
+            self._neighbour = next(iter(known[row + 1 : row + 2] or known[max(0, row - 1) : row]), "")
+
+    def _onEndImport(self, *_given: Any) -> None:
+        """Slicer's model empties the list, and with it the choice, before it lists the nodes anew."""
+        if self._flags["none"]:
+            self._select("")
+        self._refresh()
 
     def mrmlScene(self) -> Any:
         """The scene, or ``None``."""
@@ -150,7 +171,7 @@ class qMRMLNodeComboBox(QWidget):
         known = [node.GetID() for node in nodes]
         if self._nodeID not in known:
             keep = "" if self._flags["none"] or not known else known[0]
-            self._select(keep)
+            self._select(self._neighbour if self._neighbour in known else keep)
         else:
             self._showCurrent()
         for node in nodes:
@@ -288,9 +309,7 @@ class qMRMLNodeComboBox(QWidget):
     @Slot()
     def removeCurrentNode(self) -> None:
         """Delete the chosen node."""
-        node = self.currentNode()
-        self.nodeAboutToBeRemoved.emit(node)
-        self._scene.RemoveNode(node)
+        self._scene.RemoveNode(self.currentNode())
 
     @Slot()
     def editCurrentNode(self) -> None:
