@@ -8,6 +8,7 @@ What SimpleITK and the operating system raise becomes one line in the user's wor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ import SimpleITK as sitk
 
 from crgloco.errors import CRGLoCoError, GeometryError, InputError
 from crgloco.io import nifti
+from crgloco.io.text_header import TEXT_SUFFIXES, read_text_header
 from crgloco.io.volume import Geometry, Volume
+from crgloco.io.voxel_bytes import check_voxel_bytes
 
 _READERS = {
     ".nii.gz": "NiftiImageIO",
@@ -49,6 +52,7 @@ def read_file(path: Path) -> Volume:
         reader, geometry = _open_header(path)
         if reader.GetImageIO() == "NiftiImageIO":
             return Volume(nifti.read_pixels(path, geometry.shape), geometry)
+        check_voxel_bytes(path, math.prod(geometry.shape) * _voxel_bytes(reader))
         return Volume(sitk.GetArrayFromImage(reader.Execute()), geometry)
 
 
@@ -63,6 +67,8 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
     _check_start(path, suffix)
     if _READERS[suffix] == "NiftiImageIO":
         nifti.check_positions(path)
+    if suffix in TEXT_SUFFIXES:
+        read_text_header(path)  # which refuses what ITK would crash on
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
@@ -113,6 +119,10 @@ def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
     if reader.GetPixelIDValue() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         msg = f"{path} holds complex numbers; export its magnitude."
         raise InputError(msg)
+
+
+def _voxel_bytes(reader: sitk.ImageFileReader) -> int:
+    return int(sitk.Image([1, 1, 1], reader.GetPixelIDValue()).GetSizeOfPixelComponent())
 
 
 def _geometry(reader: sitk.ImageFileReader, path: Path) -> Geometry:

@@ -1,0 +1,93 @@
+"""Whether all voxels of a NRRD or MetaImage file are there, to the last byte and its check sum.
+
+ITK overlooks what zlib says about damaged data: what is missing becomes 0 or noise, silently. So
+the compressed data is unpacked once before, a piece at a time, and thrown away.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from crgloco.errors import InputError
+from crgloco.io.text_header import TextHeader, read_text_header
+
+_CHUNK = 1 << 20
+# One byte can stand for a thousand: 16 KiB become 16 MiB at most.
+_PACKED_CHUNK = 1 << 14
+_ZLIB_OR_GZIP = 47
+_NRRD_PACKINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+
+
+def check_voxel_bytes(path: Path, count: int) -> None:
+    """Refuse a file that is cut or damaged.
+
+    Args:
+        path: A ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
+        count: Bytes that its voxels have in memory.
+
+    Raises:
+        InputError: Voxels are missing, a check sum is wrong, or a data file is not there.
+    """
+    header = read_text_header(path)
+    packing = _packing(header)
+    if packing is None:
+        return
+    wanted = count // len(header.files) + max(header.number("byteskip"), 0)
+    for part in header.files:
+        try:
+            whole = _unpacked_size(part, header, packing) >= wanted
+        except FileNotFoundError as error:
+            msg = f"{path} lacks its data file {part.name}. Copy it to the same folder, or export it again."
+            raise InputError(msg) from error
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(_damaged(path, part)) from error
+        if not whole:
+            raise InputError(_damaged(path, part))
+
+
+def _packing(header: TextHeader) -> str | None:
+    """Return ``"raw"``, ``"gzip"`` or ``"zlib"``; ``None`` for numbers written as text."""
+    if "encoding" in header.fields:
+        return _NRRD_PACKINGS.get(header.fields["encoding"].lower())
+    if not _said(header, "binarydata"):
+        return None
+    return "zlib" if _said(header, "compresseddata") else "raw"
+
+
+def _said(header: TextHeader, name: str) -> bool:
+    return header.fields.get(name, "").startswith(("T", "t", "1"))
+
+
+def _unpacked_size(part: Path, header: TextHeader, packing: str) -> int:
+    with part.open("rb") as file:
+        file.seek(header.start)
+        for _ in range(header.number("lineskip")):
+            file.readline()
+        if packing == "raw":
+            return os.fstat(file.fileno()).st_size - file.tell()
+        return sum(_inflated(file) if packing == "zlib" else _gunzipped(file))
+
+
+def _gunzipped(file: IO[bytes]) -> Iterator[int]:
+    with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
+        while got := len(unpacked.read(_CHUNK)):
+            yield got
+
+
+def _inflated(file: IO[bytes]) -> Iterator[int]:
+    stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+    while not stream.eof:
+        packed = file.read(_PACKED_CHUNK)
+        if not packed:
+            raise EOFError
+        yield len(stream.decompress(packed))
+
+
+def _damaged(path: Path, part: Path) -> str:
+    where = "there" if part == path else f"in {part.name}"
+    return f"{path} is cut off or damaged: not all of its voxels are {where}. Copy or export it again."
