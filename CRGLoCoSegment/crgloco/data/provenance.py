@@ -7,7 +7,6 @@ file is still the one that was accepted, prepared or trained on; it says nothing
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,9 +14,7 @@ from typing import Any
 
 from crgloco.errors import CasesError, InputError
 from crgloco.io.files import Source, source_files
-
-# A header of these formats names the file that holds the voxels.
-_DATA_FILE = {".mhd": r"^ElementDataFile\s*=\s*(\S.*?)\s*$", ".nhdr": r"^data ?file\s*:=?\s*(\S.*?)\s*$"}
+from crgloco.io.text_header import TEXT_SUFFIXES, read_text_header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +71,18 @@ class Provenance:
 def content_hash(path: Path) -> str:
     """Return the hash of a file's bytes; of a folder, the hash of its files whatever their names.
 
-    A header with a separate data file (``.mhd``, ``.nhdr``) is hashed together with that file.
+    A header with separate data files (``.mhd``, ``.nhdr``) is hashed together with them; where it names
+    several, one for each slice, their order counts.
 
     Raises:
-        InputError: The path cannot be read.
+        InputError: The path, or a data file, cannot be read.
     """
     if path.is_dir():
         return _joined(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
-    data = _data_file(path)
-    return _joined((path, data)) if data is not None else f"sha256:{_digest(path).hex()}"
+    data = _data_files(path)
+    if not data:
+        return f"sha256:{_digest(path).hex()}"
+    return _joined((path, *data)) if len(data) == 1 else _in_order((path, *data))
 
 
 def source_hash(source: Source) -> str:
@@ -105,10 +105,11 @@ def _names(entry: Any) -> tuple[str, ...]:
 
 def _joined(paths: Iterable[Path]) -> str:
     """Hash several files so that neither their names nor their order count."""
-    whole = hashlib.sha256()
-    for digest in sorted(_digest(path) for path in paths):
-        whole.update(digest)
-    return f"sha256:{whole.hexdigest()}"
+    return f"sha256:{hashlib.sha256(b''.join(sorted(_digest(path) for path in paths))).hexdigest()}"
+
+
+def _in_order(paths: Iterable[Path]) -> str:
+    return f"sha256:{hashlib.sha256(b''.join(_digest(path) for path in paths)).hexdigest()}"
 
 
 def _digest(path: Path) -> bytes:
@@ -120,16 +121,12 @@ def _digest(path: Path) -> bytes:
         raise InputError(msg) from error
 
 
-def _data_file(header: Path) -> Path | None:
-    pattern = _DATA_FILE.get(header.suffix.lower())
-    if pattern is None:
-        return None
+def _data_files(header: Path) -> tuple[Path, ...]:
+    """Return the files beside the header that hold its voxels; none if they follow the header."""
+    if header.suffix.lower() not in TEXT_SUFFIXES:
+        return ()
     try:
-        text = header.read_text(encoding="latin-1")
+        return tuple(file for file in read_text_header(header).files if file != header)
     except OSError as error:
         msg = f"{header} cannot be read: {error.strerror or error}. Check that it exists and is readable."
         raise InputError(msg) from error
-    named = re.search(pattern, text, re.MULTILINE | re.IGNORECASE)
-    if named is None or named[1].upper() in {"LOCAL", "LIST"}:
-        return None
-    return header.parent / named[1]

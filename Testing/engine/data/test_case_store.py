@@ -358,6 +358,34 @@ def test_a_header_is_hashed_with_its_data_file(tmp_path: Path, suffix: str, key:
     assert content_hash(header)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "named"),
+    [
+        (".nhdr", "data file: s_%02d.raw 0 2 1 2"),
+        (".nhdr", "data file: s_%02d.raw 2 0 -1"),
+        (".nhdr", "data file: LIST\ns_00.raw\ns_01.raw\ns_02.raw"),
+        (".nhdr", "data file: LIST 2\ns_00.raw\ns_01.raw\ns_02.raw"),
+        (".mhd", "ElementDataFile = s_%02d.raw 0 2 1"),
+        (".mhd", "ElementDataFile = LIST\ns_00.raw\ns_01.raw\ns_02.raw"),
+        (".mhd", "ElementDataFile = LIST 2\ns_00.raw\ns_01.raw\ns_02.raw"),
+    ],
+)
+def test_a_header_is_hashed_with_every_slice_file_in_its_order(
+    tmp_path: Path, suffix: str, named: str
+) -> None:
+    header, slices = tmp_path / f"scan{suffix}", [tmp_path / f"s_{n:02d}.raw" for n in range(3)]
+    header.write_text(f"{named}\n")
+    hashes = set()
+    for content in ("abc", "acb", "xbc", "axc", "abx"):
+        for file, letter in zip(slices, content, strict=True):
+            file.write_text(letter)
+        hashes.add(content_hash(header))
+    assert len(hashes) == 5
+    (slices[2]).unlink()
+    with pytest.raises(InputError, match=r"s_02\.raw"):
+        content_hash(header)
+
+
 def test_provenance_survives_json_and_knows_no_other_fields() -> None:
     given = Provenance(model="m", edits_voxels=3, edits_ml=0.1, image_hashes=("sha256:1",), revision=2)
     assert Provenance.from_json(json.loads(json.dumps(given.to_json()))) == given
