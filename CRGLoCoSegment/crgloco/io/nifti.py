@@ -78,10 +78,12 @@ def check_positions(path: Path) -> None:
 
     Raises:
         InputError: The header cannot be read.
-        GeometryError: The positions or the voxel sizes disagree, or the axes are not at right angles.
+        GeometryError: The positions or the voxel sizes disagree, the axes are not at right angles, or
+            there is no voxel size at all.
     """
     header = _read_header(path)
     if not header["sform_code"] > 0:
+        _check_sizes(path, header)
         return
     sform = np.asarray(header["srow"], float)
     sizes = np.abs(np.asarray(header["pixdim"][1:4], float))
@@ -229,6 +231,18 @@ def _rescaled(array: npt.NDArray[Any], slope: float, intercept: float) -> npt.ND
     for number, plane in enumerate(array):
         scaled[number] = plane.astype(np.float64) * slope + intercept
     return scaled
+
+
+def _check_sizes(path: Path, header: Any) -> None:
+    """Refuse a size that is 0 or no number, which ITK reads as 1 mm; one voxel needs no size."""
+    counts = header["dim"][1 : 1 + min(3, max(int(header["dim"][0]), 0))]
+    for axis, (count, size) in enumerate(zip(counts, header["pixdim"][1:4], strict=False), 1):
+        if count > 1 and (not np.isfinite(size) or size == 0):
+            msg = (
+                f"{path} does not tell the size of its voxels along axis {axis} (its pixdim is {size:g}). "
+                "Export it again from its source."
+            )
+            raise GeometryError(msg)
 
 
 def _check_agreement(

@@ -8,6 +8,8 @@ that it reads back as it was, wherever such a vector exists: always for a grid t
 from __future__ import annotations
 
 import gzip
+import re
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import IO, cast
@@ -15,7 +17,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.errors import InputError
+from crgloco.errors import GeometryError, InputError
 from crgloco.io.volume import Geometry, Volume
 
 _COMPRESSION = 4
@@ -31,6 +33,28 @@ _NAMES = {
     "f4": "float",
     "f8": "double",
 }
+
+
+def check_spacings(path: Path, fields: Mapping[str, str]) -> None:
+    """Refuse a voxel size that the header calls unknown, which ITK reads as 1 mm.
+
+    Args:
+        path: The file, for the message.
+        fields: Those of its ``TextHeader``. One voxel along an axis needs no size; a header that names
+            no size at all is left to ITK.
+
+    Raises:
+        GeometryError: A size along more than one voxel is ``nan``, or its direction is ``none``.
+    """
+    vectors = re.findall(r"none|\([^)]*\)", fields.get("spacedirections", ""), re.IGNORECASE)
+    counts, given = fields.get("sizes", "").split(), vectors or fields.get("spacings", "").split()
+    for axis, (count, size) in enumerate(zip(counts, given, strict=False), 1):
+        if count != "1" and re.search("none|nan", size, re.IGNORECASE):
+            msg = (
+                f"{path} does not tell the size of its voxels along axis {axis} (it says {size}). "
+                "Export it again from its source."
+            )
+            raise GeometryError(msg)
 
 
 def write(volume: Volume, path: Path) -> None:

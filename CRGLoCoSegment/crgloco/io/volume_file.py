@@ -17,7 +17,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from crgloco.errors import CRGLoCoError, GeometryError, InputError
-from crgloco.io import nifti
+from crgloco.io import nifti, nrrd
 from crgloco.io.text_header import TEXT_SUFFIXES, read_text_header
 from crgloco.io.volume import Geometry, Volume
 from crgloco.io.voxel_bytes import check_voxel_bytes
@@ -67,13 +67,15 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
     _check_start(path, suffix)
     if _READERS[suffix] == "NiftiImageIO":
         nifti.check_positions(path)
-    if suffix in TEXT_SUFFIXES:
-        read_text_header(path)  # which refuses what ITK would crash on
+    # The text is looked at before ITK, which crashes on some of what it refuses.
+    fields = read_text_header(path).fields if suffix in TEXT_SUFFIXES else {}
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _check_kind(reader, path)
+    if _READERS[suffix] == "NrrdImageIO":
+        nrrd.check_spacings(path, fields)
     return reader, _geometry(reader, path)
 
 

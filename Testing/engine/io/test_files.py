@@ -506,6 +506,63 @@ def test_a_scan_that_says_nothing_of_its_position_is_read_as_itk_does(tmp_path: 
     assert _header_of_itk(tmp_path / "b.nii.gz") == _header_of_itk(path)
 
 
+@pytest.mark.parametrize("size", [0, np.nan, np.inf])
+@pytest.mark.parametrize("qform", [None, STRAIGHT])
+def test_a_nifti_scan_that_names_no_voxel_size_is_refused(
+    tmp_path: Path, size: float, qform: np.ndarray | None
+) -> None:
+    path = _nifti(tmp_path / "a.nii", qform=qform, sform=None, sizes=(2, 3, 4))
+    assert read_geometry(path).spacing == (4, 3, 2)
+    _overwrite_size(path, 3, size)
+    _refused(path, "does not tell the size of its voxels along axis 3", f"{size:g}")
+    with pytest.raises(GeometryError):
+        read_geometry(path)
+
+
+@pytest.mark.parametrize("size", [0, np.nan])
+def test_a_single_nifti_slice_needs_no_thickness(tmp_path: Path, size: float) -> None:
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((6, 5, 1), np.uint8), None), path)
+    _overwrite_size(path, 3, size)
+    assert read_volume(path).array.shape == (1, 5, 6)
+
+
+def _overwrite_size(path: Path, axis: int, size: float) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[76 + 4 * axis : 80 + 4 * axis] = np.float32(size).tobytes()
+    path.write_bytes(bytes(raw))
+
+
+NRRD = "NRRD0005\ntype: uchar\ndimension: 3\nencoding: raw\n"
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        "spacings: 2 3 nan",
+        "Spacings: 2 3 NaN",
+        "space: LPS\nspace directions: (2,0,0) (0,3,0) none",
+        "space: LPS\nspace directions: (2, 0, 0) (0, 3, 0) (nan, nan, nan)",
+    ],
+)
+def test_a_nrrd_scan_that_calls_a_voxel_size_unknown_is_refused(tmp_path: Path, size: str) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(f"{NRRD}sizes: 6 5 4\n{size}\n\n".encode() + bytes(120))
+    _refused(path, "does not tell the size of its voxels along axis 3")
+    with pytest.raises(GeometryError):
+        read_geometry(path)
+    path.write_bytes(f"{NRRD}sizes: 6 5 1\n{size}\n\n".encode() + bytes(30))
+    assert read_volume(path).geometry.spacing[1:] == (3, 2)
+
+
+def test_a_nrrd_axis_of_one_channel_needs_no_direction(tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    text = NRRD.replace("dimension: 3", "dimension: 4") + "sizes: 1 6 5 4\nkinds: list domain domain domain\n"
+    text += "space: LPS\nspace directions: none (2,0,0) (0,3,0) (0,0,4)\n\n"
+    path.write_bytes(text.encode() + bytes(120))
+    assert read_volume(path).geometry.spacing == (4, 3, 2)
+
+
 def test_a_grid_without_size_is_refused_with_the_name_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mha"
     write_volume(_volume(), path)
