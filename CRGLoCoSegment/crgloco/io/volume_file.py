@@ -38,6 +38,9 @@ _CONTENTS = {
     ".mha": ("MetaImage",),
     ".mhd": ("MetaImage",),
 }
+# MetaImage may begin with notes before it tells what it is; only its comment is bounded, by ITK.
+_START = 8192
+_LONGEST_COMMENT = 499
 
 
 def volume_suffix(path: Path) -> str | None:
@@ -69,6 +72,8 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
         nifti.check_positions(path)
     # The text is looked at before ITK, which crashes on some of what it refuses.
     fields = read_text_header(path).fields if suffix in TEXT_SUFFIXES else {}
+    if _READERS[suffix] == "MetaImageIO":
+        _check_comment(path, fields.get("comment", ""))
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
@@ -82,7 +87,7 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
 def _check_start(path: Path, suffix: str) -> None:
     """Refuse an empty file, and one whose first bytes belong to another ending."""
     with path.open("rb") as file:
-        start = file.read(512)
+        start = file.read(_START)
     if not start:
         msg = f"{path} is empty (0 bytes). Copy or export it again."
         raise InputError(msg)
@@ -106,6 +111,16 @@ def _content(start: bytes) -> str:
         return "NIfTI"
     # ITK itself crashes where NDims is no small number.
     return "MetaImage" if re.search(rb"^NDims *= *[1-9]\r?$", start, re.MULTILINE) else ""
+
+
+def _check_comment(path: Path, comment: str) -> None:
+    count = len(comment.encode("utf-8", "surrogateescape"))
+    if count > _LONGEST_COMMENT:
+        msg = (
+            f"{path} has a comment of {count} bytes in its header; up to {_LONGEST_COMMENT} can be read. "
+            "Shorten it, or export the scan again."
+        )
+        raise InputError(msg)
 
 
 def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:

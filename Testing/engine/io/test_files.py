@@ -450,6 +450,20 @@ def test_a_header_that_would_crash_itk_is_refused_before(tmp_path: Path) -> None
     _refused(path, "of no known kind")
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".mhd"])
+def test_metaimage_may_begin_with_long_notes_and_a_comment(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(_volume().array), str(path))
+    plain, notes = path.read_bytes(), b"Note = " + b"word " * 300 + b"\n"
+    path.write_bytes(notes + b"Comment = " + b"x" * 499 + b"\n" + plain)
+    assert np.array_equal(read_volume(path).array, _volume().array)
+    path.write_bytes(notes + b"Comment = " + b"x" * 500 + b"\n" + plain)
+    _refused(path, "a comment of 500 bytes")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_header_that_asks_for_more_memory_than_its_file_can_fill_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     write_volume(_volume(), path)
