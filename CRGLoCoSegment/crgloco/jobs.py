@@ -137,6 +137,11 @@ class JobFolder:
         return self.path / "taught.json"
 
     @property
+    def split_file(self) -> Path:
+        """Keeps the split of a cases folder that can only be read."""
+        return self.path / "split.json"
+
+    @property
     def stop_file(self) -> Path:
         """Asks for an end as long as it exists."""
         return self.path / "stop"
@@ -150,6 +155,12 @@ class JobFolder:
     def result_file(self) -> Path:
         """Written once, when the job has reached its end."""
         return self.path / "result.json"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to go on from, or a result."""
+        kept = (self.taught_file, self.checkpoint_file, self.rounds_folder, self.result_file)
+        return any(path.exists() for path in kept)
 
     @property
     def state(self) -> JobState:
@@ -323,19 +334,19 @@ def folder_beside(out: Path) -> Path:
 def write_job(folder: Path, job: Job) -> JobFolder:
     """Make a job's folder; the very same job may be written again, to resume it.
 
+    A job that was refused, or ended, before it had begun makes room for another one.
+
     Raises:
-        JobError: The folder holds another job, or files that are none of a job's.
+        JobError: The folder holds another job that has begun or is worked on, or files that are none of a
+            job's.
         ResourceError: The folder cannot be written.
     """
     target = JobFolder(folder)
     job = _absolute(job)
     known = target.job_file.exists()
     if known and read_job(folder) != job:
-        msg = (
-            f"{folder} holds another job already. Go on with that one by its own options, delete the "
-            "folder, or choose another one."
-        )
-        raise JobError(msg)
+        _make_room(target)
+        known = False
     _assert_nothing_foreign(target)
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -344,6 +355,29 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     if not known:
         write_bytes(target.job_file, _encode(job.to_json()))
     return target
+
+
+def _make_room(target: JobFolder) -> None:
+    """Remove a job that never began; what it said must not be taken for words of the next one."""
+    _assert_may_be_replaced(target)
+    from crgloco.folder_lock import locked  # here: Slicer writes jobs before it has psutil
+
+    said = (target.events_file, target.log_file, target.split_file, target.process_file)
+    with locked(target.path):
+        _assert_may_be_replaced(target)
+        with saving(target.path):
+            for file in (*said, target.job_file):
+                file.unlink(missing_ok=True)
+
+
+def _assert_may_be_replaced(target: JobFolder) -> None:
+    if target.mark_file.is_file() and not target.has_begun and target.holder() is None:
+        return
+    msg = (
+        f"{target.path} holds another job already. Go on with that one by its own options, delete the "
+        "folder, or choose another one."
+    )
+    raise JobError(msg)
 
 
 def _assert_nothing_foreign(target: JobFolder) -> None:

@@ -131,10 +131,43 @@ def test_a_missing_or_damaged_job_names_the_file(tmp_path: Path, monkeypatch: py
 def test_the_same_job_may_be_written_again_and_another_may_not(tmp_path: Path) -> None:
     job = a_job(tmp_path)
     write_job(tmp_path / "job", job)
-    write_job(tmp_path / "job", job)
+    folder = write_job(tmp_path / "job", job)
+    folder.checkpoint_file.touch()
     with pytest.raises(JobError, match="another job already"):
         write_job(tmp_path / "job", dataclasses.replace(job, seed=1))
     assert read_job(tmp_path / "job") == job
+
+
+def test_a_job_that_was_refused_before_it_began_makes_room_for_the_corrected_one(tmp_path: Path) -> None:
+    refused, corrected = a_job(tmp_path), a_job(tmp_path, start=None)
+    folder = write_job(tmp_path / "job", refused)
+    for file in (folder.events_file, folder.log_file, folder.split_file, folder.process_file):
+        file.write_text("of the refused one")
+    assert read_job(write_job(folder.path, corrected).path) == corrected
+    assert {path.name for path in folder.path.iterdir()} == {"job.json", ".crgloco-job"}
+    assert folder.state == "new"
+
+
+@pytest.mark.parametrize("kept", ["checkpoint", "taught.json", "rounds", "result.json"])
+def test_a_job_that_has_begun_makes_no_room(tmp_path: Path, kept: str) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    for name in (kept, "events.jsonl"):
+        (folder.path / name).write_text("of the first one")
+    before = contents(folder.path)
+    with pytest.raises(JobError, match="another job already"):
+        write_job(folder.path, a_job(tmp_path, seed=1))
+    assert contents(folder.path) == before
+
+
+def test_a_job_that_is_worked_on_or_was_written_by_hand_makes_no_room(tmp_path: Path) -> None:
+    other = a_job(tmp_path, seed=1)
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    with folder.claimed(), pytest.raises(JobError, match="another job already"):
+        write_job(folder.path, other)
+    by_hand = write_text(tmp_path / "hand.job", MINIMAL)
+    with pytest.raises(JobError, match="another job already"):
+        write_job(by_hand, other)
+    assert contents(by_hand) == {"job.json": json.dumps(MINIMAL)}
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -80,7 +80,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     if device.type == "cuda":
         device = torch.device("cuda", team.local_rank if team.processes > 1 else device.index or 0)
     select = select_scans if methods.card(job.method).kind == "pretraining" else select_cases
-    selection = select(job, folder.path / "split.json")
+    selection = select(job, folder.split_file)
     parent = None if job.start is None else model_store.load_start(job.start)
     config = resolve_config(job, parent)
     spacing = three_numbers(config.spacing, "spacing")

@@ -18,7 +18,7 @@ import torch
 from crgloco import jobs
 from crgloco.__main__ import main
 from crgloco.data.cases import draw_split, open_cases
-from crgloco.errors import Cancelled, ResourceError
+from crgloco.errors import Cancelled, ModelError, ResourceError
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.volume import Volume
 from crgloco.options import parse_assignments
@@ -99,10 +99,29 @@ def test_flags_become_the_job_beside_the_model(cases_folder, tmp_path, monkeypat
 
 
 def test_other_flags_do_not_take_over_an_unfinished_job(cases_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("crgloco.training.fine_tune.run", lambda job, _folder, _report: job.out)
+    monkeypatch.setattr(
+        "crgloco.training.fine_tune.run", lambda _job, folder, _report: folder.checkpoint_file.touch()
+    )
     assert main(words_of(cases_folder, tmp_path / "model")) == 0
     assert main(words_of(cases_folder, tmp_path / "model", "--seed", "5")) == 1
     assert "holds another job already" in capsys.readouterr().err
+
+
+def test_a_training_that_was_refused_lets_the_corrected_command_have_its_name(
+    cases_folder, tmp_path, monkeypatch
+):
+    def run(job, _folder, report):
+        report.event("message", text=f"Seed {job.seed}.")
+        if job.seed == 1:
+            raise ModelError("The start model knows other structures.")
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    assert main(words_of(cases_folder, tmp_path / "model", "--seed", "1")) == 1
+    assert main(words_of(cases_folder, tmp_path / "model", "--seed", "2")) == 0
+    folder = jobs.JobFolder(tmp_path / "model.job")
+    assert jobs.read_job(folder.path).seed == 2
+    assert folder.events()[0] == [{"event": "message", "text": "Seed 2."}]
+    assert "Seed 1" not in folder.log_file.read_text(encoding="utf-8")
 
 
 OF_THE_USER = dict.fromkeys(
