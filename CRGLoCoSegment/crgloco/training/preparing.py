@@ -20,6 +20,7 @@ from crgloco.data.preparation import Preparation
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ModelError, OptionError, ResourceError
 from crgloco.io.files import source_geometry
 from crgloco.io.volume import Spacing
+from crgloco.labels import LabelTable
 from crgloco.progress import Reporter
 from crgloco.training.selection import Selection
 
@@ -91,15 +92,7 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
         ModelError: The start model knows other structures or channels.
         OptionError: The voxel size that was asked for is not that of the start model.
     """
-    table = parent.card.labels
-    same = (table.names, table.values) == (selection.table.names, selection.table.values)
-    if not same and not model_store.is_pretraining(parent.card):
-        msg = (
-            f"The start model {parent.card.name!r} knows {', '.join(table.names[1:])}; the cases are "
-            f"labelled with {', '.join(selection.table.names[1:])}. "
-            "Choose a start model with the same label table."
-        )
-        raise ModelError(msg)
+    _assert_same_structures(parent, selection.table)
     if len(parent.preparation.rules) != len(selection.channel_names):
         msg = (
             f"The start model {parent.card.name!r} expects {len(parent.preparation.rules)} channels; the "
@@ -113,6 +106,28 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
             f"spacing asks for {asked}. Leave it out, or train without a start model."
         )
         raise OptionError(msg)
+
+
+def _assert_same_structures(parent: model_store.StartModel, table: LabelTable) -> None:
+    known, name = parent.card.labels, parent.card.name
+    if (known.names, known.values) == (table.names, table.values) or model_store.is_pretraining(parent.card):
+        return
+    if set(known.names) == set(table.names):
+        msg = (
+            f"The start model {name!r} and the cases have the same structures with other label values: the "
+            f"model has {_with_values(known)}; the cases have {_with_values(table)}. Change the values in "
+            "the labels and in dataset.json of the cases to those of the model, or train without a start model."
+        )
+    else:
+        msg = (
+            f"The start model {name!r} knows {', '.join(known.names[1:])}; the cases are labelled with "
+            f"{', '.join(table.names[1:])}. Choose a start model with the same label table."
+        )
+    raise ModelError(msg)
+
+
+def _with_values(table: LabelTable) -> str:
+    return ", ".join(f"{label.value} {label.name}" for label in table.labels)
 
 
 def _only(selection: Selection, usable: Container[str], reasons: Sequence[str]) -> Selection:

@@ -1,0 +1,42 @@
+"""A start model goes on only with the structures that it knows, by the same values."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from cards import make_card
+from crgloco.data.preparation import Preparation
+from crgloco.errors import ModelError
+from crgloco.labels import LabelTable
+from crgloco.model_store import StartModel
+from crgloco.training.preparing import assert_goes_on
+from crgloco.training.selection import Selection
+
+
+def refused(known: dict[str, int], found: dict[str, int]) -> str:
+    """Return why a start model that knows some labels is refused for cases with others."""
+    card = make_card(labels=LabelTable.from_names(known))
+    # Both are looked at only after the labels.
+    parent = StartModel(card, {}, cast(Preparation, None))
+    selection = Selection((), (), (), LabelTable.from_names(found), ("T2",))
+    with pytest.raises(ModelError) as caught:
+        assert_goes_on(parent, selection, None)
+    return str(caught.value)
+
+
+def test_other_structures_are_named() -> None:
+    said = refused({"liver": 1, "spleen": 4}, {"liver": 1, "kidney": 2})
+    assert "'liver' knows liver, spleen; the cases are labelled with liver, kidney." in said
+    assert "Choose a start model with the same label table." in said
+
+
+@pytest.mark.parametrize("found", [{"posterior": 1, "anterior": 2}, {"anterior": 1, "posterior": 3}])
+def test_the_same_structures_with_other_values_are_told_with_their_values(found: dict[str, int]) -> None:
+    said = refused({"anterior": 1, "posterior": 2}, found)
+    assert "the same structures with other label values" in said
+    assert "the model has 1 anterior, 2 posterior" in said
+    assert f"the cases have {', '.join(f'{value} {name}' for name, value in found.items())}." in said
+    assert "Change the values in the labels and in dataset.json" in said
+    assert "or train without a start model" in said
