@@ -24,6 +24,7 @@ from crgloco.errors import JobError
 
 JobState = Literal["new", "running", "stopped", "finished"]
 JOB_ENDING = ".job"
+LARGEST_SEED = 2**63 - 1  # torch takes no more than 64 bits
 _PATHS = ("cases", "out", "start")
 _MARK = "CRGLoCoSegment made this folder for a training, which replaces and removes files in it.\n"
 _NAMED = 3
@@ -43,7 +44,7 @@ class Job:
         labelled: Use only the first so many labelled cases; ``None`` for all.
         iterations: Optimiser steps; ``None`` for the method's own number.
         minutes: Time budget of training, over all calls of the job; ``None`` for none.
-        seed: Seed of all randomness.
+        seed: Seed of all randomness, 0 to ``LARGEST_SEED``.
         start: Folder of the model to start from.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         title: Name of the new model as users see it; empty for the folder's name.
@@ -458,11 +459,13 @@ def _check_values(values: Mapping[str, Any]) -> None:
         "labelled": lambda value: value is None or (_is_whole(value) and value >= 1),
         "iterations": lambda value: value is None or (_is_whole(value) and value >= 1),
         "minutes": lambda value: value is None or (_is_number(value) and value > 0),
-        "seed": lambda value: _is_whole(value) and value >= 0,
+        "seed": lambda value: _is_whole(value) and 0 <= value <= LARGEST_SEED,
     }
     for key, value in values.items():
         if not checks[key](value):
             msg = f"The value of {key!r} cannot be used: {value!r}."
+            if key == "seed":
+                msg += f" A seed is a whole number from 0 to {LARGEST_SEED}."
             raise JobError(msg)
 
 

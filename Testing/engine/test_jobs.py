@@ -96,6 +96,7 @@ def test_what_a_job_leaves_out_gets_the_defaults(tmp_path: Path) -> None:
         ({"minutes": float("nan")}, "'minutes'"),
         ({"labelled": 0}, "'labelled'"),
         ({"seed": -1}, "'seed'"),
+        ({"seed": 2**63}, "'seed' cannot be used: 9223372036854775808. .*from 0 to 9223372036854775807"),
         ({"config": []}, "'config'"),
         ({"unlabelled": "folder"}, "'unlabelled'"),
         ({"start": ""}, "'start'"),

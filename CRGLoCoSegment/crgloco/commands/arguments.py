@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crgloco.commands.console import STDOUT, Console
+from crgloco.jobs import LARGEST_SEED
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name)
@@ -123,9 +124,9 @@ def whole_number(text: str) -> int:
 
 def seed_number(text: str) -> int:
     """Check a seed: 0, 1, 2 and so on."""
-    if text.isdigit():
+    if text.isdigit() and int(text) <= LARGEST_SEED:
         return int(text)
-    msg = f"expected a whole number of at least 0, found {text!r}"
+    msg = f"expected a whole number from 0 to {LARGEST_SEED}, found {text!r}"
     raise argparse.ArgumentTypeError(msg)
 
 

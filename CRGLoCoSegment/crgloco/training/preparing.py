@@ -116,7 +116,8 @@ def _assert_same_structures(parent: model_store.StartModel, table: LabelTable) -
         msg = (
             f"The start model {name!r} and the cases have the same structures with other label values: the "
             f"model has {_with_values(known)}; the cases have {_with_values(table)}. Change the values in "
-            "the labels and in dataset.json of the cases to those of the model, or train without a start model."
+            "the labels and in dataset.json of the cases to those of the model, or train without a start "
+            "model."
         )
     else:
         msg = (

@@ -75,6 +75,18 @@ def test_a_job_file_and_flags_together_are_wrong_usage(tmp_path, capsys):
     assert "not both" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", ["-1", "half", str(2**63)])
+def test_a_seed_that_cannot_be_used_is_wrong_usage(tmp_path, capsys, seed):
+    assert main(["train", f"--seed={seed}"]) == 2
+    said = capsys.readouterr().err
+    assert f"argument --seed: expected a whole number from 0 to {jobs.LARGEST_SEED}, found '{seed}'" in said
+
+
+def test_the_largest_seed_seeds_everything(cases_folder, tmp_path, seen):
+    assert main(words_of(cases_folder, tmp_path / "model", "--seed", str(jobs.LARGEST_SEED))) == 130
+    assert seen[0].seed == jobs.LARGEST_SEED
+
+
 def test_flags_become_the_job_beside_the_model(cases_folder, tmp_path, monkeypatch, capsys):
     seen = []
 
