@@ -108,7 +108,7 @@ def three_numbers(text: str, name: str) -> tuple[float, float, float] | None:
     """Read an option of the form ``"K,J,I"``; ``None`` if it is empty.
 
     Raises:
-        OptionError: These are not three positive numbers.
+        OptionError: These are not three positive, finite numbers.
     """
     if not text.strip():
         return None
@@ -116,7 +116,7 @@ def three_numbers(text: str, name: str) -> tuple[float, float, float] | None:
         k, j, i = (float(part) for part in text.split(","))
     except ValueError:
         k = j = i = 0.0
-    if not min(k, j, i) > 0:
+    if not all(0 < number < math.inf for number in (k, j, i)):
         msg = f"Option {name!r} needs three positive numbers K,J,I; found {text!r}."
         raise OptionError(msg)
     return k, j, i

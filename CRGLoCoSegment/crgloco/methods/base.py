@@ -24,9 +24,8 @@ from crgloco.data.patches import TrainingCase
 from crgloco.errors import ModelError, OptionError
 from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
 from crgloco.networks.dual_resolution import BranchShape, DualResolution
-from crgloco.networks.options import DualResolutionOptions
+from crgloco.networks.options import DualResolutionOptions, window_named
 from crgloco.networks.plan import Windows, plan_stem, plan_windows
-from crgloco.options import three_numbers
 
 Labels = npt.NDArray[np.uint8]
 Options = TypeVar("Options", bound=DualResolutionOptions)
@@ -224,8 +223,8 @@ def build_local_network(config: DualResolutionOptions, task: Task) -> DualResolu
 def windows_of(config: DualResolutionOptions, task: Task) -> Windows:
     """Return both windows: as the options say, else as the scans suggest."""
     planned = plan_windows(task.shapes, task.spacing, config.window_voxels)
-    local = _window(config.local_window, "local_window") or planned.local
-    glob = _window(config.global_window, "global_window") or planned.global_
+    local = window_named(config.local_window, "local_window") or planned.local
+    glob = window_named(config.global_window, "global_window") or planned.global_
     if any(large < small for large, small in zip(glob, local, strict=True)):
         msg = f"The global window {glob} must be at least as large as the local window {local}."
         raise OptionError(msg)
@@ -277,8 +276,3 @@ def _body(
         return PublishedUNet(task.channels)
     widths = tuple(min(config.width * 2**level, 4 * config.width) for level in range(config.levels))
     return StemmedDynUNet(task.channels, widths, size, spacing, plan_stem(config.stem, size))
-
-
-def _window(text: str, name: str) -> Triple | None:
-    numbers = three_numbers(text, name)
-    return None if numbers is None else triple(numbers)

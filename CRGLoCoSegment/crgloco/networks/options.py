@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from crgloco.options import option
+from crgloco.data.boxes import Triple, triple
+from crgloco.errors import OptionError
+from crgloco.options import option, three_numbers
 
 # Options that fix the shape of the weights and the grid they know: a start model brings its own.
 NETWORK_OPTIONS = (
@@ -27,7 +30,11 @@ UPDATES_PER_SCAN = 20
 
 @dataclass(frozen=True)
 class DualResolutionOptions:
-    """Networks, fields of view and training schedule."""
+    """Networks, fields of view and training schedule.
+
+    Raises:
+        OptionError: A window that is named cannot be one.
+    """
 
     iterations: int = option(
         4000, label="Updates", help="Number of network updates.", minimum=1, maximum=1_000_000
@@ -141,6 +148,34 @@ class DualResolutionOptions:
         maximum=1.0,
         advanced=True,
     )
+
+    def __post_init__(self) -> None:
+        window_named(self.local_window, "local_window")
+        window_named(self.global_window, "global_window")
+
+
+def window_named(text: str, name: str) -> Triple | None:
+    """Read a window in voxels; ``None`` if it is empty.
+
+    Args:
+        text: Of the form ``"K,J,I"``; fractions of a voxel do not count.
+        name: The option's.
+
+    Raises:
+        OptionError: These are not three positive numbers, or no network can be trained on such a window.
+    """
+    numbers = three_numbers(text, name)
+    if numbers is None:
+        return None
+    window = triple(numbers)
+    # Whatever the levels, strides leave 4 voxels of an axis that they halve; norms need more than 1 in all.
+    if math.prod(window) < 2:
+        msg = (
+            f"Option {name!r} needs at least one voxel along each axis, and two in all; found {text!r}. "
+            "Choose a larger window, or leave it empty to choose from the scans."
+        )
+        raise OptionError(msg)
+    return window
 
 
 def updates_going_on(iterations: int, labelled: int, unlabelled: int) -> int:

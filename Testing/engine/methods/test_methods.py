@@ -114,6 +114,15 @@ def test_only_the_total_carries_gradients_and_they_reach_every_network_but_no_av
 
 
 @every_recipe
+@pytest.mark.parametrize("window", ["1,1,2", "4,4,4"])
+def test_the_smallest_windows_that_are_not_refused_can_be_learned_from(name, recipe, window):
+    method = make_method(name, recipe, local_window=window, global_window="8,8,8", levels=5, stem="full")
+    total = method.losses(make_batch(method), 1.0)["total"]
+    assert torch.isfinite(total)
+    total.backward()
+
+
+@every_recipe
 def test_the_groups_of_the_optimiser_hold_every_weight_once(name, recipe):
     method = make_method(name, recipe)
     grouped = [id(p) for group in method.parameter_groups() for p in group["params"]]

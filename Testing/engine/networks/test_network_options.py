@@ -40,10 +40,17 @@ def test_a_global_window_smaller_than_the_local_one_is_refused_in_words():
         windows_of(config, make_task())
 
 
-@pytest.mark.parametrize("text", ["16", "16,16", "a,b,c", "16,-1,16", "16,0,16"])
+@pytest.mark.parametrize("text", ["16", "16,16", "a,b,c", "16,-1,16", "16,0,16", "16,inf,16", "16,nan,16"])
 def test_a_window_that_is_no_three_numbers_is_refused(text):
     with pytest.raises(OptionError, match="local_window"):
         windows_of(from_mapping(DualResolutionOptions, {"local_window": text}), make_task())
+
+
+@pytest.mark.parametrize("name", ["local_window", "global_window"])
+@pytest.mark.parametrize("text", ["1,1,1", "1.9,1,1", "0.5,16,16"])
+def test_a_window_on_which_no_network_can_be_trained_is_refused_with_the_options(name, text):
+    with pytest.raises(OptionError, match=f"'{name}' needs at least one voxel along .*found '{text}'.*empty"):
+        from_mapping(DualResolutionOptions, {name: text})
 
 
 @pytest.mark.parametrize("window", ["8,32,32", "16,16,16"])
