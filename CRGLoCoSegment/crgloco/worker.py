@@ -129,9 +129,12 @@ class Worker:
                     request.stop.set()
             self._queue.put(None)
 
+    def announce(self) -> None:
+        """Say that requests are heard; before ``listen``, whose refusals are events too."""
+        self._events.event("ready", pid=os.getpid(), version=__version__, commands=sorted(self._commands))
+
     def serve(self) -> None:
         """Work on requests until ``listen`` has ended."""
-        self._events.event("ready", pid=os.getpid(), version=__version__, commands=sorted(self._commands))
         while (request := self._queue.get()) is not None:
             with self._lock:
                 wanted = self._open.get(request.id) is request
@@ -243,10 +246,11 @@ def serve_on_stdin(commands: Mapping[str, Callable[[Request], Answer]]) -> int:
         time.sleep(PATIENCE_S)
         os._exit(0)
 
-    threading.Thread(target=listen, name="requests", daemon=True).start()
     code = 1
     try:
         with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):  # nobody listens any more
+            worker.announce()
+            threading.Thread(target=listen, name="requests", daemon=True).start()
             worker.serve()
         code = 0
     except Exception:  # noqa: BLE001  (the process ends here, and must not end silently)

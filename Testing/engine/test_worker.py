@@ -145,6 +145,16 @@ def test_the_first_event_tells_the_process_id(fake):
     assert fake.event("ready", "error")["pid"] == fake.process.pid
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_first_event_is_ready_also_where_lines_wait_before_the_worker_listens(fake, attempt):
+    fake.write("what?\n" * 20 + json.dumps({"command": "sing", "id": 1}) + "\n")
+    fake.ask("echo", 2, text=attempt)
+    assert parse_event(fake.lines.get(timeout=60))["event"] == "ready"
+    for number in (*[None] * 20, 1):
+        assert fake.event("ready", "error", "result")["id"] == number
+    assert fake.last(2)["said"] == attempt
+
+
 def test_a_request_is_told_when_its_turn_comes(fake):
     fake.ask("slow", 1)
     fake.ask("echo", 2)
