@@ -2,12 +2,13 @@
 
 import ctypes
 import os
+import threading
 import time
 
 import pytest
 
 from CRGLoCoSegmentLib.background.threads import runInThread
-from CRGLoCoSegmentLib.background.ticker import Beat, SharedTicker, waitUntil
+from CRGLoCoSegmentLib.background.ticker import BEAT, Beat, SharedTicker, waitUntil
 
 
 @pytest.fixture
@@ -89,3 +90,17 @@ def test_threads_get_their_turn_also_where_the_event_loop_keeps_pythons_lock(bea
     assert answers == [19900]
     assert time.monotonic() - began < 1
     assert job.isOver
+
+
+def test_while_a_thread_computes_for_us_a_beat_leaves_it_more_time():
+    before, hold = BEAT.threads, threading.Event()
+    job, other = (runInThread(hold.wait, lambda _value: None, pytest.fail) for _ in range(2))
+    other.cancel()
+    other.cancel()
+    assert BEAT.threads == before + 1
+    start = time.monotonic()
+    BEAT.fire()
+    assert time.monotonic() - start >= 0.005
+    hold.set()
+    assert waitUntil(lambda: job.isOver, 5)
+    assert BEAT.threads == before
