@@ -16,6 +16,7 @@ import numpy as np
 
 from crgloco.data.case_files import LABELS
 from crgloco.data.manifest import read_manifest
+from crgloco.data.prediction_files import assert_is_result, read_predictions
 from crgloco.errors import InputError, LabelError
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label
@@ -77,7 +78,8 @@ def evaluate_folders(
 ) -> Evaluation:
     """Score every case that both folders have, ``<case>.nii.gz`` or another format that we read.
 
-    The predictor's companions (``<case>_global`` and so on) are passed over.
+    The predictor's companions (``<case>_global`` and so on) are passed over, and so are results that are
+    not those of the last prediction.
 
     Args:
         predictions: Folder of label volumes; with ``predictions.json``, its label table is used for them.
@@ -99,13 +101,14 @@ def evaluate_folders(
     if not names:
         msg = f"The structures of {labels} and of {predictions} have no name in common."
         raise LabelError(msg)
-    shown = _shown(labels, names)
+    shown, stored = _shown(labels, names), read_predictions(predictions)
     scores, skipped = [], {}
     common = sorted(set(predicted) & set(truth))
     for done, case in enumerate(common):
         report.check()
         report.event("progress", stage="evaluate", done=done, total=len(common))
         try:
+            assert_is_result(predicted[case], case, stored)
             pair = (predicted[case], predicted_table), (truth[case], true_table)
             scores.append(_score(case, *pair, names, shown.get(case)))
         except InputError as error:

@@ -196,3 +196,33 @@ def test_a_case_of_a_cases_folder_is_scored_on_what_its_label_shows(folders: tup
     assert [score.outcome for score in evaluation.cases[0].labels] == ["unknown", "found"]
     assert evaluation.cases[0].labels[1] == full.cases[0].labels[1]
     assert evaluation.cases[1] == full.cases[1]
+
+
+def record(folders: tuple[Path, Path], *cases: dict[str, Any], begun: list[str]) -> None:
+    document = {"format": 1, "model": "A", "labels": TABLE.to_json(), "cases": list(cases), "begun": begun}
+    (folders[0] / "predictions.json").write_text(json.dumps(document))
+
+
+def test_a_folder_of_results_is_scored_in_full(folders: tuple[Path, Path]) -> None:
+    expected = evaluate_folders(*folders)
+    record(folders, {"case": "a"}, {"case": "b"}, begun=["a", "b"])
+    assert evaluate_folders(*folders) == expected
+
+
+def test_a_file_that_was_never_ours_is_scored_beside_results(folders: tuple[Path, Path]) -> None:
+    record(folders, {"case": "a"}, begun=["a"])
+    assert [case.case for case in evaluate_folders(*folders).cases] == ["a", "b"]
+
+
+def test_the_result_of_another_model_is_named_and_passed_over(folders: tuple[Path, Path]) -> None:
+    record(folders, {"case": "b"}, begun=["a", "b"])
+    evaluation = evaluate_folders(*folders)
+    assert [case.case for case in evaluation.cases] == ["b"]
+    assert "a.nii.gz is not described by predictions.json" in evaluation.skipped["a"]
+
+
+def test_the_older_result_of_a_case_that_failed_since_is_passed_over(folders: tuple[Path, Path]) -> None:
+    record(folders, {"case": "a", "error": "The scan is empty."}, {"case": "b"}, begun=["a", "b"])
+    evaluation = evaluate_folders(*folders)
+    assert [case.case for case in evaluation.cases] == ["b"]
+    assert "which failed: The scan is empty. Predict" in evaluation.skipped["a"]

@@ -16,7 +16,7 @@ from typing import Any
 from crgloco.data.case_files import IMAGES, LABELS, UNLABELLED
 from crgloco.data.cases import Case
 from crgloco.data.provenance import content_hash, source_hash
-from crgloco.errors import CasesError, LabelError
+from crgloco.errors import CasesError, InputError, LabelError
 from crgloco.labels import LabelTable
 
 RECORD = "predictions.json"
@@ -137,6 +137,34 @@ def assert_unedited(folder: Path, case: str, hashes: Mapping[str, str]) -> None:
                 "label of the case, or move it away, and predict again."
             )
             raise CasesError(msg)
+
+
+def assert_is_result(path: Path, case: str, stored: Predictions) -> None:
+    """Refuse a file of ours that is not what the record beside it describes.
+
+    Args:
+        path: The fused labels of a case; a file that was never ours passes.
+        case: Name of the case.
+        stored: The record of the folder.
+
+    Raises:
+        InputError: The last prediction of the case failed, or the record tells nothing of its result.
+    """
+    if path.name != file_name(case, "fused") or case not in (stored.begun or ()):
+        return
+    record = stored.record(case)
+    if record is None:
+        msg = (
+            f"{path} is not described by {RECORD} beside it: it is of another model or quality, or was "
+            "never finished. Predict the case again."
+        )
+        raise InputError(msg)
+    if "error" in record:
+        msg = (
+            f"{path} is older than the last prediction of the case, which failed: {record['error']} "
+            "Predict the case again, or move that file to another folder."
+        )
+        raise InputError(msg)
 
 
 def content_of(case: Case) -> str:
