@@ -40,3 +40,15 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real scans at {root}: name their folder by the variable CRGLOCO_DATA")
     return root
+
+
+@pytest.fixture
+def no_text(tmp_path: Path) -> str:
+    """A file name whose letters are not UTF-8; tests that ask for it are skipped where there can be none."""
+    name = os.fsdecode(b"M\xfcller")
+    try:
+        (tmp_path / name).touch()
+        (tmp_path / name).unlink()
+    except (OSError, ValueError):
+        pytest.skip("this file system takes no such name")
+    return name

@@ -135,11 +135,15 @@ class LogFile:
         """Add a line for what is not progress; of a failure also where in the program it arose."""
         ended = kind in {"stopped", "failed"}
         if text := str(fields.get("traceback") or fields["text"]) if ended else in_words(kind, fields):
-            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            with suppress(OSError), self._open() as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def check(self) -> None:
         """Never stop."""
+
+    def _open(self) -> TextIO:
+        # a file name need not be text
+        return self._path.open("a", encoding="utf-8", errors="backslashreplace")
 
 
 def in_words(kind: str, fields: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def write_result(path: Path, result: Result) -> None:
     """
     assert_may_be_written(path)
     fields = result if isinstance(result, dict) else {"items": result}
-    write_bytes(path, as_text({**_MARK, **fields}).encode())
+    write_bytes(path, as_text({**_MARK, **fields}).encode(errors="backslashreplace"))
 
 
 def assert_may_be_written(path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crgloco.errors import CasesError
+from crgloco.io.file_names import is_text
 from crgloco.io.files import Source, find_volumes
 
 IMAGES = "imagesTr"
@@ -136,6 +137,9 @@ def assert_case_name(name: str) -> None:
     Raises:
         CasesError: Saying what is wrong with it.
     """
+    if not is_text(name):
+        msg = f"The case name {name!r} is no valid text (UTF-8). Use letters, digits, - and _."
+        raise CasesError(msg)
     strange = sorted(set(re.findall(r'[\x00-\x1f/\\:*?"<>|]', name)))
     if strange:
         msg = f"The case name {name!r} contains {' '.join(map(repr, strange))}. Use letters, digits, - and _."

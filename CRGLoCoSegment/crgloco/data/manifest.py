@@ -244,7 +244,9 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     Raises:
         ResourceError: The folder is not writable or the disk is full.
     """
-    write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    # of a file name that is no text, half a character may be left: its escape is JSON's
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def _read_object(path: Path) -> dict[str, Any]:

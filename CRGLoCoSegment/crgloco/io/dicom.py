@@ -26,6 +26,7 @@ from pydicom.pixels.processing import apply_rescale
 
 from crgloco.errors import InputError
 from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice, stack
+from crgloco.io.file_names import assert_text
 from crgloco.io.volume import Geometry, Volume
 
 # Never DICOM images; a folder of volumes is passed over without opening them.
@@ -132,7 +133,8 @@ def read_series(series: Series) -> Volume:
         Whole numbers where all slices share whole-numbered slope and intercept, else float32.
 
     Raises:
-        InputError: Colour, multi-frame, no position, two images at one position, damaged pixels.
+        InputError: Colour, multi-frame, no position, two images at one position, damaged pixels, a file
+            name that is no text.
         GeometryError: Missing or unevenly spaced slices, gantry tilt.
     """
     slices, geometry = _stack(series)
@@ -224,6 +226,8 @@ def _with_doubt(series: Series, damaged: list[Path]) -> Series:
 
 
 def _stack(series: Series) -> tuple[tuple[Slice, ...], Geometry]:
+    for path in series.files:
+        assert_text(path)
     if series.doubtful:
         msg = (
             f"{series.doubtful[0]} is damaged and may be a slice of series {series.name}. "

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ import SimpleITK as sitk
 from crgloco.atomic import saving
 from crgloco.errors import InputError
 from crgloco.io import dicom, nifti, nrrd
+from crgloco.io.file_names import assert_text
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.io.volume_file import read_file, read_file_geometry, volume_suffix
 
@@ -60,7 +62,8 @@ def read_volume(path: Path) -> Volume:
     constant scans are read, see ``assert_usable_image``.
 
     Raises:
-        InputError: Missing, empty, damaged, cut off, colour, 2-D, 4-D, or no scan at all.
+        InputError: Missing, empty, damaged, cut off, colour, 2-D, 4-D, no scan at all, or a name that is
+            no text.
         GeometryError: The file contradicts itself about where it lies, or its grid is not straight.
     """
     series = _series_at(path)
@@ -123,13 +126,14 @@ def write_volume(volume: Volume, path: Path) -> None:
     then moved. Truth values are written as 0 and 1, 16-bit floats as 32-bit floats.
 
     Raises:
-        InputError: The ending is none of these, or the format cannot hold the numbers.
+        InputError: The ending is none of these, the format cannot hold the numbers, or the name is no text.
         ResourceError: The disk is full, or the folder is missing or cannot be written.
     """
     suffix = volume_suffix(path)
     if suffix not in WRITTEN_SUFFIXES:
         msg = f"{path} cannot be written: its name must end in {', '.join(WRITTEN_SUFFIXES)}."
         raise InputError(msg)
+    assert_text(path)
     volume = _storable(volume)
     with saving(path):
         part = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
@@ -193,7 +197,7 @@ def source_files(source: Source) -> tuple[Path, ...]:
 def _apart(series: dicom.Series, folder: Path) -> str:
     """Tell series apart that had their identifiers removed: by where they lie, not readable as a name."""
     place = series.folder.relative_to(folder).as_posix()
-    return f"{series.name}_{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+    return f"{series.name}_{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
 
 
 def _series_of_source(source: Source) -> dicom.Series:
@@ -206,6 +210,7 @@ def _series_of_source(source: Source) -> dicom.Series:
 
 def _series_at(path: Path) -> dicom.Series | None:
     """Return the series that a path stands for; ``None`` if it is a volume file by its name."""
+    assert_text(path)
     if path.is_dir():
         return dicom.single_series(path)
     if not path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,40 @@ def test_a_label_that_cannot_be_used_ends_the_training_before_it_begins(folder, 
     assert trained() == DAMAGED
     assert case.name in last_line(capsys)
     assert contents(folder) == before
+
+
+@pytest.fixture
+def no_text_beside(folder: Path, no_text: str) -> Path:
+    """A cases folder one of whose unlabelled scans has a name that is no text."""
+    image_of(folder, "phantom_003").rename(folder / "imagesUl" / f"{no_text}_0000.nii.gz")
+    return folder
+
+
+def test_a_name_that_is_no_text_is_told_and_the_other_scans_are_done(
+    no_text_beside, tiny_model, tmp_path, capsys
+):
+    scans, out = no_text_beside / "imagesUl", tmp_path / "out"
+    words = ["predict", "--model", str(tiny_model), "--input", str(scans), "--device", "cpu"]
+    assert (
+        main([*words, "--quality", "fast", "--out", str(out), "--json", str(tmp_path / "all")]) == SOME_FAILED
+    )
+    assert r"M\xfcller_0000.nii.gz has a name that is no valid text" in capsys.readouterr().err
+    assert (out / "phantom_004.nii.gz").is_file()
+    assert [case["case"] for case in json.loads((tmp_path / "all").read_bytes())["cases"]][1] == "phantom_004"
+
+
+def test_a_check_tells_a_name_that_is_no_text(no_text_beside, capsys):
+    assert main(["cases", "check", str(no_text_beside), "--json"]) == SOME_FAILED
+    (problem,) = [one for one in json.loads(capsys.readouterr().out) if one["severity"] == "error"]
+    assert r"M\xfcller_0000.nii.gz has a name that is no valid text" in problem["text"]
+
+
+def test_a_scan_whose_name_is_no_text_is_left_out_of_the_training(no_text_beside, trained, tmp_path, capsys):
+    assert trained("--unlabelled", str(no_text_beside / "imagesUl")) == STOPPED
+    said = capsys.readouterr().err
+    assert "left out of the unlabelled scans. " in said
+    assert r"M\xfcller_0000.nii.gz has a name that is no valid text" in said
+    assert "taught: phantom_004" in said
 
 
 def without_second_channel(root: Path, name: str) -> None:

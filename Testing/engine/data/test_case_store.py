@@ -245,7 +245,24 @@ def test_a_name_that_is_taken_is_refused(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "a/b", "a\\b", " a", "a ", "a.", ".a", "a:b", "a\nb", "nul", "COM1.x", "a*", "x" * 201],
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a\\b",
+        " a",
+        "a ",
+        "a.",
+        ".a",
+        "a:b",
+        "a\nb",
+        "nul",
+        "COM1.x",
+        "a*",
+        "x" * 201,
+        "M\udcfcller",
+    ],
 )
 def test_names_that_are_no_file_names_everywhere_are_refused(root: Path, name: str) -> None:
     with pytest.raises(CasesError, match="case name"):

@@ -266,6 +266,17 @@ def test_several_series_in_a_folder_are_listed_and_never_mixed(tmp_path: Path) -
     assert [read_source(source).geometry.shape[0] for source in find_volumes(tmp_path)] == [5, 8]
 
 
+def test_a_slice_whose_name_is_no_text_is_refused_in_words(tmp_path: Path, no_text: str) -> None:
+    for number, series in enumerate((tmp_path / "a", tmp_path / no_text)):
+        _series(series, numbers=range(8 * number, 8 * number + 8), SeriesNumber=number)
+    next((tmp_path / "a").iterdir()).rename(tmp_path / "a" / no_text)
+    for source in find_volumes(tmp_path):
+        with pytest.raises(InputError, match=r"M\\xfcller\S* has a name that is no valid text"):
+            read_source(source)
+        with pytest.raises(InputError, match="rename it"):
+            source_geometry(source)
+
+
 def test_three_directions_under_one_uid_are_three_series(tmp_path: Path) -> None:
     uid = generate_uid()
     sagittal, coronal = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0), (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)

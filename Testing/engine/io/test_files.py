@@ -735,3 +735,15 @@ def test_an_empty_folder_has_no_volumes_and_a_file_is_no_folder(tmp_path: Path) 
 def test_the_stem_drops_what_names_the_format() -> None:
     assert volume_stem(Path("x/a.b.NII.gz")) == "a.b"
     assert volume_stem(Path("x/a.txt")) == "a.txt"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_name_that_is_no_text_is_refused_in_words(tmp_path: Path, no_text: str, suffix: str) -> None:
+    write_volume(_volume(), tmp_path / f"scan{suffix}")
+    path = (tmp_path / f"scan{suffix}").rename(tmp_path / f"{no_text}{suffix}")
+    for read in (read_volume, read_geometry):
+        with pytest.raises(InputError, match=r"M\\xfcller\S+ has a name that is no valid text.*rename it"):
+            read(path)
+    with pytest.raises(InputError, match="rename it"):
+        write_volume(_volume(), path)
+    assert [source.path for source in find_volumes(tmp_path)] == [path]
