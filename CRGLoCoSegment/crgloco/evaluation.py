@@ -16,7 +16,8 @@ import numpy as np
 
 from crgloco.data.case_files import LABELS
 from crgloco.data.manifest import read_manifest
-from crgloco.data.prediction_files import assert_is_result, read_predictions
+from crgloco.data.prediction_files import assert_is_result
+from crgloco.data.prediction_record import read_predictions
 from crgloco.errors import InputError, LabelError
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label

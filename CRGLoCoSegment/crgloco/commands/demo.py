@@ -101,7 +101,7 @@ def draw_case(case: Case, cases: Path, predictions: Path, out: Path) -> Path:
 
     from crgloco.commands.figure import Scene, draw
     from crgloco.data.cases import open_cases
-    from crgloco.data.prediction_files import file_name
+    from crgloco.data.prediction_record import file_name
     from crgloco.io.files import read_source, read_volume
     from crgloco.io.label_files import read_label
 

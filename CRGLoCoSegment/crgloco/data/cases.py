@@ -36,6 +36,7 @@ from crgloco.data.manifest import (
     write_json,
     write_manifest,
 )
+from crgloco.data.prediction_record import result_names
 from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
 from crgloco.folder_lock import locked
@@ -209,6 +210,8 @@ def open_cases(root: Path) -> CasesFolder:
 def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:
     """Read any folder as unlabelled cases: volumes, DICOM series, or all images of a cases folder.
 
+    Results of predictions, which ``predictions.json`` in the folder names, are no scans.
+
     Args:
         folder: A flat folder of volumes or of DICOM series at any depth, or a cases folder, whose
             labels and held-back ``imagesTs`` are not looked at.
@@ -221,13 +224,19 @@ def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:
         msg = f"{folder} is no folder. Give a folder of volumes or of DICOM series."
         raise CasesError(msg)
     places = [folder / name for name in (IMAGES, UNLABELLED) if (folder / name).is_dir()]
+    in_cases_folder, places = bool(places), places or [folder]
     found: dict[str, Channels] = {}
-    for place in places or [folder]:
-        scans, strict = find_volumes(place), place == folder / IMAGES
-        for name, numbered in group_channels(scans, channels, siblings=bool(places), strict=strict).items():
+    for place in places:
+        scans, strict = find_volumes(place, result_names(place)), place == folder / IMAGES
+        for name, numbered in group_channels(
+            scans, channels, siblings=in_cases_folder, strict=strict
+        ).items():
             found.setdefault(name, numbered)
     if not found:
-        msg = f"{folder} holds no scans. Volumes (.nii.gz, .nrrd, .mha, ...) or DICOM series are needed."
+        only = " but results of predictions, which are none" if any(map(result_names, places)) else ""
+        msg = (
+            f"{folder} holds no scans{only}. Volumes (.nii.gz, .nrrd, .mha, ...) or DICOM series are needed."
+        )
         raise CasesError(msg)
     return tuple(case_of(name, found[name]) for name in sorted(found))
 

@@ -1,80 +1,16 @@
-"""The files that a prediction leaves in a folder, and the record beside them; read without torch.
-
-Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local``,
-``<case>_confidence`` and ``<case>_disagreement`` (0..1); ``predictions.json`` describes all of them.
-"""
+"""What may be done with the files of predictions: replaced, scored, known again; decided without torch."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from crgloco.data.case_files import IMAGES, LABELS, UNLABELLED
 from crgloco.data.cases import Case
+from crgloco.data.prediction_record import KINDS, RECORD, Predictions, file_name, label_files
 from crgloco.data.provenance import content_hash, source_hash
-from crgloco.errors import CasesError, InputError, LabelError
-from crgloco.labels import LabelTable
-
-RECORD = "predictions.json"
-FORMAT = 1
-LABEL_KINDS = ("fused", "global", "local")
-SHARE_KINDS = ("confidence", "disagreement")
-KINDS = LABEL_KINDS + SHARE_KINDS
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What ``predictions.json`` says.
-
-    Attributes:
-        model: Hash of the weights.
-        quality: ``"fast"``, ``"balanced"`` or ``"full"``, of the last run.
-        table: The model's label table; ``None`` if it is missing or damaged.
-        cases: Case name -> its record.
-        begun: Cases whose files in the folder are results, finished or not; ``None`` if nobody knows.
-        hashes: Name of a label file -> hash of what we wrote into it.
-        document: All of it, as it stands in the file.
-    """
-
-    model: str = ""
-    quality: str = ""
-    table: LabelTable | None = None
-    cases: dict[str, dict[str, Any]] | None = None
-    begun: frozenset[str] | None = frozenset()
-    hashes: Mapping[str, str] = field(default_factory=dict)
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-    def record(self, case: str) -> dict[str, Any] | None:
-        """Return the record of a case; that of a failed one has an ``error``."""
-        return (self.cases or {}).get(case)
-
-
-def read_predictions(folder: Path | None) -> Predictions:
-    """Read the record of a folder; a missing or damaged one means that nothing was predicted yet."""
-    if folder is None or not (folder / RECORD).exists():
-        return Predictions()
-    try:
-        stored = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            return Predictions(begun=None)
-        cases = {str(record["case"]): dict(record) for record in stored.get("cases", [])}
-        begun = frozenset(map(str, stored.get("begun", ()))) | cases.keys()
-        hashes = {str(name): str(value) for name, value in dict(stored.get("hashes", {})).items()}
-    except (OSError, ValueError, TypeError, KeyError):  # the work is only done again
-        return Predictions(begun=None)
-    return Predictions(
-        str(stored.get("model", "")),
-        str(stored.get("quality", "")),
-        _table(stored.get("labels")),
-        cases,
-        begun,
-        hashes,
-        stored,
-    )
+from crgloco.errors import CasesError, InputError
 
 
 def assert_only_results_are_replaced(
@@ -106,16 +42,6 @@ def assert_only_results_are_replaced(
                     "folder for the results, or move that file away."
                 )
                 raise CasesError(msg)
-
-
-def file_name(case: str, kind: str) -> str:
-    """Return the name of a result's file; ``kind`` is one of ``KINDS``."""
-    return f"{case}.nii.gz" if kind == "fused" else f"{case}_{kind}.nii.gz"
-
-
-def label_files(case: str) -> tuple[str, ...]:
-    """Return the names of the label files that a case may have."""
-    return tuple(file_name(case, kind) for kind in LABEL_KINDS)
 
 
 def assert_unedited(folder: Path, case: str, hashes: Mapping[str, str]) -> None:
@@ -175,10 +101,3 @@ def content_of(case: Case) -> str:
     """
     hashes = [source_hash(source) for source in case.channels]
     return hashes[0] if len(hashes) == 1 else f"sha256:{hashlib.sha256(''.join(hashes).encode()).hexdigest()}"
-
-
-def _table(entries: Any) -> LabelTable | None:
-    try:
-        return LabelTable.from_json(entries)
-    except (LabelError, TypeError, AttributeError):
-        return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crgloco.data.case_files import group_channels
 from crgloco.data.cases import Case, case_of, open_unlabelled
+from crgloco.data.prediction_record import result_names
 from crgloco.errors import InputError
 from crgloco.io import dicom
 from crgloco.io.files import Source, volume_stem
@@ -33,7 +34,10 @@ def find_scans(path: Path, channels: int) -> tuple[Case, ...]:
         series = dicom.series_of(path)
         return (_complete(Case(series.name, (Source(series.name, series.folder, series.uid),)), channels),)
     ending = volume_suffix(path)
-    nearby = sorted(file for file in path.parent.iterdir() if volume_suffix(file) == ending)
+    no_scans = result_names(path.parent) - {path.name}
+    nearby = sorted(
+        file for file in path.parent.iterdir() if volume_suffix(file) == ending and file.name not in no_scans
+    )
     grouped = group_channels([Source(volume_stem(file), file) for file in nearby], channels)
     for name, numbered in grouped.items():
         if any(source.path == path for source in numbered.values()):

@@ -18,16 +18,14 @@ from typing import Any
 
 from crgloco.atomic import saving, write_bytes
 from crgloco.data.cases import Case, assert_no_gap, content_hash
-from crgloco.data.prediction_files import (
+from crgloco.data.prediction_files import assert_only_results_are_replaced, assert_unedited, content_of
+from crgloco.data.prediction_record import (
     FORMAT,
     KINDS,
     LABEL_KINDS,
     RECORD,
     SHARE_KINDS,
     Predictions,
-    assert_only_results_are_replaced,
-    assert_unedited,
-    content_of,
     file_name,
     label_files,
     read_predictions,

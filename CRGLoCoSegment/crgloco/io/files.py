@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,12 @@ def write_volume(volume: Volume, path: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def find_volumes(folder: Path) -> tuple[Source, ...]:
+def find_volumes(folder: Path, passed_over: Container[str] = ()) -> tuple[Source, ...]:
     """Find all scans of a folder: volume files directly in it, DICOM series at any depth; by name.
+
+    Args:
+        folder: Where to look.
+        passed_over: Names of files directly in it that are no scans.
 
     Raises:
         InputError: There is no such folder.
@@ -156,7 +160,7 @@ def find_volumes(folder: Path) -> tuple[Source, ...]:
     files = [
         path
         for path in sorted(folder.iterdir())
-        if volume_suffix(path) and path.is_file() and not path.name.startswith(".")
+        if volume_suffix(path) and path.is_file() and path.name[0] != "." and path.name not in passed_over
     ]
     stems = [volume_stem(path) for path in files]
     sources = [

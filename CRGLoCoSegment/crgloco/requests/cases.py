@@ -13,14 +13,8 @@ from crgloco.data.case_check import check as check_folder
 from crgloco.data.case_store import revisions
 from crgloco.data.cases import Case, CasesFolder, assert_no_gap, draw_split, open_cases
 from crgloco.data.further_scans import with_further
-from crgloco.data.prediction_files import (
-    KINDS,
-    LABEL_KINDS,
-    Predictions,
-    content_of,
-    file_name,
-    read_predictions,
-)
+from crgloco.data.prediction_files import content_of
+from crgloco.data.prediction_record import KINDS, LABEL_KINDS, Predictions, file_name, read_predictions
 from crgloco.errors import CasesError, CRGLoCoError, InputError, LabelError
 from crgloco.io.files import read_source, read_volume
 from crgloco.io.label_files import read_label

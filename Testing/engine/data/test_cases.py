@@ -22,6 +22,7 @@ from crgloco.data.cases import (
     open_unlabelled,
 )
 from crgloco.data.manifest import read_manifest, write_manifest
+from crgloco.data.prediction_record import KINDS, file_name
 from crgloco.data.provenance import Provenance
 from crgloco.data.scans import case_of_channels, find_scans
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
@@ -90,6 +91,39 @@ def test_a_plain_folder_of_volumes_is_unlabelled(tmp_path: Path) -> None:
     assert names(folder.unlabelled) == ["a_2019", "b", "c"]
     assert folder.labelled == ()
     assert names(open_unlabelled(tmp_path, 1)) == ["a_2019", "b", "c"]
+
+
+def write_results(folder: Path, *cases: str) -> None:
+    for case in cases:
+        for kind in KINDS:
+            write_image(folder / file_name(case, kind))
+    edit_json(folder / "predictions.json", format=1, begun=list(cases))
+
+
+def test_results_beside_the_scans_are_no_scans(tmp_path: Path) -> None:
+    for name in ("a_0000.nii.gz", "b.nrrd", "other_confidence.nii.gz"):
+        write_image(tmp_path / name)
+    write_results(tmp_path, "a", "b")
+    assert names(open_unlabelled(tmp_path, 1)) == names(open_all(tmp_path)) == ["a", "b", "other_confidence"]
+    assert names(find_scans(tmp_path / "a_0000.nii.gz", 1)) == ["a"]
+
+
+def test_a_scan_that_takes_the_place_of_one_that_failed_is_a_scan(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.nii.gz")
+    failed = {"case": "a", "error": "a.nrrd is empty."}
+    edit_json(tmp_path / "predictions.json", format=1, begun=["a"], cases=[failed])
+    assert names(open_unlabelled(tmp_path, 1)) == ["a"]
+    edit_json(
+        tmp_path / "predictions.json", hashes={"a.nii.gz": "sha256:0"}
+    )  # an earlier prediction went well
+    with pytest.raises(CasesError, match="holds no scans but results"):
+        open_unlabelled(tmp_path, 1)
+
+
+def test_a_folder_of_results_alone_holds_no_scans(tmp_path: Path) -> None:
+    write_results(tmp_path, "a")
+    with pytest.raises(CasesError, match="holds no scans but results of predictions"):
+        open_unlabelled(tmp_path, 1)
 
 
 def test_channels_of_a_case_are_put_together_in_order(tmp_path: Path) -> None:

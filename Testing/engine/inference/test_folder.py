@@ -108,6 +108,17 @@ def test_a_case_that_lacks_a_channel_is_named_and_the_others_are_done(tmp_path):
     assert "error" not in whole
 
 
+def test_a_second_prediction_into_the_folder_of_the_scans_keeps_the_first(tmp_path):
+    scans = write_cases_folder(tmp_path / "cases", 0, 2) / "imagesUl"
+    scans = scans.rename(tmp_path / "scans")
+    image = sitk.ReadImage(str(scans / "phantom_001_0000.nii.gz"))
+    sitk.WriteImage(image, str(scans / "other.nrrd"))
+    predict_folder(job(), open_unlabelled(scans, 1), scans)
+    again = predict_folder(job(), open_unlabelled(scans, 1), scans)
+    assert [record["case"] for record in again["cases"]] == ["other", "phantom_000", "phantom_001"]
+    assert all(record["kept"] for record in again["cases"])
+
+
 def test_a_constant_scan_is_named(cases, tmp_path):
     image = sitk.ReadImage(str(cases[0].channels[0].path))
     sitk.WriteImage(image * 0, str(cases[0].channels[0].path))

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from crgloco import model_store
 from crgloco.data.cases import Case
-from crgloco.data.prediction_files import KINDS, file_name
+from crgloco.data.prediction_record import KINDS, file_name
 from crgloco.inference.folder import FolderJob, predict_folder
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import find_volumes, read_source, source_geometry

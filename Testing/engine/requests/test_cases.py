@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from crgloco.data.case_store import accept_label
 from crgloco.data.cases import draw_split, open_cases
 from crgloco.data.manifest import Manifest, Split, write_manifest
-from crgloco.data.prediction_files import RECORD, content_of, file_name
+from crgloco.data.prediction_files import content_of
+from crgloco.data.prediction_record import RECORD, file_name
 from crgloco.data.provenance import Provenance
 from crgloco.errors import Cancelled, CasesError, GeometryError
 from crgloco.io.files import read_volume, write_volume
