@@ -12,7 +12,7 @@ from CRGLoCoSegmentLib.logic.model_text import plainName, swatch
 
 
 def resultText(record: Mapping[str, Any], table: LabelTable) -> str:
-    """Return a table of volumes, facts, what was removed, what want of memory changed."""
+    """Return a table of volumes, facts, what was removed, and what else is to be known of it."""
     volumes = record.get("volumes_ml") or {}
     rows = "".join(
         f"<tr><td>{swatch(label.colour)} {escape(plainName(label.name))}</td>"

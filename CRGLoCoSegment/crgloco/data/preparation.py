@@ -35,6 +35,9 @@ FORMAT = 3
 ANISOTROPIC_FROM = 3.0
 # More voxels than this (2 GB per channel) are a mistake in the voxel size, not a scan.
 MAXIMUM_VOXELS = 2**30
+# Fewer than these are so too: in all, and along an axis (a single thin axis is a slab).
+MINIMUM_VOXELS = 32
+MINIMUM_COUNT = 4
 # Voxels of each labelled case that the CT rule is fitted on.
 FITTED_VOXELS = 100_000
 
@@ -106,19 +109,24 @@ class Preparation:
         rounding only, unless the scan is thinner than one voxel.
 
         Raises:
-            GeometryError: The grid would have more than ``MAXIMUM_VOXELS`` voxels.
+            GeometryError: The grid would have more than ``MAXIMUM_VOXELS`` voxels, fewer than
+                ``MINIMUM_VOXELS``, or fewer than ``MINIMUM_COUNT`` along two axes.
         """
         canonical = canonical_geometry(grid)
         one, two, three = (
             max(1, round(count * size / target))
             for count, size, target in zip(canonical.shape, canonical.spacing, self.spacing, strict=True)
         )
+        advice = ""
         if one * two * three > MAXIMUM_VOXELS:
+            advice = "crop it, or use a coarser voxel size"
+        elif one * two * three < MINIMUM_VOXELS or sorted((one, two, three))[1] < MINIMUM_COUNT:
+            advice = "or use a finer voxel size"
+        if advice:
             wanted = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
             msg = (
                 f"The scan ({grid.describe()}) would have {three} x {two} x {one} voxels at the voxel size "
-                f"{wanted} mm of this model. Check the unit of the scan's voxel size, crop it, or use a "
-                "coarser voxel size."
+                f"{wanted} mm of this model. Check the unit of the scan's voxel size, {advice}."
             )
             raise GeometryError(msg)
         return canonical.with_shape((one, two, three))

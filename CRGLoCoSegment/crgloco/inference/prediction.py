@@ -35,7 +35,8 @@ class Prediction:
         mean_confidence: Mean confidence 0..1 over the structures; over the whole scan if none is found.
         islands: Voxels of each class number that were removed from ``fused`` as islands; half of the
             confidence in the structure remains as doubt.
-        notes: What was done differently for want of memory, one sentence each.
+        notes: What was done differently, as for want of memory, and what about the scan should be checked;
+            one sentence each.
         probes: (N, C) float32: natural logarithm of the uncalibrated fused probabilities at the voxels
             that were asked for; ``None`` if none were.
     """

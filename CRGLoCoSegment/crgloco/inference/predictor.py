@@ -33,8 +33,8 @@ from crgloco.inference.model import SegmentationModel
 from crgloco.inference.openness import Openness, open_cells
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.windows import all_windows, covering_windows
-from crgloco.io.orientation import Orientation
-from crgloco.io.volume import Geometry, Shape, Volume
+from crgloco.io.orientation import Orientation, canonical_geometry
+from crgloco.io.volume import Geometry, Shape, Spacing, Volume
 from crgloco.islands import remove_islands
 from crgloco.labels import LabelTable
 from crgloco.model_store import LoadedModel
@@ -50,6 +50,8 @@ MEMORY_BUDGET_GB = 6.0
 LIBRARIES_BYTES = 700 * 2**20
 # Tensors of a chunk that live at once while slices are fused.
 CHUNK_TENSORS = 8
+# A voxel size so many times that of the model, or less than one part in so many, may have a wrong unit.
+STRANGE_FACTOR = 4.0
 
 
 class Predictor:
@@ -241,6 +243,9 @@ class _Walk:
         self._memory = MemoryWatch(predictor.device)
 
     def run(self, budget: int, probes: npt.NDArray[np.int64] | None, started: float) -> Prediction:
+        remark = remark_on_voxel_size(self._geometry, self._predictor.preparation.spacing)
+        if remark:
+            self._execution.note(remark)
         fill = torch.tensor([smallest(channel) for channel in self._image])
         answer = self._global_answer(fill)
         with_local = self._quality != "fast" or answer is None
@@ -368,6 +373,24 @@ class MemoryWatch:
     def peak_gpu_mb(self) -> float:
         """Largest GPU memory that torch held; 0 on the CPU."""
         return torch.cuda.max_memory_allocated(self._device) / 2**20 if self._device.type == "cuda" else 0.0
+
+
+def remark_on_voxel_size(scan: Geometry, model: Spacing) -> str:
+    """Return a sentence if the scan's voxels, along their finest axis, are far from those of the model.
+
+    Args:
+        scan: Grid of the scan as it is stored.
+        model: Voxel size that the model wants, mm along canonical K, J, I.
+    """
+    sizes = canonical_geometry(scan).spacing
+    finest = sizes.index(min(sizes))
+    if 1 / STRANGE_FACTOR <= sizes[finest] / model[finest] <= STRANGE_FACTOR:
+        return ""
+    found, known = (" x ".join(f"{mm:.3g}" for mm in size[::-1]) for size in (sizes, model))
+    return (
+        f"The voxels of the scan ({found} mm) are far from those that the model knows ({known} mm): "
+        "check the unit of the scan's voxel size, and the result."
+    )
 
 
 def smallest(channel: npt.NDArray[np.float16]) -> float:

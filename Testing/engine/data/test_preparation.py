@@ -77,12 +77,18 @@ def test_micrometres_are_voxel_sizes_like_any_other() -> None:
 
 
 def test_a_scan_thinner_than_a_voxel_keeps_one() -> None:
-    assert _preparation((5, 5, 5)).prepared_geometry(_geometry((2, 9, 20), (0.1, 1, 1))).shape == (1, 2, 4)
+    assert _preparation((5, 5, 5)).prepared_geometry(_geometry((2, 30, 60), (0.1, 1, 1))).shape == (1, 6, 12)
 
 
 def test_an_absurd_size_is_refused_with_advice() -> None:
     with pytest.raises(GeometryError, match="unit of the scan's voxel size"):
         _preparation((0.01, 0.01, 0.01)).prepared_geometry(_geometry((100, 512, 512)))
+
+
+@pytest.mark.parametrize("shape", [(100, 512, 512), (2, 24, 24), (12, 12, 200)])
+def test_a_scan_of_which_nothing_would_be_left_is_refused_with_advice(shape) -> None:
+    with pytest.raises(GeometryError, match=r"mm.*unit of the scan's voxel size, or use a finer"):
+        _preparation((5, 5, 5)).prepared_geometry(_geometry(shape, (0.005 if shape[0] == 100 else 1.0,) * 3))
 
 
 @pytest.mark.parametrize("spacing", [(0, 1, 1), (1, -1, 1), (1, 1, float("nan")), (1, float("inf"), 1)])

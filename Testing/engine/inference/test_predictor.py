@@ -237,6 +237,16 @@ def test_a_model_of_one_branch_answers_alone(quality):
     assert bool(result.notes) == (quality == "fast")
 
 
+@pytest.mark.parametrize(
+    ("spacing", "remarked"),
+    [((10.0, 10.0, 10.0), True), ((0.1, 0.1, 0.1), True), ((9.0, 1.0, 1.0), False), ((2.0, 0.3, 3.9), False)],
+)
+def test_a_voxel_size_far_from_that_of_the_model_is_remarked_on(spacing, remarked):
+    image, geometry = scan_of((6, 8, 9) if min(spacing) >= 1 else (60, 60, 200), spacing)
+    result = predict(FakeModel(), image, geometry)
+    assert any("check the unit of the scan's voxel size" in note for note in result.notes) == remarked
+
+
 def test_a_global_branch_of_weight_zero_is_shown_but_not_fused():
     image, geometry = scan_of((20, 30, 31))
     model = FakeModel(shift=0.4)
