@@ -45,7 +45,7 @@ def otherValues(one: dict[str, Any]) -> list[Any]:
     if one["type"] == "bool":
         return [not one["default"]]
     if one["type"] == "str":
-        return list(one.get("choices") or ["12,16,16", "1.5, 1, 1"])
+        return list(one.get("choices") or ["12,16,16", "2.5, 2, 2"])
     low, high = one.get("minimum"), one.get("maximum")
     low = one["default"] - 7 if low is None else low
     high = one["default"] + 7 if high is None else high
