@@ -1,6 +1,6 @@
 # Each target does its own set-up: a fresh machine needs Python 3.11 or later and PyPI, nothing else.
 #   make demo     segment the sample scans and fine-tune the starter model; results in demo-output/
-#   make test     the checks of style, types and architecture, then all tests
+#   make test     the checks of style, types and architecture, and all tests, side by side
 #   make lint     only those checks          make format   let ruff repair what it can
 #   make clean    remove what these targets made
 
@@ -17,12 +17,15 @@ export CRGLOCO_DATA ?= ../shared/data
 PIP := "$(VENV)/bin/python" -m pip install --disable-pip-version-check --quiet
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint pytest format clean
 
 demo: $(VENV)/.ready-to-run
 	$(RUN) crgloco demo --out demo-output
 
-test: lint
+test: $(VENV)/.ready-to-test
+	$(MAKE) -j2 lint pytest
+
+pytest: $(VENV)/.ready-to-test
 	$(RUN) pytest
 
 lint: $(VENV)/.ready-to-test

@@ -399,7 +399,7 @@ def test_a_real_worker_segments_an_array_and_predicts_a_case_of_a_folder(worker,
 
 @pytest.mark.slow
 def test_a_real_prediction_is_cancelled_and_cut_short_by_the_end_of_stdin(worker, model, tmp_path):
-    cases = write_cases_folder(tmp_path / "cases", 1, 0, shape=(96, 128, 128))
+    cases = write_cases_folder(tmp_path / "cases", 1, 0, shape=(64, 96, 96))
     scan = str(cases / "imagesTr" / "phantom_000_0000.nii.gz")
     wish = {"model": str(model), "input": scan, "out": str(tmp_path / "out"), "quality": "full"}
     worker.ask("predict", 1, **wish)
