@@ -17,7 +17,7 @@ import numpy as np
 from crgloco.data.case_files import LABELS
 from crgloco.data.manifest import read_manifest
 from crgloco.data.prediction_files import assert_is_result
-from crgloco.data.prediction_record import read_predictions
+from crgloco.data.prediction_record import KINDS, read_predictions
 from crgloco.errors import InputError, LabelError
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label
@@ -30,7 +30,7 @@ from crgloco.progress import Reporter, Silent
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMPANIONS = ("_global", "_local", "_confidence", "_disagreement")
+COMPANIONS = tuple(f"_{kind}" for kind in KINDS if kind != "fused")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def locked(root: Path, *, patience_s: float = 20.0) -> Iterator[None]:
     _assert_not_marked_read_only(root)
     path = root / LOCK
     end = time.monotonic() + patience_s
-    while not _created(path):
+    claim = json.dumps(claims.claim_of_this_process())
+    while not _created(path, claim):
         _remove_if_abandoned(path)
         if time.monotonic() > end:
             msg = f"Another program is writing in {root}. Try again; if none is, delete {path}."
@@ -56,8 +57,7 @@ def _assert_not_marked_read_only(root: Path) -> None:
         raise ResourceError(msg)
 
 
-def _created(path: Path) -> bool:
-    claim = json.dumps(claims.claim_of_this_process())
+def _created(path: Path, claim: str) -> bool:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:

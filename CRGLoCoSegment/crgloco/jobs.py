@@ -21,6 +21,7 @@ from typing import Any, Literal
 from crgloco import claims
 from crgloco.atomic import patiently, saving, write_bytes
 from crgloco.errors import JobError
+from crgloco.folder_lock import locked
 
 JobState = Literal["new", "running", "stopped", "finished"]
 JOB_ENDING = ".job"
@@ -225,8 +226,6 @@ class JobFolder:
     def _claim(self) -> dict[str, Any]:
         """Claim the job; of several processes that try at the same time, one succeeds."""
         claim = claims.claim_of_this_process()
-        from crgloco.folder_lock import locked  # here: Slicer asks after jobs before it has psutil
-
         with locked(self.path):
             self.assert_free()
             self.forget_old_stop()
@@ -361,8 +360,6 @@ def write_job(folder: Path, job: Job) -> JobFolder:
 def _make_room(target: JobFolder) -> None:
     """Remove a job that never began; what it said must not be taken for words of the next one."""
     _assert_may_be_replaced(target)
-    from crgloco.folder_lock import locked  # here: Slicer writes jobs before it has psutil
-
     said = (target.events_file, target.log_file, target.split_file, target.process_file)
     with locked(target.path):
         _assert_may_be_replaced(target)

@@ -257,10 +257,9 @@ class CasesLogic(CaseList):
 
     def isCorrected(self, segmentationNode: Any) -> bool:
         """Whether a segmentation is more than a model's answer as it came."""
-        volume = volumeOf(segmentationNode) if segmentationNode is not None else None
-        result = resultOf(volume)
         if segmentationNode is None:
             return False
+        result = resultOf(volumeOf(segmentationNode))
         return result is None or segmentationNode is not result.fused or isEdited(segmentationNode)
 
     def accept(

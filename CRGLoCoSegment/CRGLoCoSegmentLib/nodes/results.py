@@ -141,8 +141,7 @@ def noteEditsIn(scene: Any) -> None:
     """Do so for every answer in a scene, after one was loaded."""
     for fused in nodesOfClass(scene, "vtkMRMLSegmentationNode"):
         if fused.GetAttribute(RECORD) is not None:
-            others = (fused.GetNodeReference(role(kind)) for kind in SEGMENTATIONS)
-            for node in (fused, *(node for node in others if node is not None)):
+            for node in _withOthers(fused, SEGMENTATIONS):
                 noteEdits(node)
 
 
@@ -156,9 +155,14 @@ def resultNodesOf(volumeNode: Any) -> list[Any]:
     found = []
     for fused in nodesOfClass(volumeNode.GetScene(), "vtkMRMLSegmentationNode"):
         if fused.GetAttribute(RECORD) is not None and volumeOf(fused) is volumeNode:
-            others = (fused.GetNodeReference(role(kind)) for kind in (*SEGMENTATIONS, *OVERLAYS))
-            found += [fused, *(node for node in others if node is not None)]
+            found += _withOthers(fused, (*SEGMENTATIONS, *OVERLAYS))
     return found
+
+
+def _withOthers(fusedNode: Any, kinds: tuple[str, ...]) -> list[Any]:
+    """Return a fused answer, and those of its result's other nodes of some kinds that are still there."""
+    others = (fusedNode.GetNodeReference(role(kind)) for kind in kinds)
+    return [fusedNode, *(node for node in others if node is not None)]
 
 
 def correctedOf(volumeNode: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What there is in a scene, by its class."""
+"""What there is in a scene, and whether two are one."""
 
 from typing import Any
 
@@ -10,3 +10,10 @@ def nodesOfClass(scene: Any, name: str) -> list[Any]:
     nodes = scene.GetNodesByClass(name)
     nodes.UnRegister(None)
     return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+
+
+def isSameNode(first: Any, second: Any) -> bool:
+    """Whether two are one node, or both none; PythonQt may wrap one node twice."""
+    if first is None or second is None:
+        return first is second
+    return bool(first.GetID() == second.GetID())

@@ -6,6 +6,7 @@ import slicer
 import slicer.util
 
 from CRGLoCoSegmentLib.nodes.editing import editorNode
+from CRGLoCoSegmentLib.nodes.scene import isSameNode
 
 UNDO_STATES = 10
 
@@ -31,11 +32,11 @@ class EmbeddedEditor:
         if widget.mrmlScene() is None:
             widget.setMRMLScene(slicer.mrmlScene)
         node = editorNode(slicer.mrmlScene)
-        if not _same(widget.mrmlSegmentEditorNode(), node):
+        if not isSameNode(widget.mrmlSegmentEditorNode(), node):
             widget.setMRMLSegmentEditorNode(node)
-        if not _same(node.GetSegmentationNode(), segmentationNode):
+        if not isSameNode(node.GetSegmentationNode(), segmentationNode):
             widget.setSegmentationNode(segmentationNode)
-        if not _same(widget.sourceVolumeNode(), volumeNode):
+        if not isSameNode(widget.sourceVolumeNode(), volumeNode):
             widget.setSourceVolumeNode(volumeNode)
 
     def edits(self, segmentationNode: Any) -> bool:
@@ -45,7 +46,7 @@ class EmbeddedEditor:
         return (
             node is not None
             and segmentationNode is not None
-            and _same(node.GetSegmentationNode(), segmentationNode)
+            and isSameNode(node.GetSegmentationNode(), segmentationNode)
         )
 
     def setVisible(self, visible: bool) -> None:  # noqa: FBT001 (as Qt's own setter)
@@ -118,10 +119,3 @@ class EmbeddedEditor:
     def _rest(self) -> None:
         if self._widget is not None:
             self._widget.setActiveEffectByName("")
-
-
-def _same(first: Any, second: Any) -> bool:
-    """Whether two are one node; PythonQt may wrap one node twice."""
-    if first is None or second is None:
-        return first is second
-    return first.GetID() == second.GetID()

@@ -14,6 +14,7 @@ from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.cases import channelsFor
 from CRGLoCoSegmentLib.nodes.inputs import overlayIds
+from CRGLoCoSegmentLib.nodes.scene import isSameNode
 from CRGLoCoSegmentLib.panels.device_list import listDevices
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
@@ -322,6 +323,5 @@ class SegmentPanel(Panel):
 
 def _letGo(selector: Any, node: Any) -> None:
     """Choose nothing when the chosen node goes: Qt would choose its neighbour, another patient perhaps."""
-    chosen = selector.currentNode()
-    if node is not None and chosen is not None and chosen.GetID() == node.GetID():
+    if node is not None and isSameNode(selector.currentNode(), node):
         selector.setCurrentNode(None)

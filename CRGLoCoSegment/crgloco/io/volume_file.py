@@ -18,7 +18,7 @@ import SimpleITK as sitk
 
 from crgloco.errors import CRGLoCoError, GeometryError, InputError
 from crgloco.io import nifti, nrrd
-from crgloco.io.text_header import TEXT_SUFFIXES, read_text_header
+from crgloco.io.text_header import TEXT_SUFFIXES, TextHeader, read_text_header
 from crgloco.io.volume import Geometry, Volume
 from crgloco.io.voxel_bytes import check_voxel_bytes
 
@@ -52,10 +52,10 @@ def volume_suffix(path: Path) -> str | None:
 def read_file(path: Path) -> Volume:
     """Read a volume file; see ``files.read_volume``."""
     with _explained(path):
-        reader, geometry = _open_header(path)
-        if reader.GetImageIO() == "NiftiImageIO":
+        reader, geometry, text = _open_header(path)
+        if text is None:
             return Volume(nifti.read_pixels(path, geometry.shape), geometry)
-        check_voxel_bytes(path, math.prod(geometry.shape) * _voxel_bytes(reader))
+        check_voxel_bytes(path, text, math.prod(geometry.shape) * _voxel_bytes(reader))
         return Volume(sitk.GetArrayFromImage(reader.Execute()), geometry)
 
 
@@ -65,23 +65,24 @@ def read_file_geometry(path: Path) -> Geometry:
         return _open_header(path)[1]
 
 
-def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry]:
+def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry, TextHeader | None]:
+    """Return ITK's reader, the geometry, and the text of a NRRD or MetaImage file."""
     suffix = volume_suffix(path) or ""
     _check_start(path, suffix)
     if _READERS[suffix] == "NiftiImageIO":
         nifti.check_positions(path)
     # The text is looked at before ITK, which crashes on some of what it refuses.
-    fields = read_text_header(path).fields if suffix in TEXT_SUFFIXES else {}
-    if _READERS[suffix] == "MetaImageIO":
-        _check_comment(path, fields.get("comment", ""))
+    text = read_text_header(path) if suffix in TEXT_SUFFIXES else None
+    if text is not None and _READERS[suffix] == "MetaImageIO":
+        _check_comment(path, text.fields.get("comment", ""))
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _check_kind(reader, path)
-    if _READERS[suffix] == "NrrdImageIO":
-        nrrd.check_spacings(path, fields)
-    return reader, _geometry(reader, path)
+    if text is not None and _READERS[suffix] == "NrrdImageIO":
+        nrrd.check_spacings(path, text.fields)
+    return reader, _geometry(reader, path), text
 
 
 def _check_start(path: Path, suffix: str) -> None:

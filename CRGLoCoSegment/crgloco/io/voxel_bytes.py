@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from crgloco.errors import InputError
-from crgloco.io.text_header import TextHeader, read_text_header
+from crgloco.io.text_header import TextHeader
 
 _CHUNK = 1 << 20
 # One byte can stand for a thousand: 16 KiB become 16 MiB at most.
@@ -23,17 +23,17 @@ _ZLIB_OR_GZIP = 47
 _NRRD_PACKINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 
 
-def check_voxel_bytes(path: Path, count: int) -> None:
+def check_voxel_bytes(path: Path, header: TextHeader, count: int) -> None:
     """Refuse a file that is cut or damaged.
 
     Args:
         path: A ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
+        header: Of that file.
         count: Bytes that its voxels have in memory.
 
     Raises:
         InputError: Voxels are missing, a check sum is wrong, or a data file is not there.
     """
-    header = read_text_header(path)
     packing = _packing(header)
     if packing is None:
         return

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from crgloco.errors import InputError
 from crgloco.io.files import read_volume
+from crgloco.io.text_header import read_text_header
 from crgloco.io.voxel_bytes import check_voxel_bytes
 
 SHAPE = (20, 30, 30)
@@ -155,6 +156,7 @@ def test_what_unpacks_to_very_much_is_counted_without_being_kept(tmp_path: Path)
     packed = b"".join(pack.compress(bytes(1 << 20)) for _ in range(count >> 20)) + pack.flush()
     path = tmp_path / "a.mha"
     path.write_bytes(f"{META}CompressedData = True\nElementDataFile = LOCAL\n".encode() + packed)
-    check_voxel_bytes(path, count)
+    header = read_text_header(path)
+    check_voxel_bytes(path, header, count)
     with pytest.raises(InputError, match="cut off"):
-        check_voxel_bytes(path, count + 1)
+        check_voxel_bytes(path, header, count + 1)
