@@ -136,3 +136,16 @@ SUITES["hippocampus_dev60"] = replace(
 )
 # Twelve cases are too few to keep some for this alone: other folds evaluate these.
 SUITES["chaos_dev"] = replace(SUITES["chaos_mr"], splits=(Split((4, 5, 6, 7, 0, 1), (8, 9, 10, 11)),))
+# A third of the voxels: a training of a quarter of an hour.
+SUITES["btcv_dev"] = replace(
+    SUITES["btcv_ct"],
+    splits=(Split((4, 5, 6, 7, 0, 1), (8, 9, 10, 11)),),
+    options={
+        "cpu": {
+            **SUITES["btcv_ct"].options["cpu"],
+            "spacing": "5,3.5,3.5",
+            "local_window": "16,40,56",
+            "global_window": "48,80,104",
+        }
+    },
+)
