@@ -1,7 +1,8 @@
 # Each target does its own set-up: a fresh machine needs Python 3.11 or later and PyPI, nothing else.
 #   make demo     segment the sample scans and fine-tune the starter model; results in demo-output/
-#   make test     the checks of style, types and architecture, and all tests, side by side
-#   make lint     only those checks          make format   let ruff repair what it can
+#   make test     the checks of style, types and architecture, and all tests, two things at a time
+#   make lint     only those checks          make engine-tests, make slicer-tests   only those tests
+#   make format   let ruff repair what it can
 #   make clean    remove what these targets made
 
 PYTHON ?= python3
@@ -14,20 +15,25 @@ TORCH  ?= torch==2.13.0
 export CRGLOCO_DATA ?= ../shared/data
 
 # torch is named in every install: left free, a dependency's dependency (torchvision) would replace it.
-# Python compiles what it imports: all of torch beforehand takes half a minute longer.
+# Python compiles what it imports, once: all of torch beforehand takes a minute longer, and every process anew (where
+# the variable is set) takes minutes.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := "$(VENV)/bin/python" -m pip install --disable-pip-version-check --quiet --no-compile
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: demo test lint pytest format clean
+.PHONY: demo test lint engine-tests slicer-tests format clean
 
 demo: $(VENV)/.ready-to-run
 	$(RUN) crgloco demo --out demo-output
 
 test: $(VENV)/.ready-to-test
-	$(MAKE) -j2 lint pytest
+	$(MAKE) -j2 lint engine-tests slicer-tests
 
-pytest: $(VENV)/.ready-to-test
-	$(RUN) pytest
+engine-tests: $(VENV)/.ready-to-test
+	$(RUN) pytest Testing/engine
+
+slicer-tests: $(VENV)/.ready-to-test
+	$(RUN) pytest Testing/module Testing/host
 
 lint: $(VENV)/.ready-to-test
 	$(RUN) ruff check
