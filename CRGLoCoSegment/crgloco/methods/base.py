@@ -154,7 +154,10 @@ class Method(nn.Module, ABC):
         own = self.networks.state_dict()
         fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
         if not fitting:
-            msg = "No weight of the start model fits the networks of this method."
+            msg = (
+                "No weight of the start model fits the networks of this method. Leave the options of the "
+                "networks (width, levels, ...) to the start model, or train without one."
+            )
             raise ModelError(msg)
         self.networks.load_state_dict(fitting, strict=False)
         self.averaged.load_state_dict(fitting, strict=False)

@@ -91,11 +91,8 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     if methods.card(job.method).kind == "segmentation":
         assert_usable(selection.validation, selection.channel_names, selection.table, report)
     cache = job.out.parent / ".crgloco-cache"
-    cases = taught_before(folder, selection, cache, report)
-    if cases is None:
-        cases = prepare(selection, spacing, parent, cache, report)
-        if team.leads:
-            remember(cases, folder)
+    before = taught_before(folder, selection, cache, report)
+    cases = prepare(selection, spacing, parent, cache, report) if before is None else before
     if not agree(team, repr([case.folder.name for case in (*cases.labelled, *cases.unlabelled)])):
         msg = "Not every process could read the same scans. See to it that all can be read, and start again."
         raise CasesError(msg)
@@ -106,6 +103,8 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     started = Run(job, cases, config, task, device, team, parent, pieces)
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, cases, report)
+    if before is None and team.leads:  # from here on the run has begun, and keeps its name
+        remember(cases, folder)
     timings = trainer.fit()
     if not team.leads:
         return job.out

@@ -137,6 +137,18 @@ def test_a_training_that_was_refused_lets_the_corrected_command_have_its_name(
     assert "Seed 1" not in folder.log_file.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("seen")
+def test_a_start_model_of_which_no_weight_fits_leaves_the_name_to_the_corrected_command(
+    cases_folder, tiny_model, tmp_path, capsys
+):
+    more = ["--start", str(tiny_model), "--method", "versemi"]
+    words = words_of(cases_folder, tmp_path / "model", *more)
+    wider = ["width=7" if word.startswith("width=") else word for word in words]
+    assert main(wider) == 1
+    assert "No weight of the start model fits" in capsys.readouterr().err
+    assert main(words) == 130
+
+
 OF_THE_USER = dict.fromkeys(
     ("checkpoint", "log.txt", "process.json", "result.json", "rounds/first.txt", "split.json", "stop"),
     "by hand",
