@@ -81,7 +81,7 @@ class Config(DualResolutionOptions):
     ramp: float = option(
         0.3,
         label="Ramp",
-        help="Share of the training after which that weight is reached ('default' only).",
+        help="Share of the training after which the weight of unlabelled scans is reached ('default' only).",
         minimum=0.01,
         maximum=1.0,
         advanced=True,

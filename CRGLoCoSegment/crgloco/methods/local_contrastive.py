@@ -60,7 +60,11 @@ class Config(DualResolutionOptions):
         maximum=0.9,
     )
     contrast_weight: float = option(
-        0.1, label="Weight of the contrast", help="Weight of the contrast.", minimum=0.0, maximum=10.0
+        0.1,
+        label="Weight of the contrast",
+        help="How much features of a class are drawn together, and those of others apart.",
+        minimum=0.0,
+        maximum=10.0,
     )
     matching: str = option(
         "inter",

@@ -69,13 +69,17 @@ class Config(DualResolutionOptions):
     ramp: float = option(
         0.75,
         label="Ramp",
-        help="Share of the training after which that weight is reached.",
+        help="Share of the training after which the weight of the other network is reached.",
         minimum=0.01,
         maximum=1.0,
         advanced=True,
     )
     contrast_weight: float = option(
-        0.001, label="Weight of the contrast", help="Weight of each scale.", minimum=0.0, maximum=10.0
+        0.001,
+        label="Weight of the contrast",
+        help="How much features of a class are drawn together, and those of others apart, at each scale.",
+        minimum=0.0,
+        maximum=10.0,
     )
     contrast_warm_up: float = option(
         0.075,

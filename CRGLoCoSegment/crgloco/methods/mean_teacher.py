@@ -44,7 +44,7 @@ class Config(DualResolutionOptions):
     ramp: float = option(
         1.0,
         label="Ramp",
-        help="Share of the training after which that weight is reached.",
+        help="Share of the training after which the weight of agreement is reached.",
         minimum=0.01,
         maximum=1.0,
         advanced=True,

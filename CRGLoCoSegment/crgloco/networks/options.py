@@ -85,7 +85,8 @@ class DualResolutionOptions:
     head: str = option(
         "linear",
         label="Head",
-        help="How the last map becomes logits at full resolution; 'perceptron' has two hidden layers.",
+        help="How the last map becomes logits at full resolution; 'perceptron' has two hidden layers. "
+        "Methods with heads of their own (VerSemi, PGL) do not use it.",
         choices=("linear", "depth_to_space", "perceptron"),
         advanced=True,
     )
@@ -130,12 +131,16 @@ class DualResolutionOptions:
         "", label="Local window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
     )
     global_window: str = option(
-        "", label="Global window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
+        "",
+        label="Global window",
+        help="Voxels K,J,I; empty chooses from the scans. Methods without a global network do not use it.",
+        advanced=True,
     )
     global_weight: float = option(
         0.25,
         label="Weight of the global branch",
-        help="Say of the global network where both answer; the local one, which sees every voxel, has 1.",
+        help="Say of the global network where both answer; the local one, which sees every voxel, has 1. "
+        "Methods without a global network do not use it.",
         minimum=0.0,
         maximum=10.0,
         advanced=True,
