@@ -117,8 +117,11 @@ def evaluate_folders(
             report.event("message", text=f"{case} was passed over: {error}")
     report.event("progress", stage="evaluate", done=len(common), total=len(common))
     if not scores:
-        msg = next(iter(skipped.values()), f"No file in {predictions} has the name of a label in {labels}.")
-        raise InputError(msg)
+        nothing = (
+            f"No file in {predictions} has the name of a label in {labels}. Give the folder of the results, "
+            "and the one with a label of the same name for each case (labelsTr of a cases folder)."
+        )
+        raise InputError(next(iter(skipped.values()), nothing))
     return Evaluation(
         names,
         tuple(scores),
@@ -173,7 +176,7 @@ def _numbering(table: LabelTable, names: tuple[str, ...]) -> np.ndarray[Any, np.
 def _volumes(folder: Path) -> dict[str, Path]:
     """Return the volumes of a flat folder by case."""
     if not folder.is_dir():
-        msg = f"{folder} is no folder."
+        msg = f"{folder} is no folder. Give one that holds label files (.nii.gz, .nrrd, .mha, ...)."
         raise InputError(msg)
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

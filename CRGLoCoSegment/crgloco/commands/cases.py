@@ -50,7 +50,7 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
         console.say(f"{problem['severity']}: {case}{problem['text']}")
     errors = sum(problem["severity"] == "error" for problem in problems)
     if errors:
-        console.say(f"{errors} cases or files cannot be used as they are.")
+        console.say(f"Cases or files that cannot be used as they are: {errors}.")
     else:
         console.say(f"{arguments.folder} can be used." + (f" Warnings: {len(problems)}." if problems else ""))
     console.result(problems)

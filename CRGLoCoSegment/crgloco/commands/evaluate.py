@@ -20,8 +20,16 @@ _COLUMNS = ("structure", "cases", "Dice", "Jaccard", "HD95 mm", "ASD mm", "misse
 def add_to(commands: Subparsers) -> None:
     """Add the command."""
     parser = add_command(commands, "evaluate", run, "score predictions against labels", positionals=False)
-    parser.add_argument("--predictions", type=Path, required=True, metavar="DIR", help="the predictions")
-    parser.add_argument("--labels", type=Path, required=True, metavar="DIR", help="folder of the true labels")
+    parser.add_argument(
+        "--predictions", type=Path, required=True, metavar="DIR", help="folder of the predictions"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the true labels: labelsTr of a cases folder, or one that looks like it",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:

@@ -99,7 +99,7 @@ def series_of(path: Path) -> Series:
     for series in list_series(path.parent, recursive=False):
         if path in series.files:
             return series
-    msg = f"{path} is no DICOM image that can be part of a scan."
+    msg = f"{path} is no volume (.nii.gz, .nrrd, .mha, ...), and no DICOM image that can be part of a scan."
     raise InputError(msg)
 
 
