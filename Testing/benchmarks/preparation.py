@@ -1,12 +1,13 @@
 """What preparation costs: seconds for real cases, memory for a large one, and the choice of tools.
 
 Run ``python Testing/benchmarks/preparation.py [DATA]`` from the root of the checkout; ``DATA`` is the
-folder of real scans (default ``../shared/data``).
+folder of real scans (default: that of ``CRGLOCO_DATA``, else ``../shared/data``).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -210,7 +211,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--memory"]:
         _memory(*sys.argv[2:])
         return
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
+    data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CRGLOCO_DATA", "../shared/data"))
     measure_cases(data)
     measure_labels(data)
     measure_tools()
