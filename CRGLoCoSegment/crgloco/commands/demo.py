@@ -126,7 +126,10 @@ def draw_case(case: Case, cases: Path, predictions: Path, out: Path) -> Path:
 def _check_there(model: Path, sample: Path) -> None:
     for path, what in ((model, "starter model"), (sample, "sample scans")):
         if not path.is_dir():
-            msg = f"The {what} should be in {path}, but nothing is there. Install CRGLoCoSegment completely."
+            msg = (
+                f"The {what} should be in {path}, but nothing is there. Install CRGLoCoSegment completely: "
+                "from its folder, by `pip install --editable .`; or name others by --model and --sample."
+            )
             raise ResourceError(msg)
 
 
