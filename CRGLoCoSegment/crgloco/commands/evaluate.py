@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def show(evaluation: Evaluation, console: Console) -> None:
     """Show means per structure, and what was left out."""
-    rows = [_row(row) for row in (*evaluation.summary.labels, evaluation.summary.mean)]
+    rows = [_row(row, row.n) for row in evaluation.summary.labels]
+    rows.append(_row(evaluation.summary.mean, len(evaluation.cases)))  # its n counts structures of cases
     console.table(f"Cases scored: {len(evaluation.cases)}", _COLUMNS, rows)
     for case, reason in evaluation.skipped.items():
         console.say(f"Not scored: {case}: {reason}")
@@ -59,10 +60,10 @@ def show(evaluation: Evaluation, console: Console) -> None:
             console.say(f"{what}: {', '.join(names)}")
 
 
-def _row(row: LabelSummary) -> tuple[str, ...]:
+def _row(row: LabelSummary, cases: int) -> tuple[str, ...]:
     return (
         row.name,
-        str(row.n),
+        str(cases),
         _number(row.dice, 3),
         _number(row.jaccard, 3),
         _number(row.hd95_mm, 2),

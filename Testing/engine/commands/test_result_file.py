@@ -85,6 +85,13 @@ def test_a_command_without_words_takes_a_file_behind_the_flag_and_replaces_its_o
     assert "Cases scored: 1" in capsys.readouterr().out
 
 
+def test_the_table_counts_the_cases_of_every_row(evaluated, capsys):
+    assert main(evaluated) == 0
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [row[2].strip() for row in rows] == ["1"] * 3
+    assert rows[-1][1].strip() == "mean"
+
+
 def test_a_list_in_a_file_is_its_items_and_is_replaced_by_the_next(cases_folder, tmp_path):
     words = ["cases", "check", str(cases_folder), "--json-file", str(tmp_path / "problems.json")]
     assert main(words) == 0
