@@ -108,7 +108,8 @@ def _titles() -> dict[str, str]:
     return {
         _("Case"): _("Name of the case in the folder."),
         _("State"): _(
-            "Unlabelled, predicted by a model, corrected (its label is accepted), or for validation."
+            "Unlabelled, predicted by a model, corrected (its label is accepted), or for validation: "
+            "labelled, and trainings measure on it and never learn from it."
         ),
         _("Confidence"): _("Mean confidence of the prediction, 0 to 1."),
         _("Correct, ml"): _("Volume of the prediction that is expected to be wrong."),

@@ -15,7 +15,7 @@ def folderText(
     if folder is None:
         return _("Open a cases folder, or make a new one. Cases and labels stay on this computer.")
     if problem:
-        return _("{problem} Choose another folder, or press New to make a cases folder.").format(
+        return _("{problem} Choose another folder, or press New... to make a cases folder.").format(
             problem=problem
         )
     if isReading and not rows:
@@ -23,14 +23,14 @@ def folderText(
     if table is None:
         text = _(
             "{count} scans without a label table. They can be loaded and predicted. To accept labels, press "
-            "New, make a cases folder elsewhere, and accept the corrected scans there as new cases."
+            "New..., make a cases folder elsewhere, and accept the corrected scans there as new cases."
         )
         return text.format(count=len(rows))
     labels = ", ".join(f"{label.value} {label.name}" for label in table.labels)
     if not rows:
         text = _(
             "The cases folder is still empty. Labels: {labels}. Segment a volume, correct it and press "
-            "Accept: it becomes the first case."
+            "Accept label: it becomes the first case."
         )
         return text.format(labels=labels)
     return _("{counts}. Labels: {labels}.").format(counts=_counts(rows), labels=labels)

@@ -37,7 +37,11 @@ class DualResolutionOptions:
     """
 
     iterations: int = option(
-        4000, label="Updates", help="Number of network updates.", minimum=1, maximum=1_000_000
+        4000,
+        label="Updates",
+        help="Number of steps in which the networks learn a little.",
+        minimum=1,
+        maximum=1_000_000,
     )
     labelled_batch: int = option(
         2, label="Labelled per update", help="Labelled crops in each update.", minimum=1, maximum=64
