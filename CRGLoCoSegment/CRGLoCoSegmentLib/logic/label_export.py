@@ -177,7 +177,10 @@ def _tableFor(segmentationNode: Any, volumeNode: Any) -> LabelTable:
     result = resultOf(volumeNode)
     if result is not None:
         return result.table
-    msg = _("{name} was not made by this module: it is unknown which value each segment should get.")
+    msg = _(
+        "{name} was not made by this module: it is unknown which value each segment should get. Segment its "
+        "volume with a model of these labels first, or export it in the module Segmentations."
+    )
     raise InputError(msg.format(name=segmentationNode.GetName()))
 
 

@@ -42,11 +42,19 @@ def add_to(commands: Subparsers) -> None:
     parser.add_argument("job_file", nargs="?", type=Path, metavar="job.json", help="a job instead of flags")
     parser.add_argument("--cases", type=Path, metavar="DIR", help="the cases folder")
     add_unlabelled(parser, "folders of further scans without label: volumes or DICOM series")
-    parser.add_argument("--method", default=None, metavar="NAME", help=f"default: {methods.DEFAULT}")
+    parser.add_argument(
+        "--method",
+        default=None,
+        metavar="NAME",
+        help=f"default: {methods.DEFAULT}; `crgloco methods` lists all",
+    )
     parser.add_argument("--out", type=Path, metavar="MODEL", help="folder of the new model")
     parser.add_argument("--title", default=None, help="name of the new model as users see it")
     parser.add_argument(
-        "--config-name", default=None, metavar="NAME", help="a named configuration of the method"
+        "--config-name",
+        default=None,
+        metavar="NAME",
+        help="a named configuration of the method; `crgloco methods NAME` lists them",
     )
     parser.add_argument(
         "--set",
@@ -67,8 +75,8 @@ def add_to(commands: Subparsers) -> None:
         "--iterations",
         type=whole_number,
         metavar="N",
-        help="updates; untold, those of the method, and with --start at most 100 for each label and 20 for "
-        "each unlabelled scan",
+        help="updates; if not given, as many as the method says, and with --start at most 100 for each "
+        "label and 20 for each unlabelled scan",
     )
     parser.add_argument(
         "--minutes",
