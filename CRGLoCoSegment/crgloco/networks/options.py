@@ -39,7 +39,7 @@ class DualResolutionOptions:
     iterations: int = option(
         4000,
         label="Updates",
-        help="Number of steps in which the networks learn a little.",
+        help="Number of training steps: time grows with it, and from scratch the result does too.",
         minimum=1,
         maximum=1_000_000,
     )
