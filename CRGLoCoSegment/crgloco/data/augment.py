@@ -109,7 +109,7 @@ def apply_matrix(
     if matrix[0] == (1.0, 0.0, 0.0) and matrix[1][0] == matrix[2][0] == 0:
         slices = slice(first, first + target.size[0])
         return _moved_in_plane(image[:, slices], label[slices], source, target, matrix)
-    grid = _sampling_grid(source, target, matrix).to(image.device)
+    grid = _sampling_grid(source, target, matrix, image.device)
     moved = functional.grid_sample(
         image[None], grid, mode="bilinear", padding_mode="border", align_corners=False
     )[0]
@@ -123,7 +123,7 @@ def _moved_in_plane(
     image: torch.Tensor, label: torch.Tensor, source: Box, target: Box, matrix: Matrix
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Slices that stay in their plane are sampled as channels of one picture: five times faster."""
-    grid = _sampling_grid(source, target, matrix)[:, 0, :, :, :2].to(image.device)
+    grid = _sampling_grid(source, target, matrix, image.device)[:, 0, :, :, :2]
     channels, slices = image.shape[:2]
     moved = functional.grid_sample(
         image.flatten(0, 1)[None], grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -233,17 +233,17 @@ def _blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return result[:, 0]
 
 
-def _sampling_grid(source: Box, target: Box, matrix: Matrix) -> torch.Tensor:
-    """Return (1, K, J, I, 3) coordinates in -1..1, order I, J, K, as ``grid_sample`` wants them."""
+def _sampling_grid(source: Box, target: Box, matrix: Matrix, device: torch.device) -> torch.Tensor:
+    """Return (1, K, J, I, 3) float32 coordinates in -1..1, order I, J, K, as ``grid_sample`` wants them."""
     size_in, size_out = np.asarray(source.size, float), np.asarray(target.size, float)
     centre = np.asarray(target.start) + size_out / 2 - np.asarray(source.start)
     scale = np.asarray(matrix) * size_out[None, :] / size_in[:, None]
     shift = 2 * centre / size_in - 1
     theta = np.concatenate([scale[::-1, ::-1], shift[::-1, None]], 1)
     k, j, i = target.size
-    return functional.affine_grid(
-        torch.from_numpy(theta[None].astype(np.float32)), [1, 1, k, j, i], align_corners=False
-    )
+    coordinates = torch.from_numpy(theta[None].astype(np.float32)).to(device)
+    with torch.autocast(device.type, enabled=False):  # in bf16 they would be wrong by half a voxel
+        return functional.affine_grid(coordinates, [1, 1, k, j, i], align_corners=False)
 
 
 def rotation_matrix(angles: np.ndarray) -> np.ndarray:

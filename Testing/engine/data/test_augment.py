@@ -241,3 +241,15 @@ def test_augmentation_stays_in_float32_inside_mixed_precision():
         inside = apply_intensity(image, draw)
     assert inside.dtype == torch.float32
     assert torch.equal(inside, outside)
+
+
+@pytest.mark.parametrize("turn", [(0.1, 0.0, 0.0), (0.1, 0.2, -0.1)])
+def test_geometry_is_as_exact_inside_mixed_precision(turn):
+    """The coordinates, in -1..1, would be rounded to eight bits: half a voxel of a window of 200."""
+    target, matrix = Box((0, 0, 0), (8, 40, 40)), rows(rotation_matrix(np.array(turn)))
+    source = source_box(target, matrix)
+    image, label = coordinates(source), torch.zeros(source.size, dtype=torch.uint8)
+    outside, _ = apply_matrix(image, label, source, target, matrix)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside, _ = apply_matrix(image, label, source, target, matrix)
+    assert torch.equal(inside, outside)
