@@ -86,7 +86,7 @@ class Service:
         card, where = model_store.read_card(model), choose_device(device)
         warm = self._warm
         if warm is None or (warm.folder, warm.card, warm.device) != (model.absolute(), card, where):
-            self._warm = None  # two models at once may be more than the GPU holds
+            self._warm = warm = None  # two models at once may be more than the GPU holds
             self._warm = warm = _warmed(model, where)
         return warm
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -170,6 +171,15 @@ def test_the_model_is_loaded_once_for_two_volumes(model, tmp_path, monkeypatch):
     segmented(requests, model, tmp_path / "a")
     segmented(requests, model, tmp_path / "b")
     assert len(loaded) == 1
+
+
+def test_a_model_is_gone_before_the_next_one_is_loaded(model, tmp_path, monkeypatch):
+    service, left = Service(), []
+    first = weakref.ref(service.load(model, "cpu"))
+    load = model_store.load
+    monkeypatch.setattr(model_store, "load", lambda folder: left.append(first()) or load(folder))
+    service.load(save_tiny_model(tmp_path / "other"), "cpu")
+    assert left == [None]
 
 
 def test_one_case_of_a_folder_is_predicted_and_the_others_stay_known(requests, model, tmp_path):
