@@ -12,7 +12,7 @@ import torch
 
 from crgloco.data.boxes import Box
 from crgloco.data.preparation import Preparation
-from crgloco.inference.execution import window_bytes
+from crgloco.inference.execution import free_bytes, window_bytes
 from crgloco.inference.fitting import cheapest, largest
 from crgloco.inference.fusion import CHUNK_BYTES
 from crgloco.inference.local_pass import EXTRA_SLICES
@@ -96,7 +96,7 @@ def estimate(
     gpu = (network + blend) / MEGABYTE if on_gpu else 0.0
     # What this process holds already is not asked for again.
     free = (psutil.virtual_memory().available + psutil.Process().memory_info().rss) / MEGABYTE
-    free_gpu = torch.cuda.mem_get_info(device)[0] / MEGABYTE if on_gpu else 0.0
+    free_gpu = free_bytes(device) / MEGABYTE if on_gpu else 0.0
     fits = memory <= free and gpu <= free_gpu
     return Estimate(
         round(memory, 1),

@@ -24,7 +24,11 @@ CPU = torch.device("cpu")
 LARGEST_BATCH = 8
 # Floats that a network holds at once per voxel of its window; a network of 32 features needs about this.
 FLOATS_PER_VOXEL = 96
-_FULL = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
+_FULL = (
+    *("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED"),
+    # cuDNN tries one way of a convolution after the other, and never says that all wanted too much memory.
+    "unable to find an engine to execute this computation",
+)
 
 
 class Execution:
@@ -151,9 +155,14 @@ def estimated_batch(model: SegmentationModel, device: torch.device) -> int:
     """Return how many windows a device takes at once: one on the CPU, more where GPU memory is free."""
     if device.type != "cuda":
         return 1
-    free, _ = torch.cuda.mem_get_info(device)
     need = window_bytes(model.local.window, model.classes)
-    return int(max(1, min(LARGEST_BATCH, free // 2 // need)))
+    return int(max(1, min(LARGEST_BATCH, free_bytes(device) // 2 // need)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of a GPU, with what torch keeps there for its next tensors."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
 def window_bytes(window: Shape, classes: int) -> int:
@@ -167,7 +176,7 @@ def tells_of_memory(error: BaseException) -> bool:
     Torch has a class of its own for its allocator on a GPU only; the driver, cuBLAS, cuDNN and the CPU's
     allocator say it in words.
     """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 

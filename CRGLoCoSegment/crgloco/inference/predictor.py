@@ -325,7 +325,9 @@ class _Walk:
             maps = answer.probabilities.nbytes
             maps += 0 if answer.features is None else answer.features.nbytes
         results = 5 * int(np.prod(self._geometry.shape))
-        network = window_bytes(self._window, self._model.classes) * self._execution.batch
+        network = 0
+        if self._execution.device.type == "cpu":  # else it works in the memory of the GPU
+            network = window_bytes(self._window, self._model.classes) * self._execution.batch
         return LIBRARIES_BYTES + self._image.nbytes + results + maps + network + CHUNK_TENSORS * CHUNK_BYTES
 
     def _collect(self, fused: FusedSlices, windows: int, started: float) -> Prediction:

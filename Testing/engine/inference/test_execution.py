@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crgloco.errors import Cancelled, ResourceError
-from crgloco.inference.execution import Execution, estimated_batch, mirrors, tells_of_memory
+from crgloco.inference.execution import Execution, estimated_batch, free_bytes, mirrors, tells_of_memory
 from crgloco.progress import Silent
 from fake_models import FakeModel
 
@@ -99,6 +99,12 @@ def test_the_cpu_takes_one_window_and_a_gpu_what_fits(monkeypatch):
     assert 1 <= few < estimated_batch(FakeModel(), GPU) == 8
 
 
+def test_memory_that_torch_keeps_for_its_next_tensors_is_free(monkeypatch):
+    for name, value in (("mem_get_info", (5, 100)), ("memory_reserved", 80), ("memory_allocated", 30)):
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert free_bytes(GPU) == 55
+
+
 def test_mirrors_are_all_combinations_and_begin_with_none():
     assert mirrors(()) == ((),)
     assert mirrors((0, 2)) == ((), (0,), (2,), (0, 2))
@@ -153,6 +159,7 @@ def test_a_model_that_moved_in_a_prediction_can_still_learn():
         (torch.OutOfMemoryError("CUDA out of memory."), True),
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory"), True),
         (RuntimeError("shapes do not match"), False),
         (OSError("out of memory"), False),

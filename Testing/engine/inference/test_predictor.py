@@ -10,11 +10,11 @@ from scipy import ndimage
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import Cancelled, GeometryError, ModelError, OptionError, ResourceError
-from crgloco.inference.execution import Execution
+from crgloco.inference.execution import Execution, window_bytes
 from crgloco.inference.global_pass import run_global
 from crgloco.inference.local_pass import sample_window
 from crgloco.inference.openness import Openness, open_cells
-from crgloco.inference.predictor import OVERLAP, Predictor
+from crgloco.inference.predictor import OVERLAP, Predictor, _Walk
 from crgloco.inference.windows import all_windows, covering_windows, gaussian_weight
 from crgloco.io.files import read_volume
 from crgloco.io.orientation import Orientation, canonical_geometry
@@ -118,6 +118,20 @@ GRIDS = [
     ((12, 16, 16), (1.0, 1.0, 1.0)),  # one window
     ((1, 20, 20), (4.0, 1.0, 1.0)),  # one slice
 ]
+
+
+def test_what_a_network_holds_on_a_gpu_leaves_the_computers_memory_to_the_blend(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    image, geometry = scan_of((20, 30, 31))
+    held = []
+    for device, batch in ((CPU, 1), (CPU, 8), (torch.device("cuda"), 8)):
+        predictor = Predictor(FakeModel(), PREPARATION, table_of(3), device=device, batch=batch)
+        chosen = {"quality": "balanced", "keep_islands": True, "report": Silent()}
+        held.append(_Walk(predictor, image, geometry, geometry, **chosen)._other_bytes(None))
+    one, eight, gpu = held
+    window = window_bytes((12, 16, 16), 3)
+    assert eight - one == 7 * window
+    assert gpu == one - window
 
 
 @pytest.mark.parametrize(("shape", "spacing"), GRIDS)
