@@ -15,7 +15,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from crgloco import __version__
+from crgloco import __version__, gpu_faults
 from crgloco.commands import cases, demo, evaluate, methods, models, predict, rank, train
 from crgloco.commands.arguments import CANCELLED, FAILED
 from crgloco.commands.console import Console
@@ -63,8 +63,14 @@ def _run(arguments: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        console.fault(error)
-        raise
+        fault = gpu_faults.in_words(error)
+        if fault is None:
+            console.fault(error)
+            raise
+        if arguments.debug:
+            traceback.print_exc()
+        console.error(fault)
+        return FAILED
 
 
 def parser() -> argparse.ArgumentParser:

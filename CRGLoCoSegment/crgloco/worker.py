@@ -34,8 +34,10 @@ An ARRAY is ``{"file": NPY, "geometry": {"shape": [K, J, I], "spacing": [K, J, I
 
 The first event is ``ready`` with the process id. Every later event carries the id of its request, whose
 work begins with ``started`` and which ends with exactly one of ``result``, ``error`` (``type``, ``text``)
-or ``cancelled``. Neither a request that fails nor a line that is no request ends the worker. Requests run
-one after the other. After the end of stdin the process is gone within 4 seconds, whatever it is doing.
+or ``cancelled``. Neither a request that fails nor a line that is no request ends the worker; a GPU that
+fails does, once its request has been answered: this process could not use it again, the next one can.
+Requests run one after the other. After the end of stdin the process is gone within 4 seconds, whatever it
+is doing.
 
 Libraries that print to stdout, also from C, reach stderr: stdout carries events only.
 """
@@ -57,7 +59,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from crgloco import __version__
+from crgloco import __version__, gpu_faults
 from crgloco.errors import Cancelled, CRGLoCoError, OptionError
 from crgloco.progress import EventLines
 
@@ -115,6 +117,7 @@ class Worker:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._open: dict[str | int, Request] = {}
         self._running: Request | None = None
+        self._lost_gpu = ""
         self._lock = threading.Lock()
 
     def listen(self, lines: TextIO) -> None:
@@ -134,7 +137,7 @@ class Worker:
         self._events.event("ready", pid=os.getpid(), version=__version__, commands=sorted(self._commands))
 
     def serve(self) -> None:
-        """Work on requests until ``listen`` has ended."""
+        """Work on requests until ``listen`` has ended, or the GPU has failed."""
         while (request := self._queue.get()) is not None:
             with self._lock:
                 wanted = self._open.get(request.id) is request
@@ -145,6 +148,9 @@ class Worker:
                     del self._open[request.id]
                     self._running = None
                 request.event(kind, **answer)
+            if self._lost_gpu:
+                print(f"crgloco: {self._lost_gpu}", file=sys.stderr)
+                return
 
     def _hear(self, line: str) -> bool:
         """Take one line; return whether to go on."""
@@ -203,6 +209,7 @@ class Worker:
             return "error", {"type": type(error).__name__, "text": " ".join(str(error).split())}
         except Exception as error:  # noqa: BLE001  (a fault of ours in one request must not end the others)
             traceback.print_exc()
+            self._lost_gpu = str(gpu_faults.in_words(error) or "")
             kind, text = _in_words(error)
             return "error", {"type": kind, "text": text, "traceback": traceback.format_exc()}
         finally:
@@ -275,7 +282,8 @@ def give_memory_back() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         gc.collect()
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # a GPU that failed: its request tells of it
+            torch.cuda.empty_cache()
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -297,4 +305,7 @@ def _in_words(error: Exception) -> tuple[str, str]:
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         text = "The memory does not suffice. Close other programs, or choose a lower quality, and try again."
         return "ResourceError", text
+    fault = gpu_faults.in_words(error)
+    if fault is not None:
+        return "ResourceError", str(fault)
     return "Fault", f"{type(error).__name__}: {error}"

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from crgloco.progress import parse_event
-from crgloco.worker import PATIENCE_S
+from crgloco.worker import PATIENCE_S, give_memory_back
 from phantoms import write_cases_folder
 from tiny_models import save_tiny_model
 
@@ -65,6 +66,9 @@ def poor(request):
 def poor_torch(request):
     raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
+def gpu(request):
+    raise RuntimeError("CUDA error: unspecified launch failure\\nCompile with TORCH_USE_CUDA_DSA.")
+
 def bare(request):
     import a_package_that_nobody_has
 
@@ -72,7 +76,7 @@ def broken(request):
     import crgloco.a_module_that_we_forgot
 
 worker.PATIENCE_S = 1.0
-functions = (echo, slow, stuck, noisy, wrong, fault, hog, poor, poor_torch, bare, broken)
+functions = (echo, slow, stuck, noisy, wrong, fault, hog, poor, poor_torch, gpu, bare, broken)
 commands = {f.__name__: f for f in functions}
 sys.exit(worker.serve_on_stdin(commands))
 """
@@ -183,6 +187,23 @@ def test_a_lack_of_memory_or_of_a_package_is_told_in_words(fake, command, kind, 
     assert "Traceback" in error["traceback"]
     fake.ask("echo", 2)
     assert fake.last(2)["event"] == "result"
+
+
+def test_a_gpu_that_fails_is_told_in_words_and_ends_the_worker_for_a_new_one(fake):
+    fake.ask("gpu", 1)
+    error = fake.last(1)
+    assert error["type"] == "ResourceError"
+    assert "The GPU failed (CUDA error: unspecified launch failure)" in error["text"]
+    assert fake.process.wait(60) == 0
+
+
+def test_memory_that_a_failed_gpu_does_not_give_back_hides_no_answer(monkeypatch):
+    def lost():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    cuda = SimpleNamespace(is_available=lambda: True, empty_cache=lost)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    give_memory_back()
 
 
 def test_an_answer_carries_the_id_of_its_request(fake):

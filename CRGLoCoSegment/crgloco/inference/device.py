@@ -2,33 +2,68 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+from torch.nn import functional
 
 from crgloco.errors import OptionError, ResourceError
+from crgloco.inference.execution import tells_of_memory
+from crgloco.progress import Reporter, Silent
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; ``"auto"`` takes CUDA where there is one, else the CPU.
+def choose_device(
+    name: str = "auto", report: Reporter | None = None, *, number: int | None = None
+) -> torch.device:
+    """Return the device of that name; ``"auto"`` takes CUDA where there is one that works, else the CPU.
 
     Args:
         name: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        report: Hears a ``message`` if ``"auto"`` passes over a GPU that does not work.
+        number: Of the CUDA device, for a process of a team, in which each takes one of its own.
 
     Raises:
         OptionError: There is no device of that kind.
-        ResourceError: CUDA is asked for and there is none.
+        ResourceError: CUDA is asked for and there is none, or it does not work.
     """
     kind = name.partition(":")[0]
     if kind not in {"auto", "cpu", "cuda"}:
         msg = f"There is no device {name!r}; choose auto, cpu, cuda or cuda:N."
         raise OptionError(msg)
-    available = torch.cuda.is_available()
+    available = kind != "cpu" and torch.cuda.is_available()
     if kind == "cuda" and not available:
         msg = "No CUDA device was found. Use --device cpu, or install torch for this GPU and its driver."
         raise ResourceError(msg)
-    if kind == "auto":
-        return torch.device("cuda" if available else "cpu")
-    device = torch.device(name)
-    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        msg = f"{name} was asked for, but there are {torch.cuda.device_count()} CUDA devices."
+    if not available:
+        return torch.device("cpu")
+    device = torch.device("cuda" if kind == "auto" else name)
+    if number is not None:
+        device = torch.device("cuda", number)
+    count = torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        msg = f"{device} was asked for, but there are {count} CUDA devices."
         raise ResourceError(msg)
-    return device
+    return device if not (fault := _fault(device)) else _instead(kind, device, fault, report or Silent())
+
+
+def _instead(kind: str, device: torch.device, fault: str, report: Reporter) -> torch.device:
+    """Return the CPU, if nobody insists on the GPU that does not work."""
+    if kind == "cuda":
+        msg = f"{device} does not work ({fault}). Use --device cpu, or install torch for it and its driver."
+        raise ResourceError(msg)
+    report.event("message", text=f"The GPU does not work ({fault}). The CPU computes, which takes longer.")
+    return torch.device("cpu")
+
+
+@lru_cache
+def _fault(device: torch.device) -> str:
+    """Return why a GPU that torch sees cannot compute, in CUDA's words; "" if it can.
+
+    Most often it is older than this build of torch, which has no code for it.
+    """
+    try:
+        image = torch.ones((1, 1, 4, 4, 4), device=device)
+        functional.conv3d(image, image).sum().item()
+    except RuntimeError as error:
+        return "" if tells_of_memory(error) else str(error).partition("\n")[0]
+    return ""

@@ -76,15 +76,20 @@ class Service:
     def __init__(self) -> None:
         self._warm: Warm | None = None
 
-    def load(self, model: Path, device: str = "auto") -> Warm:
+    def load(self, model: Path, device: str = "auto", report: Reporter | None = None) -> Warm:
         """Return the model, from memory if folder, weights and device are those of the last time.
+
+        Args:
+            model: The model's folder.
+            device: As in ``Work``.
+            report: Hears a ``message`` if there is a GPU that does not work.
 
         Raises:
             ModelError: The model cannot be used.
             ResourceError: There is no such device.
         """
-        card, where = model_store.read_card(model), choose_device(device)
-        warm = self._warm
+        card, where = model_store.read_card(model), choose_device(device, report)
+        warm: Warm | None = self._warm
         if warm is None or (warm.folder, warm.card, warm.device) != (model.absolute(), card, where):
             self._warm = warm = None  # two models at once may be more than the GPU holds
             self._warm = warm = _warmed(model, where)
@@ -160,7 +165,7 @@ class Service:
     ) -> folder.FolderJob:
         """Return how to segment with a model, loaded if it is not warm; see ``How``."""
         report.event("progress", stage="loading the model", done=0, total=1)
-        warm = self.load(model, device)
+        warm = self.load(model, device, report)
         report.check()
         card = warm.card
         return folder.FolderJob(

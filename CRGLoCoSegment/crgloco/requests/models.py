@@ -58,8 +58,7 @@ class ModelRequests:
         return commands[command](fields, report)
 
     def _load(self, fields: Fields, report: Reporter) -> Answer:
-        del report
-        warm = self._service.load(read.path(fields, "model"), read.text(fields, "device", "auto"))
+        warm = self._service.load(read.path(fields, "model"), read.text(fields, "device", "auto"), report)
         return {"model": warm.card.to_json(), "device": str(warm.device)}
 
     def _segment(self, fields: Fields, report: Reporter) -> Answer:

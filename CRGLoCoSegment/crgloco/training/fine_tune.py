@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from crgloco import methods, model_store
+from crgloco import gpu_faults, methods, model_store
 from crgloco.data.cache import PreparedCase
 from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
@@ -25,7 +25,7 @@ from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions, upd
 from crgloco.options import from_mapping, three_numbers, to_mapping
 from crgloco.progress import Reporter
 from crgloco.training.checkpoint import Checkpoint
-from crgloco.training.distributed import Team, agree, join_team, leave_team
+from crgloco.training.distributed import Team, agree, join_team, leave_team, own_gpu
 from crgloco.training.finishing import finish
 from crgloco.training.pieces import pieces_of
 from crgloco.training.preparing import Prepared, assert_goes_on, prepare
@@ -56,7 +56,7 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
     if job.out.exists():
         msg = f"{job.out} exists already; a model is never overwritten. Choose another name."
         raise ModelError(msg)
-    device = choose_device(job.device)
+    device = choose_device(job.device, report, number=own_gpu())
     team = join_team(device.type)
     claim = folder.claimed() if team.leads else contextlib.nullcontext()
     try:
@@ -64,7 +64,10 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
             return _run(job, folder, report, device, team)
     except (MemoryError, RuntimeError) as error:
         if not tells_of_memory(error):
-            raise
+            fault = gpu_faults.in_words(error)
+            if fault is None:
+                raise
+            raise fault from error
         where = "computer" if device.type == "cpu" else "GPU"
         msg = (
             f"The memory of the {where} does not suffice for this training. Close other programs that use "
@@ -78,7 +81,7 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
 
 def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, team: Team) -> Path:
     if device.type == "cuda":
-        device = torch.device("cuda", team.local_rank if team.processes > 1 else device.index or 0)
+        device = torch.device("cuda", device.index or 0)
     select = select_scans if methods.card(job.method).kind == "pretraining" else select_cases
     selection = select(job, folder.split_file)
     parent = None if job.start is None else model_store.load_start(job.start)
@@ -106,6 +109,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     if before is None and team.leads:  # from here on the run has begun, and keeps its name
         remember(cases, folder)
     timings = trainer.fit()
+    del trainer  # on a GPU its cases and its optimiser make room for what measures the model
     if not team.leads:
         return job.out
     training = {"updates": timings.updates, "waiting_share": round(timings.waiting_share, 4)}

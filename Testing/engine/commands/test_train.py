@@ -539,6 +539,21 @@ def test_a_memory_that_is_too_small_for_the_training_is_told_in_words(
     assert "Traceback" not in said
 
 
+def test_a_gpu_that_fails_in_a_training_is_told_in_one_line(cases_folder, tmp_path, monkeypatch, capsys):
+    def fit(_trainer):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with it.")
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer.fit", fit)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 1
+    said = capsys.readouterr().err
+    assert "The GPU failed (CUDA error: an illegal memory access was encountered)" in said
+    assert "Traceback" not in said
+    failed = [
+        event for event in jobs.JobFolder(tmp_path / "model.job").events()[0] if event["event"] == "failed"
+    ]
+    assert [event["type"] for event in failed] == ["ResourceError"]
+
+
 @pytest.mark.usefixtures("seen")
 def test_a_disk_without_room_stops_only_what_is_not_prepared_yet(cases_folder, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as full:

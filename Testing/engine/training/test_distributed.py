@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from crgloco.training.distributed import Team, agree, agreed_stop, average_gradients, join_team, leave_team
+from crgloco.training.distributed import (
+    Team,
+    agree,
+    agreed_stop,
+    average_gradients,
+    join_team,
+    leave_team,
+    own_gpu,
+)
 from tiny_training import differing, weights_of
 
 pytestmark = pytest.mark.timeout(600)
@@ -99,6 +107,7 @@ def test_a_stop_asked_of_one_process_ends_all_after_the_same_update(team_results
 
 def test_a_process_on_its_own_is_its_own_team(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
+    assert own_gpu() is None
     team = join_team("cpu")
     assert team == Team(0, 1, 0)
     assert team.leads
@@ -106,6 +115,12 @@ def test_a_process_on_its_own_is_its_own_team(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert join_team("cpu") == Team()
     leave_team()
+
+
+def test_each_process_of_a_team_takes_the_gpu_of_its_number(monkeypatch):
+    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert own_gpu() == 1
 
 
 def test_alone_one_agrees_with_oneself():
