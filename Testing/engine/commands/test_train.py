@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from crgloco.errors import Cancelled, ModelError, ResourceError
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.volume import Volume
 from crgloco.options import parse_assignments
+from crgloco.training import fine_tune
 from phantoms import write_cases_folder
 
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
@@ -537,6 +539,25 @@ def test_a_memory_that_is_too_small_for_the_training_is_told_in_words(
     assert "does not suffice for this training" in said
     assert "window_voxels" in said
     assert "Traceback" not in said
+
+
+def test_what_a_training_held_makes_room_for_what_measures_its_model(cases_folder, tmp_path, monkeypatch):
+    made, alive = [], []
+    build, finish = fine_tune._trainer, fine_tune.finish
+
+    def built(*arguments):
+        trainer = build(*arguments)
+        made.append(weakref.ref(trainer))
+        return trainer
+
+    def finished(*arguments):
+        alive.append(made[0]())
+        return finish(*arguments)
+
+    monkeypatch.setattr(fine_tune, "_trainer", built)
+    monkeypatch.setattr(fine_tune, "finish", finished)
+    assert main(words_of(cases_folder, tmp_path / "model")) == 0
+    assert alive == [None]
 
 
 def test_a_gpu_that_fails_in_a_training_is_told_in_one_line(cases_folder, tmp_path, monkeypatch, capsys):
