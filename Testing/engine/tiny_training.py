@@ -154,10 +154,12 @@ class TinyRounds:
         k, j, i = case.shape
         image[0, :, :k, :j, :i] = case.image.float()
         with torch.no_grad():
-            answer = self.method.averaged.full_resolution(image).argmax(1)[0, :k, :j, :i]
-        label = refine(answer.to(torch.uint8).numpy())
+            there = image.to(next(self.method.parameters()).device)
+            answer = self.method.averaged.full_resolution(there).argmax(1)[0, :k, :j, :i]
+        label = refine(answer.to(torch.uint8).cpu().numpy())
         locations = {int(number): np.argwhere(label == number) for number in np.unique(label)}
-        return replace(case, label=torch.from_numpy(label), locations=locations)
+        tensor = torch.from_numpy(label).to(case.image.device)
+        return replace(case, label=tensor, locations=locations)
 
 
 def make_trainer(
