@@ -461,6 +461,12 @@ def test_the_overlap_loss_is_told_the_voxels_of_each_samples_own_overlap(monkeyp
     assert len(set(told[0])) > 1
 
 
+def test_the_threshold_is_that_of_the_number_of_structures_unless_it_is_named():
+    assert [cr_gloco.chosen_threshold(classes) for classes in (2, 3, 4, 14)] == [0.7, 0.7, 0.97, 0.97]
+    assert make_method().threshold.share == 0.7
+    assert make_method(threshold=0.9).threshold.share == 0.9
+
+
 def test_the_progress_tells_the_threshold_of_every_class():
     method = confident(make_method())
     parts = method.losses(make_batch(method), 1.0)
