@@ -394,9 +394,9 @@ class CRGLoCo(Method):
 def chosen_threshold(classes: int) -> float:
     """Return the confidence that the surest class must have, for C classes with the background.
 
-    Of many structures a teacher misses some, and would teach background there: nearly all of what it
-    misses lies below the high threshold. One or two it finds; what it is unsure of is their border, which
-    is worth teaching (``docs/methods/cr_gloco.md`` has the numbers).
+    Of many structures a teacher misses some, and would teach background there; it is seldom very sure of
+    that. One or two it finds; what it is unsure of is their border, which is worth teaching
+    (``docs/methods/cr_gloco.md`` has the numbers).
     """
     return 0.7 if classes - 1 <= FEW_STRUCTURES else 0.97
 
