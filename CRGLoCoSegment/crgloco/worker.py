@@ -60,7 +60,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from crgloco import __version__, gpu_faults
-from crgloco.errors import Cancelled, CRGLoCoError, OptionError
+from crgloco.errors import Cancelled, CRGLoCoError, OptionError, ResourceError
 from crgloco.progress import EventLines
 
 # Once stdin has ended, work that does not come to a checkpoint is left to itself no longer than this.
@@ -117,7 +117,7 @@ class Worker:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._open: dict[str | int, Request] = {}
         self._running: Request | None = None
-        self._lost_gpu = ""
+        self._lost_gpu: ResourceError | None = None
         self._lock = threading.Lock()
 
     def listen(self, lines: TextIO) -> None:
@@ -148,7 +148,7 @@ class Worker:
                     del self._open[request.id]
                     self._running = None
                 request.event(kind, **answer)
-            if self._lost_gpu:
+            if self._lost_gpu is not None:
                 print(f"crgloco: {self._lost_gpu}", file=sys.stderr)
                 return
 
@@ -209,7 +209,7 @@ class Worker:
             return "error", {"type": type(error).__name__, "text": " ".join(str(error).split())}
         except Exception as error:  # noqa: BLE001  (a fault of ours in one request must not end the others)
             traceback.print_exc()
-            self._lost_gpu = str(gpu_faults.in_words(error) or "")
+            self._lost_gpu = gpu_faults.in_words(error)
             kind, text = _in_words(error)
             return "error", {"type": kind, "text": text, "traceback": traceback.format_exc()}
         finally:

@@ -43,7 +43,8 @@ def choose_device(
     if (device.index or 0) >= count:
         msg = f"{device} was asked for, but there are {count} CUDA devices."
         raise ResourceError(msg)
-    return device if not (fault := _fault(device)) else _instead(kind, device, fault, report or Silent())
+    fault = _fault(device)
+    return _instead(kind, device, fault, report or Silent()) if fault else device
 
 
 def _instead(kind: str, device: torch.device, fault: str, report: Reporter) -> torch.device:

@@ -45,22 +45,21 @@ class Team:
 
 def join_team(device_type: str) -> Team:
     """Join the processes that ``torchrun`` started; alone without it."""
-    if not _in_team():
+    local_rank = own_gpu()
+    if local_rank is None:
         return Team()
     if not distributed.is_initialized():
         backend = "nccl" if device_type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
     rank, processes = distributed.get_rank(), distributed.get_world_size()
-    return Team(rank, processes, int(os.environ.get("LOCAL_RANK", "0")), device_type)
+    return Team(rank, processes, local_rank, device_type)
 
 
 def own_gpu() -> int | None:
     """Return the number of the CUDA device that this process takes; ``None`` for a process on its own."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if _in_team() else None
-
-
-def _in_team() -> bool:
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def leave_team() -> None:
