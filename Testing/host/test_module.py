@@ -49,6 +49,8 @@ def test_opening_is_quick_and_imports_nothing_heavy():
         "before = set(sys.modules)\n"
         "module = host.loadModule()\n"
         "atStart = set(sys.modules) - before\n"
+        # A Slicer that runs has built widgets before; so has this one.
+        f"slicer.util.loadUI({str(FOLDER / 'Resources/UI/compare.ui')!r})\n"
         "started = time.process_time()\n"
         "slicer.util.selectModule('CRGLoCoSegment')\n"
         "print('seconds', time.process_time() - started)\n"
@@ -64,7 +66,7 @@ def test_opening_is_quick_and_imports_nothing_heavy():
         lines = {line.split()[0]: line.split()[1:] for line in found.stdout.splitlines() if line}
         seconds = min(seconds, float(lines["seconds"][0]))
         atStart, opened = set(lines["start"]), set(lines["open"])
-    assert seconds < 0.5
+    assert seconds < 0.2
     assert {name.split(".")[0] for name in opened} & HEAVY == set()
     assert {name for name in atStart if name.startswith(("crgloco", "numpy"))} == set()
 
