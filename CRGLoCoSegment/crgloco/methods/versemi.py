@@ -8,8 +8,9 @@ some structures only, as where sets with tables of their own were merged: its ca
 | part | paper | here | why |
 |---|---|---|---|
 | tasks | four data sets, one structure each | structures of one table, in one set or several | both exist |
+| asked of a window | its set's task | every structure that its label shows | one pass answers all |
 | synthetic label | foreground of the two tasks | any structure that either label shows | no other is known |
-| auxiliary label | the task's half of the mix | the task's structure in the mix | both may hold it |
+| auxiliary label | the task's half of the mix | each task's structure in the mix | both may hold it |
 | auxiliary voxels | all | those of known truth: shown there, or another structure | a label may show less |
 | networks | V-Net-like, head at full resolution | local network, logits enlarged | CPU |
 | norm in the head | batch | group | few windows per update |
@@ -28,13 +29,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from crgloco.data.augment import SpatialRanges
 from crgloco.data.boxes import Box, Triple, triple
 from crgloco.data.patches import IGNORE, TrainingCase
 from crgloco.data.window_views import WindowCrops, WindowView, draw_window_view, strong_windows
 from crgloco.errors import OptionError
-from crgloco.losses.segmentation import batch_cross_entropy
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_local_network, windows_of
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.networks.prompted import PromptedNetwork
@@ -119,6 +120,7 @@ class VerSemi(Method):
             "The tasks are the structures of one label table; several data sets are merged into one folder.",
             "The synthetic task asks for any structure that the labels of a mixed scan show, not for two.",
             "A single task is asked in both halves of a mixed scan, on voxels whose truth is known.",
+            "A window is asked for every structure that its label shows, whether it holds it or not.",
             "One pass with several generated heads, at the resolution of the last decoder map.",
             "The aggregate of the tasks carries no gradient."
             if self.config.detach_aggregate
@@ -126,7 +128,7 @@ class VerSemi(Method):
         )
 
     def views(self, case: TrainingCase, rng: np.random.Generator) -> WindowView:
-        """Return one window; which task it serves is drawn from what it holds."""
+        """Return one window; it serves every task that its label shows."""
         ranges, aimed = SpatialRanges(self.task.flip_axes), self.config.foreground
         return draw_window_view(case, self.window, ranges, self.task.spacing, rng, foreground=aimed)
 
@@ -134,49 +136,48 @@ class VerSemi(Method):
         """Return ``total``, ``supervised`` and its mixed parts, and ``consistency`` in the second stage."""
         second = progress >= self.config.stage
         taught = self._windows(batch, batch.labelled)
-        tasks = draw_tasks(taught.labels, self.task.classes, batch.rng, taught.known)
-        own = self.networks.answer(taught.images, [tasks])[0]
-        parts = {"supervised": binary_loss(own, taught.labels == _class_of(tasks))}
-        parts |= self._mixed_losses(taught, tasks, batch.rng, second=second)
-        zero = own.sum() * 0
+        shown = shown_structures(taught.known, self.synthetic, batch.device)
+        gain = self.networks.answer(taught.images, self._prompts(len(taught.images), batch.device)[:, :-1])
+        parts = {"supervised": structure_loss(gain, taught.labels, shown[..., None, None, None])}
+        parts |= self._mixed_losses(taught, shown, batch.rng, second=second)
         agrees = second and len(batch.unlabelled) > 0 and self.config.unlabelled_weight > 0
-        parts["consistency"] = self._consistency(batch) if agrees else zero
+        parts["consistency"] = self._consistency(batch) if agrees else gain.sum() * 0
         total = sum(part for name, part in parts.items() if name.startswith("supervised"))
         total = total + self.config.unlabelled_weight * parts["consistency"]
         return {"total": total, **{name: part.detach() for name, part in parts.items()}}
+
+    def _prompts(self, count: int, device: torch.device) -> torch.Tensor:
+        """Return (count, C): every structure, and the synthetic task last."""
+        return torch.arange(self.synthetic + 1, device=device).expand(count, -1)
 
     def _windows(self, batch: Batch, views: Sequence[WindowView]) -> WindowCrops:
         return strong_windows([view.to(batch.device) for view in views])
 
     def _mixed_losses(
-        self, windows: WindowCrops, tasks: torch.Tensor, rng: np.random.Generator, *, second: bool
+        self, windows: WindowCrops, shown: torch.Tensor, rng: np.random.Generator, *, second: bool
     ) -> dict[str, torch.Tensor]:
         """Return the synthetic task on mixed labelled windows, and single tasks asked of the same mix.
 
         The synthetic task takes for background what no label shows, as the paper does: without, labels of
-        single structures would teach it no background at all. A single task can do better, for its own
-        half shows it: of the other half, voxels count where that label shows it too, and where another
-        structure lies, since structures do not overlap.
+        single structures would teach it no background at all. A single task can do better, for the half
+        of which it is asked shows it: of the other half, voxels count where that label shows it too, and
+        where another structure lies, since structures do not overlap.
         """
-        half = len(tasks) // 2
+        half = len(shown) // 2
         if not half:
             return {}
-        mask = draw_cubes(half, self.window, rng, second=second).to(tasks.device)
+        mask = draw_cubes(half, self.window, rng, second=second).to(shown.device)
         a, b = slice(0, half), slice(half, 2 * half)
         images = torch.where(mask[:, None], windows.images[a], windows.images[b])
         labels = torch.where(mask, windows.labels[a], windows.labels[b])
         foreground = (labels > 0) & (labels != IGNORE)
-        any_task = torch.full_like(tasks[a], self.synthetic)
-        asked = [any_task, tasks[a], tasks[b]]
-        answers = [logits.softmax(1)[:, 1] for logits in self.networks.answer(images, asked)]
-        parts = {"supervised_synthetic": soft_dice(answers[0], foreground)}
+        answers = self.networks.answer(images, self._prompts(half, images.device)).sigmoid()
+        parts = {"supervised_synthetic": soft_dice(answers[:, -1], foreground)}
         if not second or self.config.auxiliary_throughout:
-            single = []
-            for answer, task in zip(answers[1:], asked[1:], strict=True):
-                inside, outside = (shows(windows.known[half], task) for half in (a, b))
-                counted = torch.where(mask, inside, outside) | foreground
-                single.append(soft_dice(answer * counted, labels == _class_of(task)))
-            parts["supervised_auxiliary"] = torch.stack(single).mean()
+            inside, outside = (shown[part, :, None, None, None] for part in (a, b))
+            counted = torch.where(mask[:, None], inside, outside) | foreground[:, None]
+            counted = counted & (inside | outside)
+            parts["supervised_auxiliary"] = structures_dice(answers[:, :-1], labels, counted)
         return parts
 
     def _consistency(self, batch: Batch) -> torch.Tensor:
@@ -187,49 +188,26 @@ class VerSemi(Method):
         images = self._windows(batch, batch.unlabelled).images
         mask = draw_cubes(len(images), self.window, batch.rng, second=True).to(images.device)
         mixed = torch.where(mask[:, None], images, images.roll(1, 0))
-        prompts = [torch.full((len(mixed),), task, device=mixed.device) for task in range(self.synthetic + 1)]
-        *single, every = [logits.softmax(1)[:, 1] for logits in self.networks.answer(mixed, prompts)]
-        aggregate = torch.stack(single).amax(0)
-        return soft_dice(every, aggregate.detach() if self.config.detach_aggregate else aggregate)
+        answers = self.networks.answer(mixed, self._prompts(len(mixed), mixed.device)).sigmoid()
+        aggregate = answers[:, :-1].amax(1)
+        return soft_dice(answers[:, -1], aggregate.detach() if self.config.detach_aggregate else aggregate)
 
 
-def draw_tasks(
-    labels: torch.Tensor,
-    classes: int,
-    rng: np.random.Generator,
-    known: Sequence[tuple[int, ...] | None] | None = None,
+def shown_structures(
+    known: Sequence[tuple[int, ...] | None], structures: int, device: torch.device
 ) -> torch.Tensor:
-    """Draw for each window a task among the structures it holds; if it holds none, among those it shows.
-
-    Args:
-        labels: (B, K, J, I) class numbers, 255 where unknown.
-        classes: Number of classes C.
-        rng: Source of the draws.
-        known: For each window the class numbers that its label shows; ``None`` for all.
-
-    Returns:
-        (B,) task numbers 0..C-2; the structure's class is one more.
-    """
-    tasks = []
-    for label, part in zip(labels, known or [None] * len(labels), strict=True):
-        shown = part or range(1, classes)
-        chosen = [number for number in label.unique().tolist() if number in shown] or shown
-        tasks.append(chosen[rng.integers(len(chosen))] - 1)
-    return torch.tensor(tasks, device=labels.device)
-
-
-def shows(known: Sequence[tuple[int, ...] | None], tasks: torch.Tensor) -> torch.Tensor:
-    """Return for each window whether its label shows the structure of a task.
+    """Return which structures each window's label shows.
 
     Args:
         known: For each window the class numbers that its label shows; ``None`` for all.
-        tasks: (B,) task numbers, for each window one.
+        structures: Number of structures S, classes without the background.
+        device: Where the answer is wanted.
 
     Returns:
-        (B, 1, 1, 1) bool.
+        (B, S) bool.
     """
-    answers = [part is None or task + 1 in part for part, task in zip(known, tasks.tolist(), strict=True)]
-    return torch.tensor(answers, device=tasks.device)[:, None, None, None]
+    shown = [[part is None or number + 1 in part for number in range(structures)] for part in known]
+    return torch.tensor(shown, device=device)
 
 
 def draw_cubes(count: int, size: Triple, rng: np.random.Generator, *, second: bool) -> torch.Tensor:
@@ -258,16 +236,46 @@ def soft_dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * (p * t).sum() + EPSILON) / (p.square().sum() + t.square().sum() + EPSILON)
 
 
-def binary_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return Dice of the structure plus cross-entropy.
+def structures_dice(probability: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Return the mean of ``soft_dice`` over structures that occur where they count; 0 if none does.
 
     Args:
-        logits: (B, 2, K, J, I).
-        target: (B, K, J, I) bool.
+        probability: (B, S, K, J, I), 0..1, of structure numbers 1..S.
+        labels: (B, K, J, I) class numbers, 255 where unknown.
+        counted: Broadcasts to (B, S, K, J, I): where the truth of a structure is known.
     """
-    entropy = batch_cross_entropy(logits, target.to(torch.uint8))
-    return soft_dice(logits.float().softmax(1)[:, 1], target) + entropy
+    truth, counted = _truth(labels, probability.shape[1], counted)
+    kept = probability.float() * counted
+    axes = (0, 2, 3, 4)
+    voxels = truth.sum(axes)
+    shared, squares = (kept * truth).sum(axes), kept.square().sum(axes)
+    dice = 1 - (2 * shared + EPSILON) / (squares + voxels + EPSILON)
+    present = (voxels > 0).float()
+    return (dice * present).sum() / present.sum().clamp_min(1)
 
 
-def _class_of(tasks: torch.Tensor) -> torch.Tensor:
-    return (tasks + 1)[:, None, None, None]
+def structure_loss(gain: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Return Dice plus binary cross-entropy, the mean over the structures that are asked.
+
+    Every structure that a label shows is asked, found in the window or not: what is absent has to be
+    denied, which is cross-entropy's part alone.
+
+    Args:
+        gain: (B, S, K, J, I) logits of being structure 1..S minus those of not being it.
+        labels: (B, K, J, I) class numbers, 255 where unknown.
+        counted: Broadcasts to (B, S, K, J, I): where the truth of a structure is known.
+    """
+    truth, kept = _truth(labels, gain.shape[1], counted)
+    entropy = functional.binary_cross_entropy_with_logits(gain.float(), truth.float(), reduction="none")
+    axes = (0, 2, 3, 4)
+    voxels = kept.sum(axes)
+    entropies = (entropy * kept).sum(axes) / voxels.clamp_min(1)
+    asked = (voxels > 0).sum().clamp_min(1)
+    return structures_dice(gain.sigmoid(), labels, counted) + entropies.sum() / asked
+
+
+def _truth(labels: torch.Tensor, structures: int, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where each structure is, and where that is known; both (B, S, K, J, I) bool."""
+    numbers = torch.arange(1, structures + 1, device=labels.device)[:, None, None, None]
+    known = counted & (labels != IGNORE)[:, None]
+    return (labels[:, None] == numbers) & known, known

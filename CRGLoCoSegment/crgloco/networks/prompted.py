@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
@@ -97,20 +95,20 @@ class PromptedNetwork(DualResolution):
         super().__init__(body, None, windows, classes)
         self.local_head = PromptedHead(body.channels, body.widths[-1], classes)  # type: ignore[assignment]
 
-    def answer(self, tensor: torch.Tensor, prompts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def answer(self, tensor: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
         """Answer prompts; encoder and decoder run once.
 
         Args:
             tensor: (B, channels, K, J, I).
-            prompts: Each (B,) task numbers.
+            prompts: (B, P) task numbers, each sample its own.
 
         Returns:
-            For each prompt logits (B, 2, K, J, I), float32.
+            (B, P, K, J, I): logit of being the task's structure minus that of not being it, float32.
         """
         maps = self.local_body.encode(tensor)
+        low = self.local_head(self.local_body.decode(maps), maps[-1], prompts)
         k, j, i = tensor.shape[2:]
-        low = self.local_head(self.local_body.decode(maps), maps[-1], torch.stack(list(prompts), 1))
-        return [resize(low[:, number], (k, j, i)) for number in range(low.shape[1])]
+        return resize(low[:, :, 1] - low[:, :, 0], (k, j, i))  # the difference commutes with enlarging
 
     def full_resolution(self, tensor: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         """Answer all structures at once: background 0, and how much more likely each one is than not.
@@ -123,9 +121,6 @@ class PromptedNetwork(DualResolution):
             Logits (B, C, K, J, I), float32.
         """
         del context
-        maps = self.local_body.encode(tensor)
-        prompts = torch.arange(self.classes - 1, device=tensor.device).expand(len(tensor), -1)
-        low = self.local_head(self.local_body.decode(maps), maps[-1], prompts)
-        gain = low[:, :, 1] - low[:, :, 0]  # (B, C - 1, k, j, i)
-        k, j, i = tensor.shape[2:]
-        return resize(torch.cat([torch.zeros_like(gain[:, :1]), gain], 1), (k, j, i))
+        structures = torch.arange(self.classes - 1, device=tensor.device).expand(len(tensor), -1)
+        gain = self.answer(tensor, structures)
+        return torch.cat([torch.zeros_like(gain[:, :1]), gain], 1)

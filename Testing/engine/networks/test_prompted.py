@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from crgloco.data.patches import resize
 from crgloco.networks.prompted import GENERATED, PromptedHead, apply_generated
 from tiny_training import make_method
 
@@ -33,21 +34,30 @@ def test_a_head_has_162_generated_numbers_that_run_as_unpacked_matrices_would():
 def test_all_prompts_in_one_pass_answer_as_one_prompt_a_pass():
     network = make_method("versemi").averaged
     image = torch.randn(2, 1, 12, 16, 16)
-    prompts = [torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([2, 1])]
+    prompts = torch.tensor([[0, 1, 2], [0, 2, 1]])
     together = network.answer(image, prompts)
-    for prompt, answer in zip(prompts, together, strict=True):
-        torch.testing.assert_close(network.answer(image, [prompt])[0], answer)
+    for number in range(3):
+        torch.testing.assert_close(network.answer(image, prompts[:, number, None])[:, 0], together[:, number])
+
+
+def test_an_answer_is_how_much_more_likely_the_structure_is_than_not_enlarged():
+    network = make_method("versemi").averaged
+    image, prompts = torch.randn(1, 1, 12, 16, 16), torch.tensor([[1, 2]])
+    maps = network.local_body.encode(image)
+    low = network.local_head(network.local_body.decode(maps), maps[-1], prompts)
+    large = resize(low[0], (12, 16, 16))
+    torch.testing.assert_close(network.answer(image, prompts)[0], large[:, 1] - large[:, 0])
 
 
 def test_asked_for_nothing_in_particular_it_answers_the_most_likely_structure_or_background():
     network = make_method("versemi").averaged
     image = torch.randn(1, 1, 12, 16, 16)
-    single = [network.answer(image, [torch.tensor([task])])[0] for task in range(2)]
+    single = [network.answer(image, torch.tensor([[task]]))[:, 0] for task in range(2)]
     logits = network.full_resolution(image)
     assert logits.shape == (1, 3, 12, 16, 16)
     assert (logits[:, 0] == 0).all()
     for task, answer in enumerate(single):
-        torch.testing.assert_close(logits[:, 1 + task], answer[:, 1] - answer[:, 0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits[:, 1 + task], answer)
 
 
 @pytest.mark.parametrize("channels", [6, 8])
