@@ -116,9 +116,37 @@ def resize(
     with torch.autocast(tensor.device.type, enabled=False):
         for axis in _cheapest_first(tensor.shape[2:], size):
             matrix = axis_matrix(tensor.shape[2 + axis], size[axis], antialias=antialias).to(tensor.device)
-            rows = matrix[wanted[axis]]
-            result = torch.movedim(torch.matmul(torch.movedim(result, 2 + axis, -1), rows.T), -1, 2 + axis)
+            result = _along(result, matrix[wanted[axis]], axis)
     return result
+
+
+def enlarged(tensor: torch.Tensor, size: Triple) -> torch.Tensor:
+    """Enlarge as ``resize`` does, in the type of the tensor: maps inside a network stay in half precision.
+
+    Args:
+        tensor: (B, C, k, j, i).
+        size: Voxels of the result along K, J, I.
+
+    Returns:
+        (B, C, *size).
+    """
+    with torch.autocast(tensor.device.type, enabled=False):
+        for axis in _cheapest_first(tensor.shape[2:], size):
+            matrix = axis_matrix(tensor.shape[2 + axis], size[axis], antialias=False).to(tensor)
+            tensor = _along(tensor, matrix, axis)
+    return tensor
+
+
+def _along(tensor: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
+    """Multiply (B, C, k, j, i) along an axis by (new, old) rows; nothing is moved in memory."""
+    b, c, k, j, i = tensor.shape
+    if axis == 2:
+        return tensor @ matrix.T
+    if axis == 1:
+        planes = tensor.reshape(b * c * k, j, i)
+        return torch.bmm(matrix.expand(b * c * k, -1, -1), planes).view(b, c, k, -1, i)
+    stacks = tensor.reshape(b * c, k, j * i)
+    return torch.bmm(matrix.expand(b * c, -1, -1), stacks).view(b, c, -1, j, i)
 
 
 @lru_cache(maxsize=256)
@@ -158,7 +186,7 @@ def sample_lattice(tensor: torch.Tensor, points: tuple[np.ndarray, np.ndarray, n
             length = tensor.shape[2 + axis]
             weights = 1 - np.abs(np.clip(positions, 0, length - 1)[:, None] - np.arange(length)[None])
             matrix = torch.from_numpy(np.maximum(weights, 0).astype(np.float32)).to(tensor.device)
-            result = torch.movedim(torch.matmul(torch.movedim(result, 2 + axis, -1), matrix.T), -1, 2 + axis)
+            result = _along(result, matrix, axis)
     return result
 
 

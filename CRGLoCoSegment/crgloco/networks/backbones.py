@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from crgloco.data.boxes import Triple
+from crgloco.data.patches import enlarged
 from crgloco.networks.plan import Strides, plan_strides
 from crgloco.networks.precision import convolved
 
@@ -52,7 +53,7 @@ class PublishedUNet(nn.Module):
         """Map (B, channels, K, J, I) to the map of every level, the finest first."""
         maps = [self.encoder[0](image)]
         for block in self.encoder[1:]:
-            maps.append(convolved(block, functional.max_pool3d(maps[-1], 2)))
+            maps.append(convolved(block, _halved(maps[-1])))
         return maps
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -68,8 +69,8 @@ class PublishedUNet(nn.Module):
         *maps, result = maps
         result, decoded = self.dropout(result), []
         for block, skip in zip(reversed(self.decoder), reversed(maps), strict=True):
-            up = functional.interpolate(result, size=skip.shape[2:], mode="trilinear", align_corners=False)
-            result = convolved(block, torch.cat([skip, up], 1))
+            k, j, i = skip.shape[2:]
+            result = convolved(block, torch.cat([skip, enlarged(result, (k, j, i))], 1))
             decoded.append(result)
         return [*decoded[:-1], self.dropout(result)]
 
@@ -165,12 +166,18 @@ def _kernels(
     return kernels
 
 
+def _halved(features: torch.Tensor) -> torch.Tensor:
+    """Return the largest of every 2 x 2 x 2 voxels in the type of the map: autocast would change it."""
+    with torch.autocast(features.device.type, enabled=False):
+        return functional.max_pool3d(features, 2)
+
+
 def _double(in_channels: int, out_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         layers += [
             nn.Conv3d(channels, out_channels, 3, padding=1),
             nn.InstanceNorm3d(out_channels),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),  # in place it would copy: norms return views
         ]
     return nn.Sequential(*layers)

@@ -11,7 +11,15 @@ from torch.nn import functional
 
 from crgloco.data.boxes import Box
 from crgloco.data.cache import PreparedCase
-from crgloco.data.patches import BACKGROUND, IGNORE, TrainingCase, axis_matrix, resize, sample_lattice
+from crgloco.data.patches import (
+    BACKGROUND,
+    IGNORE,
+    TrainingCase,
+    axis_matrix,
+    enlarged,
+    resize,
+    sample_lattice,
+)
 from crgloco.io.volume import Geometry
 from tiny_training import coordinate_case, make_case, phantom_case
 
@@ -76,6 +84,17 @@ def test_resizing_to_the_same_size_changes_nothing_but_the_type():
     assert torch.equal(resize(tensor, (4, 5, 6), antialias=True), tensor.float())
     part = (slice(1, 3), slice(0, 5, 2), slice(2, 6))
     assert torch.equal(resize(tensor, (4, 5, 6), part=part), tensor[(..., *part)].float())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_enlarging_equals_resizing_and_keeps_the_type(size):
+    tensor = torch.randn(2, 3, 6, 8, 10)
+    torch.testing.assert_close(enlarged(tensor, size), resize(tensor, size))
+    half = tensor.bfloat16()
+    with torch.autocast("cpu", torch.float16):  # whatever is mixed around it
+        result = enlarged(half, size)
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), resize(half, size), rtol=0.01, atol=0.03)
 
 
 def test_every_second_voxel_of_the_result_equals_that_of_the_whole_result():

@@ -22,6 +22,16 @@ def test_the_published_network_normalises_without_weights_and_convolves_with_bia
     assert not any(module.affine for module in norms)
 
 
+def test_the_published_network_stays_in_half_precision_between_its_levels():
+    network, taken = PublishedUNet(1, widths=(2, 4, 6)), []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_pre_hook(lambda _module, given: taken.append(given[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(1, 1, 16, 16, 16))
+    assert taken == [torch.float32] + [torch.bfloat16] * 9  # the image itself is converted by the first
+
+
 @pytest.mark.parametrize("size", [(16, 32, 32), (17, 35, 40)])
 def test_the_published_network_answers_at_full_resolution(size):
     body = PublishedUNet(2, (4, 4, 4, 4, 4))
