@@ -161,7 +161,7 @@ class JobFolder:
     @property
     def has_begun(self) -> bool:
         """Whether there is anything to go on from, or a result."""
-        kept = (self.taught_file, self.checkpoint_file, self.rounds_folder, self.result_file)
+        kept = (self.checkpoint_file, self.rounds_folder, self.result_file)
         return any(path.exists() for path in kept)
 
     @property
@@ -334,7 +334,7 @@ def folder_beside(out: Path) -> Path:
 def write_job(folder: Path, job: Job) -> JobFolder:
     """Make a job's folder; the very same job may be written again, to resume it.
 
-    A job that was refused, or ended, before it had begun makes room for another one.
+    A job that was refused, failed or ended before there was anything to go on from makes room for another.
 
     Raises:
         JobError: The folder holds another job that has begun or is worked on, or files that are none of a
@@ -358,13 +358,14 @@ def write_job(folder: Path, job: Job) -> JobFolder:
 
 
 def _make_room(target: JobFolder) -> None:
-    """Remove a job that never began; what it said must not be taken for words of the next one."""
+    """Remove a job that never began; what it left must not be taken for words of the next one."""
     _assert_may_be_replaced(target)
-    said = (target.events_file, target.log_file, target.split_file, target.process_file)
+    said = (target.events_file, target.log_file)
+    left = (*said, target.split_file, target.taught_file, target.process_file)
     with locked(target.path):
         _assert_may_be_replaced(target)
         with saving(target.path):
-            for file in (*said, target.job_file):
+            for file in (*left, target.job_file):
                 file.unlink(missing_ok=True)
 
 

@@ -142,14 +142,15 @@ def test_the_same_job_may_be_written_again_and_another_may_not(tmp_path: Path) -
 def test_a_job_that_was_refused_before_it_began_makes_room_for_the_corrected_one(tmp_path: Path) -> None:
     refused, corrected = a_job(tmp_path), a_job(tmp_path, start=None)
     folder = write_job(tmp_path / "job", refused)
-    for file in (folder.events_file, folder.log_file, folder.split_file, folder.process_file):
+    left = (folder.events_file, folder.log_file, folder.split_file, folder.taught_file, folder.process_file)
+    for file in left:
         file.write_text("of the refused one")
     assert read_job(write_job(folder.path, corrected).path) == corrected
     assert {path.name for path in folder.path.iterdir()} == {"job.json", ".crgloco-job"}
     assert folder.state == "new"
 
 
-@pytest.mark.parametrize("kept", ["checkpoint", "taught.json", "rounds", "result.json"])
+@pytest.mark.parametrize("kept", ["checkpoint", "rounds", "result.json"])
 def test_a_job_that_has_begun_makes_no_room(tmp_path: Path, kept: str) -> None:
     folder = write_job(tmp_path / "job", a_job(tmp_path))
     for name in (kept, "events.jsonl"):

@@ -106,7 +106,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     started = Run(job, cases, config, task, device, team, parent, pieces)
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, cases, report)
-    if before is None and team.leads:  # from here on the run has begun, and keeps its name
+    if before is None and team.leads:
         remember(cases, folder)
     timings = trainer.fit()
     del trainer  # on a GPU its cases and its optimiser make room for what measures the model

@@ -151,6 +151,20 @@ def test_a_start_model_of_which_no_weight_fits_leaves_the_name_to_the_corrected_
     assert main(words) == 130
 
 
+def test_a_training_whose_first_update_fails_leaves_its_name_to_the_command_with_other_options(
+    cases_folder, tmp_path, capsys, monkeypatch
+):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("crgloco.training.trainer.Trainer._update", full)
+    words = words_of(cases_folder, tmp_path / "model", "--method", "supervised")
+    for width in ("width=4", "width=5", "width=4"):
+        assert main([*words, "--set", width]) == 1
+        assert "memory of the computer does not suffice" in capsys.readouterr().err
+    assert jobs.read_job(tmp_path / "model.job").config["width"] == 4
+
+
 OF_THE_USER = dict.fromkeys(
     ("checkpoint", "log.txt", "process.json", "result.json", "rounds/first.txt", "split.json", "stop"),
     "by hand",
