@@ -72,6 +72,9 @@ def run_export(arguments: argparse.Namespace, console: Console) -> int:
     """Write the zip."""
     from crgloco.model_zip import export_zip
 
+    if arguments.zip.exists() and not arguments.overwrite:
+        msg = f"{arguments.zip} exists already. Choose another name, or replace it with --overwrite."
+        raise ModelError(msg)
     export_zip(arguments.model, arguments.zip, overwrite=arguments.overwrite)
     console.say(f"Model {arguments.model} was written to {arguments.zip}.")
     console.result({"zip": str(arguments.zip)})

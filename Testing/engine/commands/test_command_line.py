@@ -135,6 +135,15 @@ def test_models_are_listed_checked_exported_and_imported(tiny_model, tmp_path, c
     assert main(["models", "check", str(tmp_path / "models" / tiny_model.name)]) == 0
 
 
+def test_a_zip_that_exists_is_kept_and_the_option_that_replaces_it_is_named(tiny_model, tmp_path, capsys):
+    (tmp_path / "model.zip").write_bytes(b"mine")
+    words = ["models", "export", str(tiny_model), str(tmp_path / "model.zip")]
+    assert main(words) == 1
+    assert "exists already. Choose another name, or replace it with --overwrite." in capsys.readouterr().err
+    assert (tmp_path / "model.zip").read_bytes() == b"mine"
+    assert main([*words, "--overwrite"]) == 0
+
+
 def test_a_models_own_folder_lists_that_model(tiny_model, monkeypatch, capsys):
     assert main(["models", "list", str(tiny_model), "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
