@@ -26,6 +26,8 @@ from CRGLoCoSegmentLib.nodes.volumes import contentStamp
 SEGMENTATIONS = ("fused", "global", "local")
 RECORD = "CRGLoCoSegment.record"
 EDITED = "CRGLoCoSegment.edited"
+# On a node's Python object, which VTK keeps as long as the node: an attribute of MRML would be saved.
+NOTES = "crglocoNotesEdits"
 VOXELS = "voxels"  # in the record: what the volume held when it was segmented
 
 # Paths of temporary files; a patient's name could be in them.
@@ -131,10 +133,16 @@ def resultOf(volumeNode: Any) -> Result | None:
 
 
 def noteEdits(answerNode: Any) -> None:
-    """Write on an answer, from now on, that somebody has changed it: any segmentation can be painted into."""
+    """Write on an answer, from now on, that somebody has changed it: any segmentation can be painted into.
+
+    Asked again, for a scene that was added to this one say, it goes on as it is.
+    """
+    if getattr(answerNode, NOTES, False):
+        return
+    setattr(answerNode, NOTES, True)
     events = slicer.vtkSegmentation
     for event in (events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved):
-        answerNode.AddObserver(event, lambda node, _event: node.SetAttribute(EDITED, "1"))
+        answerNode.AddObserver(event, _noteEdit)
 
 
 def noteEditsIn(scene: Any) -> None:
@@ -143,6 +151,10 @@ def noteEditsIn(scene: Any) -> None:
         if fused.GetAttribute(RECORD) is not None:
             for node in _withOthers(fused, SEGMENTATIONS):
                 noteEdits(node)
+
+
+def _noteEdit(answerNode: Any, _event: str) -> None:
+    answerNode.SetAttribute(EDITED, "1")
 
 
 def isEdited(node: Any) -> bool:

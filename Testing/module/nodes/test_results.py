@@ -11,6 +11,8 @@ from CRGLoCoSegmentLib.nodes import results
 from CRGLoCoSegmentLib.nodes.results import (
     correctedOf,
     importResult,
+    isEdited,
+    noteEditsIn,
     resultNodesOf,
     resultOf,
     setCorrected,
@@ -202,6 +204,20 @@ def test_nodes_made_before_a_failure_are_removed(scene, monkeypatch):
         importResult(volume, answer(), arrays())
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert resultOf(volume) is None
+
+
+def test_an_edit_is_noted_once_however_often_scenes_were_added(scene, monkeypatch):
+    noted = []
+    note = results._noteEdit
+    monkeypatch.setattr(results, "_noteEdit", lambda node, event: (noted.append(node), note(node, event)))
+    result = importResult(volumeNode(), answer(), arrays())
+    result, volume = None, result.volume  # nothing of Python holds the answers meanwhile
+    for _ in range(3):
+        noteEditsIn(scene)
+    result = resultOf(volume)
+    result.fused.GetSegmentation().AddEmptySegment()
+    assert noted == [result.fused]
+    assert [isEdited(node) for node in (result.fused, result.global_)] == [True, False]
 
 
 def saved(scene, folder, ending):
