@@ -110,7 +110,7 @@ def predict_folder(
         with saving(out):
             out.mkdir(parents=True, exist_ok=True)
         known = _finished(stored, out, job)
-        _write_record(job, cases, out, [], known)
+        _write_record(job, cases, out, [], known, begun=_there(cases, out))
     records: list[Record] = []
     for number, case in enumerate(cases, start=1):
         report.check()
@@ -176,7 +176,7 @@ def _attempt(
     # A disk that is full now is so for the next case too: that ends the batch.
     files: dict[str, str] = {}
     if out is not None:
-        _forget_hashes(out, case.name)
+        _note_begun(out, case.name)
         files = write_prediction(prediction, job.predictor, out, case.name)
     return {
         "case": case.name,
@@ -305,21 +305,33 @@ def _answer(job: FolderJob, records: Sequence[Record], further: Sequence[Record]
 
 
 def _write_record(
-    job: FolderJob, cases: Sequence[Case], out: Path, records: Sequence[Record], known: Mapping[str, Record]
+    job: FolderJob,
+    cases: Sequence[Case],
+    out: Path,
+    records: Sequence[Record],
+    known: Mapping[str, Record],
+    *,
+    begun: frozenset[str] = frozenset(),
 ) -> None:
-    """Write the record; ``begun`` says which files here are ours, even if we are killed before the next.
+    """Write the record; cases in ``begun`` are ours besides those that it names already.
 
     It is read again each time: another run may have written it since.
     """
     own = {case.name for case in cases}
     with locked(out):
         stored = read_predictions(out)
-        begun = own | (stored.begun or frozenset())
+        ours = begun | (stored.begun or frozenset())
         hashes = {**stored.hashes, **_hashes(out, records[-1:])}
         answer: Mapping[str, Any] = _answer(job, records, _further(job, own, stored, records, known))
         if not records and stored.document:  # until a case is done, the folder is what it was
             answer = stored.document
-        _write_document(out, {**answer, "begun": sorted(begun), "hashes": hashes})
+        _write_document(out, {**answer, "begun": sorted(ours), "hashes": hashes})
+
+
+def _there(cases: Sequence[Case], out: Path) -> frozenset[str]:
+    """Name the cases of which files are there; those are results, else the run would have been refused."""
+    names = (case.name for case in cases)
+    return frozenset(name for name in names if any((out / file_name(name, kind)).exists() for kind in KINDS))
 
 
 def _hashes(out: Path, records: Sequence[Record]) -> dict[str, str]:
@@ -330,13 +342,14 @@ def _hashes(out: Path, records: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def _forget_hashes(out: Path, case: str) -> None:
-    """Note that the label files of a case are being written: if we are killed meanwhile, they are ours."""
+def _note_begun(out: Path, case: str) -> None:
+    """Note that the files of a case are being written: if we are killed meanwhile, they are ours."""
     with locked(out):
         stored = read_predictions(out)
         gone = label_files(case)
         hashes = {name: value for name, value in stored.hashes.items() if name not in gone}
-        _write_document(out, {**stored.document, "hashes": hashes})
+        begun = sorted({case, *(stored.begun or ())})
+        _write_document(out, {**stored.document, "begun": begun, "hashes": hashes})
 
 
 def _write_document(out: Path, document: Mapping[str, Any]) -> None:

@@ -367,6 +367,30 @@ def test_the_records_of_cases_in_another_quality_stay(cases, tmp_path):
     assert report.states() == ["kept"]
 
 
+@pytest.mark.parametrize(("stop_at", "done"), [(0, 0), (1, 0), (2, 1)])
+def test_a_run_that_was_cancelled_lays_no_claim_to_cases_that_it_never_came_to(
+    cases, tmp_path, stop_at, done
+):
+    out = tmp_path / "out"
+    with pytest.raises(Cancelled):
+        predict_folder(job(), cases, out, Recorder(stop_at=stop_at))
+    assert record_of(out)["begun"] == [case.name for case in cases[:done]]
+    mine = out / f"{cases[2].name}.nii.gz"
+    mine.write_bytes(b"mine")
+    with pytest.raises(CasesError, match="no earlier result of ours"):
+        predict_folder(job(), cases, out)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_results_whose_record_was_lost_stay_ours_also_if_the_next_run_is_cancelled(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases, out)
+    (out / "predictions.json").write_text("cut off")
+    with pytest.raises(Cancelled):
+        predict_folder(job(), cases, out, Recorder(stop_at=0))
+    assert predict_folder(job(), cases, out)["failed"] == 0
+
+
 def test_a_record_of_an_earlier_version_is_gone_on_with(cases, tmp_path):
     out = tmp_path / "out"
     predict_folder(job(), cases[:2], out)
@@ -418,11 +442,19 @@ def test_results_do_not_go_into_a_cases_folder(cases, tmp_path, name):
         predict_folder(job(), cases, tmp_path / "any" / name)
 
 
-def test_what_a_killed_run_left_without_a_record_is_its_own(scans, tmp_path):
+def test_what_a_killed_run_left_without_a_record_is_its_own(scans, tmp_path, monkeypatch):
     out, found = tmp_path / "out", find_scans(scans, 1)
-    with pytest.raises(Cancelled):
-        predict_folder(job(), found, out, Recorder(stop_at=2))
-    (out / f"{found[1].name}_local.nii.gz").write_bytes(b"half of it")
+
+    def kill_at_the_second(volume, path):
+        if found[1].name in path.name:
+            raise KeyboardInterrupt
+        write_volume(volume, path)
+
+    with monkeypatch.context() as context:
+        context.setattr(folder_module, "write_volume", kill_at_the_second)  # after the labels
+        with pytest.raises(KeyboardInterrupt):
+            predict_folder(job(), found, out)
+    assert (out / f"{found[1].name}_local.nii.gz").is_file()
     report = Recorder()
     assert predict_folder(job(), found, out, report)["failed"] == 0
     assert report.states() == ["kept", "done"]
