@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ LARGEST_SEED = 2**63 - 1  # torch takes no more than 64 bits
 _PATHS = ("cases", "out", "start")
 _MARK = "CRGLoCoSegment made this folder for a training, which replaces and removes files in it.\n"
 _NAMED = 3
+_STARTING_S = 60.0  # from job.json to the claim of its process, which a busy computer takes long to start
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,13 @@ class JobFolder:
         """Whether there is anything to go on from, or a result."""
         kept = (self.checkpoint_file, self.rounds_folder, self.result_file)
         return any(path.exists() for path in kept)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it was written so lately that its process may still be about to claim it."""
+        if self.process_file.exists() or self.events_file.exists():
+            return False
+        return abs(time.time() - self.job_file.stat().st_mtime) < _STARTING_S
 
     @property
     def state(self) -> JobState:
@@ -337,8 +346,8 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     A job that was refused, failed or ended before there was anything to go on from makes room for another.
 
     Raises:
-        JobError: The folder holds another job that has begun or is worked on, or files that are none of a
-            job's.
+        JobError: The folder holds another job that has begun, is worked on or just starting, or files that
+            are none of a job's.
         ResourceError: The folder cannot be written.
     """
     target = JobFolder(folder)
@@ -370,11 +379,13 @@ def _make_room(target: JobFolder) -> None:
 
 
 def _assert_may_be_replaced(target: JobFolder) -> None:
-    if target.mark_file.is_file() and not target.has_begun and target.holder() is None:
+    free = target.mark_file.is_file() and not target.has_begun and target.holder() is None
+    if free and not target.is_starting:
         return
+    starting = ", whose process is still starting" if free else ""
     msg = (
-        f"{target.path} holds another job already. Go on with that one by its own options, delete the "
-        "folder, or choose another one."
+        f"{target.path} holds another job already{starting}. Go on with that one by its own options, delete "
+        "the folder, or choose another one."
     )
     raise JobError(msg)
 

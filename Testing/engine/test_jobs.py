@@ -150,6 +150,24 @@ def test_a_job_that_was_refused_before_it_began_makes_room_for_the_corrected_one
     assert folder.state == "new"
 
 
+def test_a_job_whose_process_is_still_starting_makes_no_room(tmp_path: Path) -> None:
+    first, second = a_job(tmp_path), a_job(tmp_path, seed=1)
+    folder = write_job(tmp_path / "job", first)
+    with pytest.raises(JobError, match="still starting"):
+        write_job(folder.path, second)
+    assert read_job(folder.path) == first
+    with folder.claimed():
+        folder.events_file.touch()
+    assert read_job(write_job(folder.path, second).path) == second
+
+
+def test_a_job_whose_process_never_came_makes_room_after_a_minute(tmp_path: Path) -> None:
+    folder, other = write_job(tmp_path / "job", a_job(tmp_path)), a_job(tmp_path, seed=1)
+    written = folder.job_file.stat().st_mtime
+    os.utime(folder.job_file, (written - 61, written - 61))
+    assert read_job(write_job(folder.path, other).path) == other
+
+
 @pytest.mark.parametrize("kept", ["checkpoint", "rounds", "result.json"])
 def test_a_job_that_has_begun_makes_no_room(tmp_path: Path, kept: str) -> None:
     folder = write_job(tmp_path / "job", a_job(tmp_path))
