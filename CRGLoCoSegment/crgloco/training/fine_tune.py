@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from crgloco.training.trainer import Schedule, Trainer
 from crgloco.training.validation import assert_usable, score
 
 RESIDENT_SHARE = 0.4
+LEAST_TAKEN = 0.5  # of the numbers in the networks: with a new head or stem it is far more
 
 
 def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
@@ -140,13 +141,44 @@ def resolve_config(job: Job, parent: model_store.StartModel | None) -> DualResol
 
 
 def build_method(started: Run, report: Reporter) -> Method:
-    """Build the method on its device, with the weights of the start model where they fit."""
+    """Build the method on its device, with the weights of the start model where they fit.
+
+    Raises:
+        ModelError: Nothing fits.
+        OptionError: Little fits, by options of the networks that the job names.
+    """
     torch.manual_seed(started.job.seed)
     method = methods.get(started.job.method)(started.config, started.task)
     if started.parent is not None:
         taken = method.start_from(started.parent.tensors)
+        _assert_not_lost(started, started.parent, taken, method)
         report.event("message", text=_taken_in_words(started.parent, taken, method))
     return method.to(started.device)
+
+
+def _assert_not_lost(
+    started: Run, parent: model_store.StartModel, taken: Sequence[str], method: Method
+) -> None:
+    """Refuse options of the job's own by which most of what the start model knows would be lost."""
+    own, known = to_mapping(started.config), parent.card.config
+    named = [name for name in NETWORK_OPTIONS if name in started.job.config and name in known]
+    others = [name for name in named if own[name] != known[name]]
+    weights = method.networks.state_dict()
+    # Methods have more and fewer networks than one another; what both have is not lost by an option.
+    shared = min(_numbers(weights, weights), _numbers(parent.tensors, parent.tensors))
+    if not others or _numbers(weights, taken) >= LEAST_TAKEN * shared:
+        return
+    has, asked = (", ".join(f"{name}={values[name]}" for name in others) for values in (known, own))
+    msg = (
+        f"The start model {parent.card.name!r} has {has}: with {asked} only {len(taken)} of its "
+        f"{len(parent.tensors)} weights fit. Leave {' and '.join(others)} to the start model, or train "
+        "without one."
+    )
+    raise OptionError(msg)
+
+
+def _numbers(weights: Mapping[str, torch.Tensor], names: Iterable[str]) -> int:
+    return sum(weights[name].numel() for name in names)
 
 
 def _task(config: DualResolutionOptions, cases: Prepared, parent: model_store.StartModel | None) -> Task:

@@ -151,6 +151,19 @@ def test_a_start_model_of_which_no_weight_fits_leaves_the_name_to_the_corrected_
     assert main(words) == 130
 
 
+@pytest.mark.usefixtures("seen")
+def test_an_option_by_which_most_of_the_start_model_would_be_lost_is_refused_and_a_new_head_is_not(
+    cases_folder, tiny_model, tmp_path, capsys
+):
+    words = words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model))
+    wider = ["width=7" if word.startswith("width=") else word for word in words]
+    assert main(wider) == 1
+    said = capsys.readouterr().err
+    assert "The start model 'ellipsoids' has width=4: with width=7 only 3 of its 70 weights fit." in said
+    assert "Leave width to the start model, or train without one." in said
+    assert main([*words, "--set", "head=perceptron"]) == 130
+
+
 def test_a_training_whose_first_update_fails_leaves_its_name_to_the_command_with_other_options(
     cases_folder, tmp_path, capsys, monkeypatch
 ):
