@@ -15,8 +15,8 @@ Optional: ``quality``, ``device``, ``memory_gb``, ``keep_islands``; instead of `
 ``folder`` and ``case``, or its files as ``channels`` with ``name``; for an estimate ``shape`` and ``spacing``
 along K, J, I.
 
-Requests about files never import torch, but for ``probe``. A program that wants them answered while a
-prediction runs starts a second worker for them:
+Requests about files never import torch: ``probe`` asks a process of its own. A program that wants them
+answered while a prediction runs starts a second worker for them:
 
     cases         folder, predictions             every case: state, revision, confidence
     open          folder, case, out, predictions  image, label and prediction as arrays

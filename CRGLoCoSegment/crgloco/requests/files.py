@@ -1,4 +1,4 @@
-"""All requests that need no model: none of them imports torch, but for ``probe``."""
+"""All requests that need no model: none of them imports torch."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 from crgloco import model_store, worker
 from crgloco.errors import ModelError
 from crgloco.progress import Silent
-from crgloco.requests import machine
+from crgloco.requests import graphics, machine
 from crgloco.requests.files import COMMANDS
 from phantoms import write_cases_folder
 from tiny_models import save_tiny_model
@@ -44,10 +45,21 @@ def test_the_machine_is_described_in_plain_values():
 
 def test_a_missing_torch_and_a_broken_one_are_told_apart(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    answer = machine.probe({}, Silent())
-    assert (answer["torch"], answer["torch_error"], answer["gpus"]) == (None, "", [])
+    assert graphics.look() == {"torch": None, "cuda_build": None, "gpus": [], "torch_error": ""}
     monkeypatch.setattr(machine, "metadata", _NoPackages)
     assert set(machine.probe({}, Silent())["packages"].values()) == {None}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script of POSIX")
+def test_a_look_at_torch_that_crashes_is_told_and_ends_nothing_else(tmp_path, monkeypatch):
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho first >&2; echo 'the driver is gone' >&2; kill -9 $$\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    answer = machine.probe({}, Silent())
+    assert (answer["torch"], answer["gpus"], answer["torch_error"]) == (None, [], "the driver is gone")
+    script.write_text("#!/bin/sh\nexit 7\n")
+    assert machine.probe({}, Silent())["torch_error"] == "The process ended with code 7."
 
 
 class _NoPackages:
@@ -59,7 +71,7 @@ class _NoPackages:
         raise cls.PackageNotFoundError(name)
 
 
-# All file commands but `probe`, one after the other, in a Python where importing torch is an error.
+# All file commands, one after the other, in a Python where importing torch is an error.
 WITHOUT_TORCH = """
 import json, sys
 sys.modules["torch"] = sys.modules["monai"] = None
@@ -81,6 +93,7 @@ ask("write_label", label=label, table=opened["labels"], path=f"{out}/label.nrrd"
 ask("create", folder=f"{out}/new", table=opened["labels"], channel_names=["MR"])
 ask("check", folder=root, unlabelled=[])
 ask("export_model", model=model, zip=f"{out}/m.zip")
+assert ask("probe")["torch"], "looked at in a process of its own"
 ask("import_model", zip=f"{out}/m.zip", into=f"{out}/models")
 print(json.dumps(sorted(name for name in sys.modules if name.partition(".")[0] in ("torch", "monai"))))
 """

@@ -1,0 +1,61 @@
+"""What torch and its GPUs say, asked in a process of its own.
+
+Looking at a GPU takes some 300 MB of its memory, which CUDA gives back only when the process ends; and a
+driver that crashes at it takes nobody along.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from crgloco.requests.fields import Answer
+
+MB = 2**20
+NOTHING: Answer = {"torch": None, "cuda_build": None, "gpus": [], "torch_error": ""}
+
+
+def ask() -> Answer:
+    """Return what ``look`` finds; does not import torch here."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+    try:
+        answer: Answer = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return {**NOTHING, "torch_error": last or f"The process ended with code {done.returncode}."}
+    return answer
+
+
+def look() -> Answer:
+    """Return the version of torch, the CUDA it is built for, its GPUs, and why it fails."""
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001  (a torch that is there and broken fails in many ways)
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
+        return NOTHING if missing else {**NOTHING, "torch_error": f"{type(error).__name__}: {error}"}
+    found = {**NOTHING, "torch": torch.__version__, "cuda_build": torch.version.cuda}
+    try:
+        found["gpus"] = [_gpu(torch, number) for number in range(torch.cuda.device_count())]
+    except RuntimeError as error:  # a driver that does not fit, a card that fell off the bus
+        found["torch_error"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def _gpu(torch: Any, number: int) -> Answer:
+    free, total = torch.cuda.mem_get_info(number)
+    name = torch.cuda.get_device_name(number)
+    return {"name": name, "free_mb": round(free / MB), "total_mb": round(total / MB)}
+
+
+if __name__ == "__main__":
+    json.dump(look(), sys.stdout)
