@@ -21,6 +21,7 @@ from CRGLoCoSegmentLib.requirements import Torch
 from CRGLoCoSegmentLib.settings import Settings
 
 CARD = {"name": "NVIDIA RTX A4000", "free_mb": 11264, "total_mb": 16376}
+OLD_CARD = {**CARD, "name": "NVIDIA GeForce GTX 770", "fault": "no kernel image is available"}
 PROBE = {
     "cuda_build": "12.8", "gpus": [CARD], "memory_free_mb": 20000, "memory_total_mb": 32000, "torch": "2.8.0",
 }  # fmt: skip
@@ -83,6 +84,15 @@ def test_packages_wait_for_torch_because_pip_would_choose_one():
             "build for the CPU",
         ),
         ({"probe": {**PROBE, "gpus": [{**CARD, "free_mb": 700}]}}, "warning", "close other programs"),
+        (
+            {"probe": {**PROBE, "gpus": [OLD_CARD]}},
+            "warning",
+            "GTX 770: torch cannot use it (no kernel image",
+        ),
+        ({"probe": {**PROBE, "gpus": [OLD_CARD]}}, "warning", "The CPU computes"),
+        ({"probe": {**PROBE, "gpus": [OLD_CARD, CARD]}}, "warning", "Choose NVIDIA RTX A4000 as the device"),
+        ({"probe": {**PROBE, "gpus": [CARD, OLD_CARD]}}, "ok", "NVIDIA RTX A4000, 11.0 GB free"),
+        ({"probe": {**PROBE, "gpus": [], "torch_error": "libcuda is gone"}}, "warning", "libcuda is gone"),
         ({"probe": None}, "unknown", "being looked at"),
         ({"probe": None, "torch": None}, "unknown", "once torch"),
     ],
@@ -91,6 +101,11 @@ def test_the_graphics_card_is_judged_together_with_the_build_of_torch(changed, s
     found = row("gpu", **changed)
     assert found.state == state
     assert words in found.text
+
+
+def test_the_line_does_not_promise_a_card_that_torch_cannot_use():
+    told = summary(dataclasses.replace(GOOD, probe={**PROBE, "gpus": [OLD_CARD]}))
+    assert told.startswith("Ready: torch 2.8.0 (CUDA 12.8), CPU.")
 
 
 @pytest.mark.parametrize(

@@ -203,17 +203,19 @@ def test_a_volume_that_is_deleted_is_not_replaced_by_its_neighbour(widget: Any, 
 def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
     widget: Any, panel: Any, compute: StandInWorker, waitUntil: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(Environment, "gpus", lambda _self: [{"name": "NVIDIA T4"}])
+    monkeypatch.setattr(
+        Environment, "gpus", lambda _self: [{"name": "GTX 770", "fault": "too old"}, {"name": "NVIDIA T4"}]
+    )
     widget.logic.listeners.tell("environment")
     assert texts(panel.ui.deviceSelector) == ["Automatic", "Processor (CPU)", "NVIDIA T4"]
     panel.ui.deviceSelector.setCurrentIndex(2)
     panel.ui.qualitySelector.setCurrentIndex(0)
-    assert widget.logic.settings.get("device") == "cuda:0"
+    assert widget.logic.settings.get("device") == "cuda:1"
     assert panel.parameters.quality.value == "fast"
     panel.ui.inputSelector.setCurrentNode(addVolume())
     panel.ui.applyButton.click()
     waitUntil(lambda: compute.of("segment"), 5)
-    assert compute.of("segment")[0].fields["device"] == "cuda:0"
+    assert compute.of("segment")[0].fields["device"] == "cuda:1"
     assert compute.of("segment")[0].fields["quality"] == "fast"
 
 

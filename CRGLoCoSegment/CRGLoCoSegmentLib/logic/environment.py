@@ -83,7 +83,7 @@ class Environment:
         return next((f"{row.title}: {row.text}" for row in self.rows() if row.state == "missing"), "")
 
     def gpus(self) -> list[dict[str, Any]]:
-        """Return the usable graphics cards, ``name``, ``free_mb``, ``total_mb``, as last seen."""
+        """Return the graphics cards as last seen: ``name``, ``free_mb``, ``total_mb``, ``fault`` if any."""
         return list((self._slow.get("probe") or {}).get("gpus") or [])
 
     def isLooking(self) -> bool:

@@ -196,17 +196,33 @@ def _gpuRow(facts: Facts) -> Row:
         )
     if facts.probe is None:
         return Row("gpu", title, "unknown", _waiting(facts))
-    gpus, build = facts.probe.get("gpus") or [], facts.probe.get("cuda_build")
-    if gpus:
-        words = "; ".join(_gpuWords(gpu) for gpu in gpus)
-        if max(gpu["free_mb"] for gpu in gpus) < 1500:
-            text = _("{gpus}. Little memory is free: close other programs, or choose the CPU.")
-            return Row("gpu", title, "warning", text.format(gpus=words))
-        return Row("gpu", title, "ok", words)
-    return _noGpuRow(facts, title, build)
+    gpus = facts.probe.get("gpus") or []
+    if not gpus:
+        return _noGpuRow(facts, title, facts.probe)
+    words, advice = "; ".join(_gpuWords(gpu) for gpu in gpus), _gpuAdvice(gpus)
+    return Row("gpu", title, "warning", f"{words}. {advice}") if advice else Row("gpu", title, "ok", words)
 
 
-def _noGpuRow(facts: Facts, title: str, build: str | None) -> Row:
+def _gpuAdvice(gpus: list[dict[str, Any]]) -> str:
+    """Return what to do about graphics cards that do not serve as they could; empty if they do."""
+    usable = [gpu for gpu in gpus if not gpu.get("fault")]
+    if not usable:
+        return _("The CPU computes: update the driver, or install a torch that is built for this card.")
+    if usable[0] is not gpus[0]:
+        text = _("Choose {name} as the device: with Automatic, the CPU computes.")
+        return text.format(name=usable[0]["name"])
+    if max(gpu["free_mb"] for gpu in usable) < 1500:
+        return _("Little memory is free: close other programs, or choose the CPU.")
+    return ""
+
+
+def _noGpuRow(facts: Facts, title: str, probe: dict[str, Any]) -> Row:
+    build = probe.get("cuda_build")
+    if error := probe.get("torch_error"):
+        text = _(
+            "torch could not look at the graphics card ({error}). Update its driver, or install torch again."
+        )
+        return Row("gpu", title, "warning", text.format(error=error))
     if build:
         text = _(
             "torch is built for CUDA {build} but can use no NVIDIA card here: update its driver. The CPU "
@@ -278,6 +294,8 @@ def _torchWords(facts: Facts) -> str:
 
 
 def _gpuWords(gpu: dict[str, Any]) -> str:
+    if gpu.get("fault"):
+        return _("{name}: torch cannot use it ({fault})").format(name=gpu["name"], fault=gpu["fault"])
     return _("{name}, {free:.1f} GB free").format(name=gpu["name"], free=gpu["free_mb"] / 1024)
 
 
@@ -287,4 +305,4 @@ def _deviceWords(facts: Facts) -> str:
     if facts.probe is None:
         return _("graphics card being looked for")
     gpus = facts.probe.get("gpus") or []
-    return _gpuWords(gpus[0]) if gpus else _("CPU")
+    return _gpuWords(gpus[0]) if gpus and not gpus[0].get("fault") else _("CPU")

@@ -43,7 +43,7 @@ def choose_device(
     if (device.index or 0) >= count:
         msg = f"{device} was asked for, but there are {count} CUDA devices."
         raise ResourceError(msg)
-    fault = _fault(device)
+    fault = fault_of(device)
     return _instead(kind, device, fault, report or Silent()) if fault else device
 
 
@@ -57,7 +57,7 @@ def _instead(kind: str, device: torch.device, fault: str, report: Reporter) -> t
 
 
 @lru_cache
-def _fault(device: torch.device) -> str:
+def fault_of(device: torch.device) -> str:
     """Return why a GPU that torch sees cannot compute, in CUDA's words; "" if it can.
 
     Most often it is older than this build of torch, which has no code for it.

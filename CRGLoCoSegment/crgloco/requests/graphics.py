@@ -37,7 +37,10 @@ def ask() -> Answer:
 
 
 def look() -> Answer:
-    """Return the version of torch, the CUDA it is built for, its GPUs, and why it fails."""
+    """Return the version of torch, the CUDA it is built for, its GPUs, and why it fails.
+
+    A GPU has ``name``, ``free_mb``, ``total_mb`` and ``fault``: why torch cannot compute on it; "" if it can.
+    """
     try:
         import torch
     except Exception as error:  # noqa: BLE001  (a torch that is there and broken fails in many ways)
@@ -52,9 +55,15 @@ def look() -> Answer:
 
 
 def _gpu(torch: Any, number: int) -> Answer:
+    from crgloco.inference.device import fault_of
+
     free, total = torch.cuda.mem_get_info(number)
-    name = torch.cuda.get_device_name(number)
-    return {"name": name, "free_mb": round(free / MB), "total_mb": round(total / MB)}
+    return {
+        "name": torch.cuda.get_device_name(number),
+        "free_mb": round(free / MB),
+        "total_mb": round(total / MB),
+        "fault": fault_of(torch.device("cuda", number)),
+    }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import torch
 
 from crgloco.errors import OptionError, ResourceError
 from crgloco.inference import device as devices
-from crgloco.inference.device import choose_device
+from crgloco.inference.device import choose_device, fault_of
 from tiny_training import Recorder
 
 CPU = torch.device("cpu")
@@ -16,7 +16,7 @@ TOO_OLD = "CUDA error: no kernel image is available for execution on the device\
 def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(devices, "_fault", lambda _: "")
+    monkeypatch.setattr(devices, "fault_of", lambda _: "")
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def saying(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch, "ones", ones)
-        devices._fault.cache_clear()
+        fault_of.cache_clear()
 
     yield broken
-    devices._fault.cache_clear()
+    fault_of.cache_clear()
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from crgloco import model_store, worker
 from crgloco.errors import ModelError
+from crgloco.inference.device import fault_of
 from crgloco.progress import Silent
 from crgloco.requests import graphics, machine
 from crgloco.requests.files import COMMANDS
@@ -48,6 +50,25 @@ def test_a_missing_torch_and_a_broken_one_are_told_apart(monkeypatch):
     assert graphics.look() == {"torch": None, "cuda_build": None, "gpus": [], "torch_error": ""}
     monkeypatch.setattr(machine, "metadata", _NoPackages)
     assert set(machine.probe({}, Silent())["packages"].values()) == {None}
+
+
+def test_a_gpu_that_torch_has_no_code_for_is_listed_with_its_fault(monkeypatch):
+    def ones(*_size, **_options):
+        raise RuntimeError("CUDA error: no kernel image is available\nSearch for it in the manual.")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**30, 2**31))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA GeForce GTX 770")
+    monkeypatch.setattr(torch, "ones", ones)
+    fault_of.cache_clear()
+    (gpu,) = graphics.look()["gpus"]
+    fault_of.cache_clear()
+    assert gpu == {
+        "name": "NVIDIA GeForce GTX 770",
+        "free_mb": 1024,
+        "total_mb": 2048,
+        "fault": "CUDA error: no kernel image is available",
+    }
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script of POSIX")
