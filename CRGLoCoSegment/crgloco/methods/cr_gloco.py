@@ -97,10 +97,11 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     mixing: float = option(
-        1.0,
+        -1.0,
         label="Mixed scenes",
-        help="Share of crops with a block of another scan at the start; falls to none ('default' only).",
-        minimum=0.0,
+        help="Share of crops with a block of another scan at the start; falls to none ('default' only). "
+        "-1 chooses: all for one or two structures, none for more.",
+        minimum=-1.0,
         maximum=1.0,
         advanced=True,
     )
@@ -150,6 +151,7 @@ class CRGLoCo(Method):
         self.threshold = AdaptiveThreshold(
             task.classes, share=config.threshold or chosen_threshold(task.classes)
         )
+        self.mixing = chosen_mixing(task.classes) if config.mixing < 0 else config.mixing
         windows = windows_of(config, task)
         self.large, self.small = windows.global_, windows.local
         self.projections: torch.nn.ModuleDict | None = None
@@ -161,7 +163,7 @@ class CRGLoCo(Method):
     @property
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""
-        contrasts, mixes = self.projections is not None, self.config.mixing > 0
+        contrasts, mixes = self.projections is not None, self.mixing > 0
         shared = (
             "The project's preparation and spacing in mm replace the code's fixed clip and z-score.",
             "bf16 where the hardware has it instead of fp16 with one scaler per network.",
@@ -266,7 +268,7 @@ class CRGLoCo(Method):
             )
             for index, (crop, view) in enumerate(zip(crops, views, strict=True))
         ]
-        share = self.config.mixing * (1 - progress)
+        share = self.mixing * (1 - progress)
         mixes = draw_mix(labelled, len(views), self.small, share, batch.rng)
         rngs = [np.random.default_rng(view.seed) for view in views]
         parts = self._student_losses(mix_scenes(scenes, mixes), rngs, batch)
@@ -399,6 +401,15 @@ def chosen_threshold(classes: int) -> float:
     (``docs/methods/cr_gloco.md`` has the numbers).
     """
     return 0.7 if classes - 1 <= FEW_STRUCTURES else 0.97
+
+
+def chosen_mixing(classes: int) -> float:
+    """Return the share of mixed crops at the start, for C classes with the background.
+
+    Of many structures, place tells which is which; pasted blocks show them where they never are, and
+    islands far away are the answer (``docs/methods/cr_gloco.md`` has the numbers).
+    """
+    return 1.0 if classes - 1 <= FEW_STRUCTURES else 0.0
 
 
 def released_weight(progress: float) -> float:

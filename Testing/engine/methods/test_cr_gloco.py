@@ -542,6 +542,13 @@ def test_mixing_is_off_where_its_share_is_zero(monkeypatch):
     assert [len(found) for found in mixes] == [0, 4]
 
 
+def test_scenes_are_mixed_where_there_are_few_structures_unless_a_share_is_named():
+    assert [cr_gloco.chosen_mixing(classes) for classes in (2, 3, 4, 14)] == [1.0, 1.0, 0.0, 0.0]
+    assert make_method().mixing == 1.0
+    assert make_method(mixing=0.3).mixing == 0.3
+    assert make_method(mixing=0.0).mixing == 0.0
+
+
 def test_losses_are_the_same_for_the_same_batch_and_leave_the_networks_alone():
     method, twin = make_method(), make_method()
     before = {name: value.clone() for name, value in method.networks.state_dict().items()}
