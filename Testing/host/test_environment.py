@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -265,6 +266,19 @@ def test_a_drive_that_is_gone_hides_neither_the_other_disks_nor_a_damaged_model(
     waitUntil(lambda: environment.facts.weights is not None)
     assert environment.facts.weights == "It is damaged."
     assert set(environment.facts.free) == {"temp"}
+
+
+@pytest.mark.parametrize(("torch", "own"), [(Torch("2.8.0", whole=True, suits=True), True), (None, False)])
+def test_the_space_for_volumes_is_that_of_slicers_own_temporary_folder_and_for_pip_of_the_systems(
+    environment, monkeypatch, waitUntil, torch, own
+):
+    looked: dict[str, Path] = {}
+    monkeypatch.setattr(requirements, "installedTorch", lambda: torch)
+    monkeypatch.setattr(environment_module, "_free", lambda folders: looked.update(folders) or {})
+    environment.check()
+    waitUntil(lambda: bool(looked))
+    assert looked["temp"] == Path(slicer.app.temporaryPath if own else tempfile.gettempdir())
+    assert ("python" in looked) != own
 
 
 def test_an_older_slicer_is_told_first_and_its_missing_packaging_does_no_harm(environment, monkeypatch):

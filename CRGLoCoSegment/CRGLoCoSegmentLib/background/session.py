@@ -19,13 +19,24 @@ FORGOTTEN_S = 24 * 3600.0
 @functools.cache
 def sessionFolder() -> Path:
     """Return the folder, made at the first call; it goes with the process, and only its user can look in."""
-    parent = _temporaryFolder()
+    parent = temporaryFolder()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
     held = (folder / LOCK).open("wb")
     _lock(held)
     atexit.register(_remove, folder, held)
     threading.Thread(target=removeLeftovers, args=(parent,), name="CRGLoCoSegment", daemon=True).start()
     return folder
+
+
+def temporaryFolder() -> Path:
+    """Return Slicer's own temporary folder, which its users may have moved to a larger disk."""
+    try:
+        from slicer import app
+
+        chosen = Path(app.temporaryPath)
+    except (ImportError, AttributeError):
+        return Path(tempfile.gettempdir())
+    return chosen if chosen.is_dir() else Path(tempfile.gettempdir())
 
 
 def removeLater(folder: Path) -> None:
@@ -44,17 +55,6 @@ def removeLeftovers(parent: Path) -> None:
                 with (folder / LOCK).open("r+b") as file:
                     _lock(file)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _temporaryFolder() -> Path:
-    """Slicer's own temporary folder, which its users may have moved to a larger disk."""
-    try:
-        from slicer import app
-
-        chosen = Path(app.temporaryPath)
-    except (ImportError, AttributeError):
-        return Path(tempfile.gettempdir())
-    return chosen if chosen.is_dir() else Path(tempfile.gettempdir())
 
 
 def _remove(folder: Path, held: Any) -> None:

@@ -15,6 +15,7 @@ import slicer
 from crgloco import model_store
 from crgloco.errors import ModelError
 from CRGLoCoSegmentLib import requirements
+from CRGLoCoSegmentLib.background.session import temporaryFolder
 from CRGLoCoSegmentLib.background.threads import ThreadJob, runInThread
 from CRGLoCoSegmentLib.logic.environment_rows import OLDEST_SLICER, Facts, Row, rows, summary
 from CRGLoCoSegmentLib.logic.installation import Installation, extensionAwaitsRestart
@@ -150,9 +151,10 @@ class Environment:
 
     def _lookAtDisk(self) -> None:
         models = self._models.folder if self._models is not None else Path.home()
-        folders = {"temp": Path(tempfile.gettempdir()), "models": models}
+        folders = {"temp": temporaryFolder(), "models": models}
         if self._known["torch"] is None:
-            folders["python"] = Path(sysconfig.get_paths()["purelib"])
+            # pip knows nothing of Slicer's own temporary folder, and unpacks torch in the system's.
+            folders |= {"temp": Path(tempfile.gettempdir()), "python": Path(sysconfig.get_paths()["purelib"])}
         self._thread = runInThread(
             lambda: {"free": _free(folders), "weights": _fault(STARTER)}, self._seen, self._unseen
         )
