@@ -94,6 +94,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport, priority=-1.0)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
+        self._takeUpScene()  # one may have been loaded before this module was opened for the first time
         self.initializeParameterNode()
         self.sections["segment"].open()
         if getattr(self.parent, "isEntered", False):  # a reload: Slicer does not call enter() again
@@ -156,10 +157,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, _caller=None, _event=None):
         """Show the results that came with a scene."""
-        from CRGLoCoSegmentLib.nodes.results import noteEditsIn
-
-        noteEditsIn(slicer.mrmlScene)
-        self.logic.view.sceneImported()
+        self._takeUpScene()
         if self._isEntered:
             self.initializeParameterNode()
         self._refresh("scene")
@@ -193,6 +191,13 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.setParameters(parameters)
         if self._observed is not None:
             self.addObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+
+    def _takeUpScene(self):
+        """Note edits of answers from now on, and show segmentations as the user had chosen."""
+        from CRGLoCoSegmentLib.nodes.results import noteEditsIn
+
+        noteEditsIn(slicer.mrmlScene)
+        self.logic.view.sceneImported()
 
     def _showWhatIsMissing(self):
         """Open the section that can help, after the module is shown: looking takes some milliseconds."""

@@ -17,8 +17,12 @@ import pytest
 import slicer
 import vtk
 
+from CRGLoCoSegmentLib.nodes import results
 from CRGLoCoSegmentLib.panels import panelTitles
 from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.views.display_memory import showOutlined
+from phantom_results import makeResult
+from slicer_host.slice_views import whyNoPictures
 from stand_ins import addVolume
 
 FOLDER = Path(__file__).parents[2] / "CRGLoCoSegment"
@@ -198,6 +202,28 @@ def test_a_scene_that_is_added_to_this_one_leaves_the_choices_as_they_are(widget
     assert slicer.mrmlScene.GetFirstNodeByName("added") is not None
     assert ui.inputSelector.currentNode() is volume
     assert widget._parameterNode.inputVolume is volume
+
+
+def test_edits_of_answers_are_noted_in_a_scene_that_was_loaded_before_the_module_was_opened(
+    loadModule: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as asInAFile:
+        asInAFile.setattr(results, "noteEdits", lambda _node: None)
+        result = makeResult()
+    loadModule()
+    result.global_.GetSegmentation().RemoveSegment("label_1")
+    assert [results.isEdited(node) for node in (result.fused, result.global_)] == [False, True]
+
+
+@pytest.mark.skipif(bool(whyNoPictures()), reason=whyNoPictures())
+def test_a_scene_that_was_saved_while_comparing_is_shown_as_before_once_the_module_is_opened(
+    layoutManager: Any, loadModule: Callable[[], Any]
+):
+    display = makeResult().fused.GetDisplayNode()
+    showOutlined(display, ["vtkMRMLSliceNodeCRGGlobal"], others=["vtkMRMLSliceNodeRed"])
+    loadModule()
+    assert display.GetVisibility2DFill()
+    assert display.GetViewNodeIDs() == ()
 
 
 def test_nothing_of_the_machine_is_saved_with_the_scene(widget: Any):
