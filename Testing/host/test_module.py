@@ -215,6 +215,20 @@ def test_edits_of_answers_are_noted_in_a_scene_that_was_loaded_before_the_module
     assert [results.isEdited(node) for node in (result.fused, result.global_)] == [False, True]
 
 
+def test_a_volume_whose_id_was_an_overlays_in_a_former_scene_is_shown_as_chosen(widget: Any):
+    selector = widget.sections["segment"].panel.ui.inputSelector
+    makeResult()
+    widget.logic.listeners.tell("result")
+    hidden = selector.sortFilterProxyModel().hiddenNodeIDs
+    slicer.util.selectModule("Data")
+    slicer.mrmlScene.Clear()
+    volumes = [addVolume(name) for name in ("first", "second")]
+    assert volumes[1].GetID() in hidden
+    widget.logic.getParameterNode().inputVolume = volumes[1]
+    slicer.util.selectModule("CRGLoCoSegment")
+    assert selector.currentNode() is volumes[1]
+
+
 @pytest.mark.skipif(bool(whyNoPictures()), reason=whyNoPictures())
 def test_a_scene_that_was_saved_while_comparing_is_shown_as_before_once_the_module_is_opened(
     layoutManager: Any, loadModule: Callable[[], Any]

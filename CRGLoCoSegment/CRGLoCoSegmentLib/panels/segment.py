@@ -61,6 +61,12 @@ class SegmentPanel(Panel):
 
     # ------------------------------------------------------------------------------------- the life
 
+    def setParameters(self, parameters: Any) -> None:
+        """Bind the widgets to a parameter node; ``None`` lets them go."""
+        # First: a selector that still hides an overlay of a former scene would not take a volume of its ID.
+        self._hideOverlays()
+        super().setParameters(parameters)
+
     def enter(self) -> None:
         """The user looks at the module: models may have been copied into their folder meanwhile."""
         self._entered = True
