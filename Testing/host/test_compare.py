@@ -274,6 +274,17 @@ def test_a_scene_that_was_saved_while_comparing_opens_with_the_comparison(layout
     assert layouts.layout == FOUR_UP
 
 
+def test_colours_that_somebody_deletes_hide_the_overlay_until_they_are_made_anew(panel, scene, result):
+    display = result.confidence.GetDisplayNode()
+    panel.ui.compareButton.click()
+    scene.RemoveNode(display.GetColorNode())
+    panel.ui.nextButton.click()
+    assert not panel.ui.legendStrip.isVisibleTo(panel.widget)
+    panel.refresh("parameters")
+    assert panel.ui.legendStrip.isVisibleTo(panel.widget)
+    assert display.GetColorNode().GetLookupTable().GetTableValue(0)[:3] != (0, 0, 0)
+
+
 def test_a_result_without_a_local_answer_says_so(panel, scene, result):
     scene.RemoveNode(result.local)
     panel.refresh("result")

@@ -90,6 +90,13 @@ def overlayColors(kind: str, scene: Any) -> Any:
     return node
 
 
+def colourOverlay(overlayNode: Any, kind: str) -> None:
+    """Give an overlay its colours back: a file may have lost them, and a user may delete the colour node."""
+    colours, display = overlayColors(kind, overlayNode.GetScene()), overlayNode.GetDisplayNode()
+    if display is not None and display.GetColorNode() is None:
+        display.SetAndObserveColorNodeID(colours.GetID())
+
+
 def disagreementOutline(result: Any, *, differs: Array | None = None) -> Any:
     """Return a new segmentation node of one segment: where global and local name different labels.
 

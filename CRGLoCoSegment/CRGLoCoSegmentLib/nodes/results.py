@@ -18,7 +18,7 @@ from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
 from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
-from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, overlayColors, overlayVolume
+from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, colourOverlay, overlayVolume
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
 from CRGLoCoSegmentLib.nodes.volumes import contentStamp
@@ -127,7 +127,7 @@ def resultOf(volumeNode: Any) -> Result | None:
         return None
     for kind in OVERLAYS:
         if nodes[kind] is not None:
-            overlayColors(kind, volumeNode.GetScene())
+            colourOverlay(nodes[kind], kind)
     nodes["global_"] = nodes.pop("global")
     return Result(volume=volumeNode, record=recordOf(nodes["fused"]), **nodes)
 

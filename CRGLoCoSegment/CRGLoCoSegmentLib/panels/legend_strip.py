@@ -21,11 +21,12 @@ def stripPixmap(overlay: Any, kind: str, uncertainBelow: float) -> Any:
     Returns:
         A ``QPixmap``, to be stretched to the width of its label.
     """
+    stops = colourStops(overlay, kind, uncertainBelow, STEPS)  # what can fail does so before Qt paints
     pixmap = qt.QPixmap(STEPS, HEIGHT)
     pixmap.fill(qt.QColor(128, 128, 128))
     painter = qt.QPainter()
     painter.begin(pixmap)
-    for column, (_share, colour) in enumerate(colourStops(overlay, kind, uncertainBelow, STEPS)):
+    for column, (_share, colour) in enumerate(stops):
         if colour is not None:
             painter.fillRect(column, 0, 1, HEIGHT, qt.QColor(colour))
     painter.end()

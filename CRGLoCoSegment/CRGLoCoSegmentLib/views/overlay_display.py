@@ -6,13 +6,15 @@ FULL = 255
 
 
 def overlayOf(result: Any, kind: str) -> Any:
-    """Return the overlay volume of a result, or ``None``.
+    """Return the overlay volume of a result, or ``None``; one that has lost its colours cannot be shown.
 
     Args:
         result: The result that is shown.
         kind: ``"confidence"``, ``"disagreement"`` or ``"none"``.
     """
-    return {"confidence": result.confidence, "disagreement": result.disagreement}.get(kind)
+    overlay = {"confidence": result.confidence, "disagreement": result.disagreement}.get(kind)
+    display = overlay.GetDisplayNode() if overlay is not None else None
+    return overlay if display is not None and display.GetColorNode() is not None else None
 
 
 def shownRange(kind: str, uncertainBelow: float) -> tuple[float, float] | None:
