@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.background.threads import runInThread
+from CRGLoCoSegmentLib.nodes.export import comparableLabels
 from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
-from CRGLoCoSegmentLib.nodes.segmentations import sharedLabelmap
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 
 log = logging.getLogger("CRGLoCoSegment")
 
@@ -15,14 +17,23 @@ def outlineInThread(result: Any, onFound: Callable[[Callable[[], Any]], None], *
     """Find where the two answers of a result name different labels.
 
     Args:
-        result: With a global and a local answer; neither is ever edited.
+        result: With a global and a local answer; as they are now, also where somebody has painted into them.
         onFound: Called on the main thread with a function that makes the segmentation node.
         ticker: When the main thread looks.
     """
-    first, second = sharedLabelmap(result.global_), sharedLabelmap(result.local)
+    try:
+        now = [snapshotOf(answer, result.volume) for answer in (result.global_, result.local)]
+    except CRGLoCoError as error:
+        _log(error)
+        return
+    table = result.table
     runInThread(
-        lambda: first != second,
+        lambda: comparableLabels(now[0], table) != comparableLabels(now[1], table),
         lambda differs: onFound(lambda: disagreementOutline(result, differs=differs)),
-        lambda error: log.error("The disagreement could not be outlined", exc_info=error),
+        _log,
         ticker=ticker,
     )
+
+
+def _log(error: Exception) -> None:
+    log.error("The disagreement could not be outlined", exc_info=error)

@@ -57,6 +57,7 @@ class CompareView:
         self._overlay = ("confidence", 0.7, 0.5)
         self._orientation = "Axial"
         self._outlined = False
+        self._sought: str | None = None  # the outline that was asked for and has not come yet
         self._observed: list[tuple[Any, int]] = []
         self._target: Position | None = None
         self._busy = False
@@ -222,11 +223,12 @@ class CompareView:
             self._removeOutline()
             node = None
         if wanted is None or self._outline is None:
-            return
-        if node is None:
-            self._outline(self._result, lambda make: self._outlineFound(wanted, make))
-        else:
+            self._sought = None
+        elif node is not None:
             showOutlined(node.GetDisplayNode(), [pane.id for pane in self._panes()], pixels=1)
+        elif wanted != self._sought:  # every slider leads here
+            self._sought = wanted
+            self._outline(self._result, lambda make: self._outlineFound(wanted, make))
 
     def _wantedOutline(self) -> str | None:
         """Name the pair of answers whose disagreement is to be seen now; ``None`` if none is."""
@@ -237,6 +239,7 @@ class CompareView:
 
     def _outlineFound(self, of: str, make: Callable[[], Any]) -> None:
         """Show an outline that was asked for a moment ago, unless nobody wants it any more."""
+        self._sought = None
         if self._wantedOutline() == of and self._outlineNode() is None:
             node = make()
             node.SetAttribute(OUTLINE, of)
@@ -248,6 +251,7 @@ class CompareView:
         return next((node for node in segmentations(self._scene()) if node.GetAttribute(OUTLINE)), None)
 
     def _removeOutline(self) -> None:
+        self._sought = None
         node = self._outlineNode()
         if node is not None:
             display = node.GetDisplayNode()

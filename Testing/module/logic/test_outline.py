@@ -44,11 +44,24 @@ def test_the_node_is_made_of_what_the_thread_found_and_not_before_it_is_asked_fo
     assert np.array_equal(sharedLabelmap(node), differs)
 
 
-def test_answers_of_different_shape_leave_a_line_in_the_log_only(scene, result, monkeypatch, caplog):
-    shapes = iter([np.zeros((2, 2, 2)), np.zeros((3, 3, 3))])
-    monkeypatch.setattr("CRGLoCoSegmentLib.logic.outline.sharedLabelmap", lambda _node: next(shapes))
-    clock = Clock()
+def test_answers_that_somebody_has_painted_into_are_compared_as_they_are(result):
+    differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
+    segmentation = result.global_.GetSegmentation()
+    segmentation.SeparateSegmentLabelmap("label_1")  # as the Segment Editor does where segments overlap
+    segmentation.SetSegmentIndex("label_2", 0)
+    result.local.GetSegmentation().RemoveAllSegments()
+    found, clock = [], Clock()
+    outlineInThread(result, found.append, ticker=clock)
+    clock.turnUntilStopped()
+    differs[:, 10:30, 25:35] = False  # where the local answer was
+    assert differs.any()
+    assert np.array_equal(sharedLabelmap(found[0]()), differs)
+
+
+def test_an_answer_of_surfaces_alone_leaves_a_line_in_the_log_only(result, caplog):
+    result.global_.CreateClosedSurfaceRepresentation()
+    result.global_.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    result.global_.RemoveBinaryLabelmapRepresentation()
     with caplog.at_level(logging.ERROR, "CRGLoCoSegment"):
-        outlineInThread(result, lambda _make: pytest.fail("nothing was found"), ticker=clock)
-        clock.turnUntilStopped()
+        outlineInThread(result, lambda _make: pytest.fail("nothing was found"), ticker=Clock())
     assert "could not be outlined" in caplog.text

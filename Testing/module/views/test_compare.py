@@ -380,6 +380,23 @@ def test_an_outline_that_is_found_too_late_is_not_made(layouts, scene, result):
     assert nodesOf(scene) == nodes
 
 
+def test_an_outline_is_asked_for_once_while_it_is_sought(layouts, result):
+    found = []
+    made = CompareView(
+        outline=lambda _result, onFound: found.append(onFound),
+        layoutManager=lambda: layouts,
+        later=lambda call: call(),
+    )
+    made.show(result)
+    for _slider in range(3):
+        made.setDisagreementOutline(True)
+    assert len(found) == 1
+    made.setDisagreementOutline(False)
+    made.setDisagreementOutline(True)
+    assert len(found) == 2
+    made.hide()
+
+
 def test_a_disagreement_outline_is_of_the_result_that_is_shown(view, scene):
     first, second = makeResult(), makeResult(name="other")
     view.setDisagreementOutline(True)
