@@ -116,7 +116,8 @@ def resize(
     with torch.autocast(tensor.device.type, enabled=False):
         for axis in _cheapest_first(tensor.shape[2:], size):
             matrix = axis_matrix(tensor.shape[2 + axis], size[axis], antialias=antialias).to(tensor.device)
-            result = _along(result, matrix[wanted[axis]], axis)
+            rows = matrix[wanted[axis]]
+            result = torch.movedim(torch.matmul(torch.movedim(result, 2 + axis, -1), rows.T), -1, 2 + axis)
     return result
 
 
@@ -186,7 +187,7 @@ def sample_lattice(tensor: torch.Tensor, points: tuple[np.ndarray, np.ndarray, n
             length = tensor.shape[2 + axis]
             weights = 1 - np.abs(np.clip(positions, 0, length - 1)[:, None] - np.arange(length)[None])
             matrix = torch.from_numpy(np.maximum(weights, 0).astype(np.float32)).to(tensor.device)
-            result = _along(result, matrix, axis)
+            result = torch.movedim(torch.matmul(torch.movedim(result, 2 + axis, -1), matrix.T), -1, 2 + axis)
     return result
 
 
