@@ -48,6 +48,7 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
 EPSILON = 1e-5
 FIRST_STAGE_CUBE = 2 / 3
 SECOND_STAGE_CUBE = (0.3, 0.6)
+EACH_STRUCTURE = (0, 2, 3, 4)  # the axes of (B, S, K, J, I) that a sum of its own goes over
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class VerSemi(Method):
         parts = {"supervised": structure_loss(gain, taught.labels, shown[..., None, None, None])}
         parts |= self._mixed_losses(taught, shown, batch.rng, second=second)
         agrees = second and len(batch.unlabelled) > 0 and self.config.unlabelled_weight > 0
-        parts["consistency"] = self._consistency(batch) if agrees else gain.sum() * 0
+        parts["consistency"] = self._consistency(batch) if agrees else gain.new_zeros(())
         total = sum(part for name, part in parts.items() if name.startswith("supervised"))
         total = total + self.config.unlabelled_weight * parts["consistency"]
         return {"total": total, **{name: part.detach() for name, part in parts.items()}}
@@ -225,15 +226,19 @@ def draw_cubes(count: int, size: Triple, rng: np.random.Generator, *, second: bo
     return masks
 
 
-def soft_dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def soft_dice(
+    probability: torch.Tensor, target: torch.Tensor, axes: tuple[int, ...] | None = None
+) -> torch.Tensor:
     """Return ``1 - (2 sum p t + e) / (sum p^2 + sum t^2 + e)``, sums over the whole batch.
 
     Args:
-        probability: (B, K, J, I), 0..1.
+        probability: (B, K, J, I), 0..1, or with further axes.
         target: The same, true or false or 0..1; equal soft maps cost nothing.
+        axes: What the sums go over, if not over all.
     """
     p, t = probability.float(), target.float()
-    return 1 - (2 * (p * t).sum() + EPSILON) / (p.square().sum() + t.square().sum() + EPSILON)
+    squares = p.square().sum(axes) + t.square().sum(axes)
+    return 1 - (2 * (p * t).sum(axes) + EPSILON) / (squares + EPSILON)
 
 
 def structures_dice(probability: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
@@ -244,14 +249,7 @@ def structures_dice(probability: torch.Tensor, labels: torch.Tensor, counted: to
         labels: (B, K, J, I) class numbers, 255 where unknown.
         counted: Broadcasts to (B, S, K, J, I): where the truth of a structure is known.
     """
-    truth, counted = _truth(labels, probability.shape[1], counted)
-    kept = probability.float() * counted
-    axes = (0, 2, 3, 4)
-    voxels = truth.sum(axes)
-    shared, squares = (kept * truth).sum(axes), kept.square().sum(axes)
-    dice = 1 - (2 * shared + EPSILON) / (squares + voxels + EPSILON)
-    present = (voxels > 0).float()
-    return (dice * present).sum() / present.sum().clamp_min(1)
+    return _mean_dice(probability, *_truth(labels, probability.shape[1], counted))
 
 
 def structure_loss(gain: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
@@ -265,13 +263,18 @@ def structure_loss(gain: torch.Tensor, labels: torch.Tensor, counted: torch.Tens
         labels: (B, K, J, I) class numbers, 255 where unknown.
         counted: Broadcasts to (B, S, K, J, I): where the truth of a structure is known.
     """
-    truth, kept = _truth(labels, gain.shape[1], counted)
+    truth, known = _truth(labels, gain.shape[1], counted)
     entropy = functional.binary_cross_entropy_with_logits(gain.float(), truth.float(), reduction="none")
-    axes = (0, 2, 3, 4)
-    voxels = kept.sum(axes)
-    entropies = (entropy * kept).sum(axes) / voxels.clamp_min(1)
+    voxels = known.sum(EACH_STRUCTURE)
+    entropies = (entropy * known).sum(EACH_STRUCTURE) / voxels.clamp_min(1)
     asked = (voxels > 0).sum().clamp_min(1)
-    return structures_dice(gain.sigmoid(), labels, counted) + entropies.sum() / asked
+    return _mean_dice(gain.sigmoid(), truth, known) + entropies.sum() / asked
+
+
+def _mean_dice(probability: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    dice = soft_dice(probability * known, truth, EACH_STRUCTURE)
+    present = (truth.sum(EACH_STRUCTURE) > 0).float()
+    return (dice * present).sum() / present.sum().clamp_min(1)
 
 
 def _truth(labels: torch.Tensor, structures: int, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

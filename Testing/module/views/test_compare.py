@@ -358,13 +358,18 @@ def test_the_disagreement_is_outlined_by_choice_and_its_node_goes_again(view, la
     assert nodesOf(scene) == nodes
 
 
-def test_an_outline_that_is_found_too_late_is_not_made(layouts, scene, result):
-    found = []
-    view = CompareView(
+def viewThatSeeks(found, layouts):
+    """A view whose outlines are found when the test says so: it calls what is put into ``found``."""
+    return CompareView(
         outline=lambda _result, onFound: found.append(onFound),
         layoutManager=lambda: layouts,
         later=lambda call: call(),
     )
+
+
+def test_an_outline_that_is_found_too_late_is_not_made(layouts, scene, result):
+    found = []
+    view = viewThatSeeks(found, layouts)
     view.show(result)
     view.setDisagreementOutline(True)
     view.setDisagreementOutline(False)
@@ -382,11 +387,7 @@ def test_an_outline_that_is_found_too_late_is_not_made(layouts, scene, result):
 
 def test_an_outline_is_asked_for_once_while_it_is_sought(layouts, result):
     found = []
-    made = CompareView(
-        outline=lambda _result, onFound: found.append(onFound),
-        layoutManager=lambda: layouts,
-        later=lambda call: call(),
-    )
+    made = viewThatSeeks(found, layouts)
     made.show(result)
     for _slider in range(3):
         made.setDisagreementOutline(True)
