@@ -86,14 +86,32 @@ def patiently(act: Callable[[], object]) -> None:
     act()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, wait: bool = True) -> None:
     """Write a whole file; on failure the file that was there stays, and nothing is left beside it.
+
+    Args:
+        path: The file.
+        content: All of it.
+        wait: Until the disk has it: for a slow disk, a moment. Who has no time leaves that to ``settle``.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
     """
     with appearing(path) as part:
-        write_through(part, content)
+        if wait:
+            write_through(part, content)
+        else:
+            part.write_bytes(content)
+
+
+def settle(path: Path) -> None:
+    """Wait until the disk has a file that was written without waiting.
+
+    Raises:
+        ResourceError: The disk is full, or the file cannot be opened.
+    """
+    with saving(path), path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def write_through(path: Path, content: bytes) -> None:

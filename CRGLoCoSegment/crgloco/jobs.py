@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crgloco import claims
-from crgloco.atomic import patiently, saving, write_bytes
+from crgloco.atomic import patiently, saving, settle, write_bytes
 from crgloco.errors import JobError
 from crgloco.folder_lock import locked
 
@@ -238,6 +238,9 @@ class JobFolder:
         with locked(self.path):
             self.assert_free()
             self.forget_old_stop()
+            for written in (self.mark_file, self.job_file):
+                if written.is_file():
+                    settle(written)
             write_bytes(self.process_file, json.dumps(claim).encode())
         return claim
 
@@ -344,6 +347,7 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     """Make a job's folder; the very same job may be written again, to resume it.
 
     A job that was refused, failed or ended before there was anything to go on from makes room for another.
+    Slicer's window calls this, so it does not wait for the disk; the process that claims the job does.
 
     Raises:
         JobError: The folder holds another job that has begun, is worked on or just starting, or files that
@@ -360,9 +364,9 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not target.mark_file.is_file():
-        write_bytes(target.mark_file, _MARK.encode())
+        write_bytes(target.mark_file, _MARK.encode(), wait=False)
     if not known:
-        write_bytes(target.job_file, _encode(job.to_json()))
+        write_bytes(target.job_file, _encode(job.to_json()), wait=False)
     return target
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crgloco import atomic
-from crgloco.atomic import saving, write_bytes
+from crgloco.atomic import saving, settle, write_bytes
 from crgloco.errors import ResourceError
 
 
@@ -35,6 +35,23 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_beside(
         write_bytes(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_who_has_no_time_writes_without_waiting_and_lets_another_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, waited = tmp_path / "a.bin", []
+    write_bytes(file, b"old")
+    monkeypatch.setattr(os, "fsync", waited.append)
+    write_bytes(file, b"new", wait=False)
+    assert file.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [file]
+    assert not waited
+    settle(file)
+    assert len(waited) == 1
+    assert file.read_bytes() == b"new"
+    with pytest.raises(ResourceError, match=r"b.bin cannot be written: its folder does not exist"):
+        settle(tmp_path / "b.bin")
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:

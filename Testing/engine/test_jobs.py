@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from crgloco import jobs
 from crgloco.errors import JobError, ResourceError
 from crgloco.folder_lock import locked
 from crgloco.jobs import Job, JobFolder, read_job, write_job
@@ -229,13 +230,26 @@ def test_a_job_folder_is_known_again_by_its_mark_or_as_that_of_an_earlier_versio
 
 
 def test_a_full_disk_leaves_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
+    def full(_path: Path, _content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ResourceError, match="disk is full"):
         write_job(tmp_path / "job", a_job(tmp_path))
     assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_who_claims_a_job_waits_for_the_disk_and_who_writes_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+    monkeypatch.setattr(jobs, "settle", lambda path: settled.append(path.name))
+    monkeypatch.setattr(os, "fsync", lambda _: settled.append("waited"))
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    assert settled == []
+    with folder.claimed():
+        assert settled == [folder.mark_file.name, "job.json", "waited"]
+    assert read_job(folder.path) == a_job(tmp_path)
 
 
 def test_the_state_follows_the_life_of_a_job(tmp_path: Path) -> None:
@@ -291,6 +305,7 @@ def test_another_live_process_keeps_the_job_until_it_is_killed(tmp_path: Path) -
 
 CLAIM_AT_ONCE = """
 import pathlib, sys, time
+from crgloco import jobs
 from crgloco.errors import JobError
 from crgloco.jobs import JobFolder
 folder, go = map(pathlib.Path, sys.argv[1:])

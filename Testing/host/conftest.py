@@ -1,7 +1,9 @@
 """The test host for tests that need Slicer's GUI; it stands before the test files are imported."""
 
 import gc
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,11 +40,22 @@ if MISSING is None:
         """The handle on the host: answers for dialogs, faults, packages, main window."""
         return HOST
 
+    @pytest.fixture(scope="session")
+    def settingsFolder() -> Iterator[Path]:
+        """A folder in memory, if there is such a thing.
+
+        Qt waits in the GUI thread until the disk has the settings, those of Slicer too; on a slow disk that
+        would be measured instead of what is ours.
+        """
+        memory = Path("/dev/shm")
+        with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+            yield Path(folder)
+
     @pytest.fixture(autouse=True)
-    def _clean(host: "Host", tmp_path: Path) -> Iterator[None]:
+    def _clean(host: "Host", settingsFolder: Path, tmp_path: Path) -> Iterator[None]:
         """Errors in slots, Qt's warnings, unexpected dialogs and unused answers fail the test."""
         scope = (QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope)
-        QtCore.QSettings.setPath(*scope, str(tmp_path / "settings"))
+        QtCore.QSettings.setPath(*scope, str(settingsFolder / tmp_path.name))
         host.reset()
         yield
         host.processEvents()

@@ -1,6 +1,9 @@
 """The whole loop on the bundled sample: what a clinician does, in one go, with nothing replaced."""
 
 import json
+import os
+import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,11 @@ CASE = "chaos_32"
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_load_segment_compare_correct_accept_fine_tune_and_segment_again(
-    host: Any, layoutManager: Any, scene: Any, settings: Any, tmp_path: Path, heartbeat: Any
+    host: Any, layoutManager: Any, scene: Any, settings: Any, tmp_path: Path, heartbeat: Any, monkeypatch: Any
 ):
     import SimpleITK as sitk
 
+    waits = waitsForTheDisk(monkeypatch)
     gaps: dict[str, float] = {}
     with heartbeat() as beat:
 
@@ -33,6 +37,21 @@ def test_load_segment_compare_correct_accept_fine_tune_and_segment_again(
     print({step: f"{1000 * gap:.0f} ms" for step, gap in gaps.items()})
     for step in ("segment", "fine_tune", "segment again"):
         assert gaps[step] < beat.limit, f"the window stood still for {gaps[step]:.2f} s while: {step}"
+    assert not waits, "\n".join(waits)
+
+
+def waitsForTheDisk(monkeypatch: Any) -> list[str]:
+    """Return a list that fills with the stack of whatever waits for the disk in the GUI thread."""
+    waits: list[str] = []
+    settled = os.fsync
+
+    def fsync(file: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            waits.append("".join(traceback.format_stack(limit=8)))
+        settled(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return waits
 
 
 def walk(loop: Loop, sitk: Any) -> None:
