@@ -54,10 +54,13 @@ Dice points above `supervised` with the same labelled cases, updates and options
 deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation. p: paired
 Wilcoxon test, two-sided, the case as unit (its Dice averaged over structures and seeds).
 The last column is the mean over the suites that a method was run on, beside their number; trainings of
-another length, or by another stem, than the suite's have columns of their own and do not count there.
+another length, by another stem, or with the supervised loss as it was, have columns of their own and do
+not count there.
 """
 
-CONTROL_OPTIONS = {option["name"] for option in methods.card("supervised").to_json()["options"]}
+# Rows of 0.5 (CE + Dice) where there are more than two structures: the code of commit ff7ab2f or older.
+FORMER = "supervised loss"
+CONTROL_OPTIONS = {option["name"] for option in methods.card("supervised").to_json()["options"]} | {FORMER}
 
 Entry = dict[str, Any]
 Group = tuple[str, str, str, int, str]
@@ -178,7 +181,7 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
     """Return (method with its own options, suite and length) -> what it gains on the control.
 
     Only runs of few labels are compared; of the options that the control has too, only the number of
-    updates and the stem may differ from the suite's.
+    updates, the stem and a former loss may differ from the suite's.
     """
     found = {}
     fewest = {suite: min(key[3] for key in groups if key[0] == suite) for suite in {key[0] for key in groups}}
@@ -192,9 +195,8 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
             for seed in set(seeds) & set(control)
             if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
         )
-        comparable = (
-            key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= {"iterations", "stem"}
-        )
+        columns = {"iterations", "stem", FORMER}
+        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= columns
         if not shared or not comparable:
             continue
         column = f"{key[0]}, {in_words(common)}" if common else key[0]

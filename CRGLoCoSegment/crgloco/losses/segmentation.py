@@ -13,6 +13,7 @@ from torch.nn import functional
 from crgloco.data.patches import IGNORE
 
 EPSILON = 1e-5
+FEW_STRUCTURES = 2
 
 
 def masked_cross_entropy(
@@ -86,18 +87,28 @@ def dice_loss(
 def segmentation_loss(
     logits: torch.Tensor, target: torch.Tensor, *, over_batch: bool = False
 ) -> torch.Tensor:
-    """Return ``0.5 (CE + Dice)`` on kept voxels: the supervised loss of every method.
+    """Return ``w Dice + (1 - w) CE`` on kept voxels: the supervised loss of every method.
 
+    w is 0.5 for one or two structures, S / (S + 1) for more, S structures. Cross-entropy counts voxels,
+    Dice counts structures: where they are many, most have few voxels, and what says that they are
+    nowhere must not be as loud as what asks for each (``docs/methods/supervised.md`` has the numbers).
     Dice is that of each sample over the classes it holds: over all classes, windows without most of
     the organs would drown the Dice of those that are there in a constant.
 
     Args:
-        logits: (B, C, K, J, I).
+        logits: (B, C, K, J, I), C = S + 1 with the background.
         target: (B, K, J, I) uint8 class numbers or ``IGNORE``.
-        over_batch: As released with CR-GLoCo instead: sums over the batch, all classes.
+        over_batch: As released with CR-GLoCo instead: w = 0.5, sums over the batch, all classes.
     """
     dice = dice_loss(logits, target, over_batch=over_batch, present_only=not over_batch)
-    return 0.5 * (masked_cross_entropy(logits, target) + dice)
+    weight = 0.5 if over_batch else dice_weight(logits.shape[1])
+    return weight * dice + (1 - weight) * masked_cross_entropy(logits, target)
+
+
+def dice_weight(classes: int) -> float:
+    """Return what Dice counts beside cross-entropy, 0..1, for C classes with the background."""
+    structures = classes - 1
+    return 0.5 if structures <= FEW_STRUCTURES else structures / classes
 
 
 def _whole_batch(sums: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,12 @@ from crgloco.data.released_views import ReleasedView, draw_released_view, releas
 from crgloco.data.views import DualCrop, DualView, draw_dual_view, strong_inputs, weak_inputs
 from crgloco.losses.contrastive import at_cells, draw_pairs, gather_classes, inter_contrast, joined
 from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
-from crgloco.losses.segmentation import batch_cross_entropy, masked_cross_entropy, segmentation_loss
+from crgloco.losses.segmentation import (
+    FEW_STRUCTURES,
+    batch_cross_entropy,
+    masked_cross_entropy,
+    segmentation_loss,
+)
 from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
 from crgloco.networks.dual_resolution import sample_context
 from crgloco.networks.options import DualResolutionOptions
@@ -59,7 +64,6 @@ CONFIGURATIONS = {
 RAMP_START, RAMP_LENGTH, RAMP_STEPS = 0.20, 1.5, 200
 CLIP_NORM = 12.0
 ANCHORS, TEMPERATURE = 32, 0.1
-FEW_STRUCTURES = 2
 
 
 @dataclass(frozen=True)

@@ -138,22 +138,37 @@ def test_dice_per_sample_equals_monai_with_squares():
     torch.testing.assert_close(dice_loss(logits, target), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_supervised_loss_is_half_of_both_parts():
+def test_the_released_loss_is_half_of_both_parts():
     logits, target = draw()
-    target[0][target[0] == 1] = 2  # one class is absent from one sample
-    for over_batch in (False, True):
-        dice = dice_loss(logits, target, over_batch=over_batch, present_only=not over_batch)
-        expected = 0.5 * (masked_cross_entropy(logits, target) + dice)
-        assert torch.equal(segmentation_loss(logits, target, over_batch=over_batch), expected)
-    assert not torch.equal(dice_loss(logits, target), dice_loss(logits, target, present_only=True))
+    dice = dice_loss(logits, target, over_batch=True)
+    expected = 0.5 * (masked_cross_entropy(logits, target) + dice)
+    assert torch.equal(segmentation_loss(logits, target, over_batch=True), expected)
+
+
+@pytest.mark.parametrize(("structures", "weight"), [(1, 1 / 2), (2, 1 / 2), (3, 3 / 4), (13, 13 / 14)])
+def test_of_many_structures_the_supervised_loss_counts_structures_more_than_voxels(structures, weight):
+    generator = torch.Generator().manual_seed(structures)
+    logits = torch.randn(2, structures + 1, 3, 4, 5, generator=generator)
+    target = torch.randint(0, structures + 1, (2, 3, 4, 5), generator=generator, dtype=torch.uint8)
+    target[0][target[0] == 1] = 0  # one class is absent from one sample
+    entropies, dices = [], []
+    for own, truth in zip(logits, target.long(), strict=True):
+        p = own.softmax(0)
+        entropies.append(-p.gather(0, truth[None]).log().mean())
+        pairs = [(p[c], (truth == c).float()) for c in truth.unique().tolist()]
+        dices.append(
+            torch.stack([1 - 2 * (q * t).sum() / (q.square().sum() + t.sum()) for q, t in pairs]).mean()
+        )
+    expected = weight * sum(dices) / 2 + (1 - weight) * sum(entropies) / 2
+    torch.testing.assert_close(segmentation_loss(logits, target), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("absent", [1, 12])
-def test_organs_that_a_window_does_not_hold_leave_its_loss_as_it_is(absent):
+def test_organs_that_a_window_does_not_hold_leave_its_dice_as_it_is(absent):
     logits, target = draw()
     unseen = torch.full((2, absent, 3, 4, 5), -100.0)
-    for loss in (segmentation_loss, dice_of_present):
-        torch.testing.assert_close(loss(torch.cat([logits, unseen], 1), target), loss(logits, target))
+    more = torch.cat([logits, unseen], 1)
+    torch.testing.assert_close(dice_of_present(more, target), dice_of_present(logits, target))
 
 
 @pytest.mark.parametrize("name", ["masked", "over given voxels", "dice of present classes", "supervised"])
