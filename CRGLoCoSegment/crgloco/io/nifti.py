@@ -78,15 +78,17 @@ def check_positions(path: Path) -> None:
 
     Raises:
         InputError: The header cannot be read.
-        GeometryError: The positions or the voxel sizes disagree, the axes are not at right angles, or
-            there is no voxel size at all.
+        GeometryError: The positions or the voxel sizes disagree, the axes are not at right angles, there
+            is no voxel size at all, or a position is no number.
     """
     header = _read_header(path)
     if not header["sform_code"] > 0:
         _check_sizes(path, header)
+        if header["qform_code"] > 0:
+            _qform(path, header, np.ones(3))
         return
-    sform = np.asarray(header["srow"], float)
-    sizes = np.abs(np.asarray(header["pixdim"][1:4], float))
+    sform = _wide(header["srow"])
+    sizes = np.abs(_wide(header["pixdim"][1:4]))
     lengths = np.linalg.norm(sform[:, :3], axis=0)
     if not np.isfinite(sform).all() or lengths.min() <= 0:
         msg = f"{path} holds no usable position (its sform is {sform.tolist()}). Export the scan again."
@@ -248,10 +250,7 @@ def _check_sizes(path: Path, header: Any) -> None:
 def _check_agreement(
     path: Path, header: Any, sform: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
 ) -> None:
-    sides = np.ones(3)
-    if header["pixdim"][0] < 0:
-        sides[2] = -1
-    qform = np.column_stack([_rotation(header["quatern"]) * sizes * sides, header["qoffset"]])
+    qform = _qform(path, header, sizes)
     last = np.maximum(np.asarray(header["dim"][1:4], float) - 1, 0)
     corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)])
     apart = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
@@ -266,14 +265,32 @@ def _check_agreement(
         raise GeometryError(msg)
 
 
+def _qform(path: Path, header: Any, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the position that quaternion and offset tell; ITK would read 0 for what is no number there."""
+    sides = np.ones(3)
+    if header["pixdim"][0] < 0:
+        sides[2] = -1
+    qform = np.column_stack([_rotation(header["quatern"]) * sizes * sides, _wide(header["qoffset"])])
+    if not np.isfinite(qform).all():
+        msg = f"{path} holds no usable position (its qform is {qform.tolist()}). Export the scan again."
+        raise GeometryError(msg)
+    return qform
+
+
+def _wide(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return numbers of a header; a damaged one may hold the kind of NaN of which numpy warns."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(numbers, np.float64)
+
+
 def _rotation(quaternion: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     b, c, d = (float(part) for part in quaternion)
     square = 1 - (b * b + c * c + d * d)
     if square < 1e-7:
-        length = np.sqrt(b * b + c * c + d * d)
+        length = math.sqrt(b * b + c * c + d * d)
         a, b, c, d = 0.0, b / length, c / length, d / length
     else:
-        a = float(np.sqrt(square))
+        a = math.sqrt(square)
     return np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],

@@ -443,6 +443,21 @@ def test_whatever_bytes_a_header_holds_the_answer_is_a_volume_or_one_line(
     assert not said or str(path) in said
 
 
+@pytest.mark.parametrize("number", [b"\0\0\xaa\x7f", b"\0\0\xc0\x7f", b"\0\0\x80\x7f"])
+@pytest.mark.parametrize(
+    ("place", "forms"), [*((place, forms) for place in (80, 256, 268) for forms in (1, 2)), (280, 2), (292, 2)]
+)
+def test_a_place_that_is_no_number_is_refused(tmp_path: Path, place: int, forms: int, number: bytes) -> None:
+    """In size, quaternion, offset or matrix: NaN of both kinds (numpy warns of one), or infinity."""
+    path = tmp_path / "a.nii"
+    write_volume(_volume(), path)
+    broken = bytearray(path.read_bytes())
+    broken[place : place + 4] = number
+    broken[254:256] = np.int16(forms == 2).tobytes()  # is there a matrix too?
+    path.write_bytes(bytes(broken))
+    _refused(path)
+
+
 def test_a_header_that_would_crash_itk_is_refused_before(tmp_path: Path) -> None:
     path = tmp_path / "a.mha"
     write_volume(_volume(), path)
