@@ -110,7 +110,8 @@ def settle(path: Path) -> None:
     Raises:
         ResourceError: The disk is full, or the file cannot be opened.
     """
-    with saving(path), path.open("rb+") as file:
+    # Windows settles only what may be written; elsewhere a job that is write-protected is none the less read.
+    with saving(path), path.open("rb+" if os.name == "nt" else "rb") as file:
         os.fsync(file.fileno())
 
 

@@ -61,6 +61,7 @@ not count there.
 # Rows of 0.5 (CE + Dice) where there are more than two structures: the code of commit ff7ab2f or older.
 FORMER = "supervised loss"
 CONTROL_OPTIONS = {option["name"] for option in methods.card("supervised").to_json()["options"]} | {FORMER}
+OWN_COLUMN = {"iterations", "stem", FORMER}
 
 Entry = dict[str, Any]
 Group = tuple[str, str, str, int, str]
@@ -195,8 +196,7 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
             for seed in set(seeds) & set(control)
             if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
         )
-        columns = {"iterations", "stem", FORMER}
-        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= columns
+        comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= OWN_COLUMN
         if not shared or not comparable:
             continue
         column = f"{key[0]}, {in_words(common)}" if common else key[0]

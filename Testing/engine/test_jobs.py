@@ -305,7 +305,6 @@ def test_another_live_process_keeps_the_job_until_it_is_killed(tmp_path: Path) -
 
 CLAIM_AT_ONCE = """
 import pathlib, sys, time
-from crgloco import jobs
 from crgloco.errors import JobError
 from crgloco.jobs import JobFolder
 folder, go = map(pathlib.Path, sys.argv[1:])

@@ -82,10 +82,10 @@ def check_positions(path: Path) -> None:
             is no voxel size at all, or a position is no number.
     """
     header = _read_header(path)
+    if header["qform_code"] > 0:
+        _check_qform(path, header)
     if not header["sform_code"] > 0:
         _check_sizes(path, header)
-        if header["qform_code"] > 0:
-            _qform(path, header, np.ones(3))
         return
     sform = _wide(header["srow"])
     sizes = np.abs(_wide(header["pixdim"][1:4]))
@@ -250,7 +250,10 @@ def _check_sizes(path: Path, header: Any) -> None:
 def _check_agreement(
     path: Path, header: Any, sform: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
 ) -> None:
-    qform = _qform(path, header, sizes)
+    sides = np.ones(3)
+    if header["pixdim"][0] < 0:
+        sides[2] = -1
+    qform = np.column_stack([_rotation(header["quatern"]) * sizes * sides, header["qoffset"]])
     last = np.maximum(np.asarray(header["dim"][1:4], float) - 1, 0)
     corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)])
     apart = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
@@ -265,16 +268,12 @@ def _check_agreement(
         raise GeometryError(msg)
 
 
-def _qform(path: Path, header: Any, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the position that quaternion and offset tell; ITK would read 0 for what is no number there."""
-    sides = np.ones(3)
-    if header["pixdim"][0] < 0:
-        sides[2] = -1
-    qform = np.column_stack([_rotation(header["quatern"]) * sizes * sides, _wide(header["qoffset"])])
+def _check_qform(path: Path, header: Any) -> None:
+    """Refuse a quaternion or an offset that is no number, which ITK reads as 0."""
+    qform = [*header["quatern"].tolist(), *header["qoffset"].tolist()]
     if not np.isfinite(qform).all():
-        msg = f"{path} holds no usable position (its qform is {qform.tolist()}). Export the scan again."
+        msg = f"{path} holds no usable position (its qform is {qform}). Export the scan again."
         raise GeometryError(msg)
-    return qform
 
 
 def _wide(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

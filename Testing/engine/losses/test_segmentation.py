@@ -159,6 +159,7 @@ def test_of_many_structures_the_supervised_loss_counts_structures_more_than_voxe
         dices.append(
             torch.stack([1 - 2 * (q * t).sum() / (q.square().sum() + t.sum()) for q, t in pairs]).mean()
         )
+    assert not torch.equal(dice_loss(logits, target), dice_loss(logits, target, present_only=True))
     expected = weight * sum(dices) / 2 + (1 - weight) * sum(entropies) / 2
     torch.testing.assert_close(segmentation_loss(logits, target), expected, rtol=1e-4, atol=1e-5)
 
