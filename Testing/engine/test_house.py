@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import crgloco
+from crgloco.commands import arguments
 
 MODULE_FOLDER = Path(crgloco.__file__).parents[1]
 
@@ -152,6 +154,35 @@ def test_every_file_of_the_module_folder_is_packaged():
     listing = git(MODULE_FOLDER, "ls-files", "-co", "--exclude-standard", "--deduplicate", ".")
     files = [file for file in listing.splitlines() if (MODULE_FOLDER / file).is_file()]
     assert set(files) - files_that_cmake_packages(files) == {"CMakeLists.txt"}
+
+
+def test_an_installation_holds_every_file_of_the_starter_model_and_the_samples(repository):
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    installed = {
+        Path(target, path.name).relative_to("share/crgloco")
+        for target, patterns in project["tool"]["setuptools"]["data-files"].items()
+        for pattern in patterns
+        for path in repository.glob(pattern)
+        if path.is_file()
+    }
+    listing = git(MODULE_FOLDER / "Resources", "ls-files", "Models", "Samples")
+    assert installed == {Path(file) for file in listing.splitlines()}
+
+
+def test_the_starter_model_is_found_where_an_installation_puts_it(tmp_path, monkeypatch):
+    in_checkout = MODULE_FOLDER / "crgloco"
+    assert arguments.resources(in_checkout) == MODULE_FOLDER / "Resources"
+    of_user = tmp_path / "user"
+    monkeypatch.setattr(
+        sysconfig,
+        "get_path",
+        lambda _, scheme: str(of_user if "user" in scheme else tmp_path / "environment"),
+    )
+    package = tmp_path / "site-packages" / "crgloco"
+    (tmp_path / "site-packages" / "Resources").mkdir(parents=True)  # somebody else's
+    for data in (of_user, tmp_path / "environment"):
+        (data / "share" / "crgloco" / "Models").mkdir(parents=True)
+        assert arguments.resources(package) == data / "share" / "crgloco"
 
 
 def test_nothing_of_the_tests_is_packaged(repository):

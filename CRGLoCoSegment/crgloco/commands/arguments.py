@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,24 @@ OK = 0
 FAILED = 1
 SOME_CASES_FAILED = 3
 CANCELLED = 130
-# Beside the package in a checkout, in Slicer and in an editable installation.
-RESOURCES = Path(__file__).parents[2] / "Resources"
+
+
+def resources(package: Path) -> Path:
+    """Return the folder of the starter model and the sample scans.
+
+    They lie beside the package in a checkout, in Slicer and in an editable installation; any other
+    installation puts data in a folder of the environment, or of the user.
+
+    Args:
+        package: Folder of the package.
+    """
+    beside = package.parent / "Resources"
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    installed = (Path(sysconfig.get_path("data", scheme)) / "share" / "crgloco" for scheme in schemes)
+    return next((folder for folder in (beside, *installed) if (folder / "Models").is_dir()), beside)
+
+
+RESOURCES = resources(Path(__file__).parents[1])
 BUNDLED_MODELS = RESOURCES / "Models"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shutil
 import time
 from pathlib import Path
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Walk through all steps, each said before it starts."""
     began = time.monotonic()
     model, out = arguments.model.absolute(), arguments.out.absolute()
-    _check_there(model, arguments.sample)
+    _check_all_there(model, arguments.sample)
     title = model_store.read_card(model).title
     cases = _copy_of_sample(arguments.sample, out / "cases")
     predictions = out / "predictions"
@@ -123,14 +124,17 @@ def draw_case(case: Case, cases: Path, predictions: Path, out: Path) -> Path:
     return picture
 
 
-def _check_there(model: Path, sample: Path) -> None:
+def _check_all_there(model: Path, sample: Path) -> None:
     for path, what in ((model, "starter model"), (sample, "sample scans")):
         if not path.is_dir():
             msg = (
                 f"The {what} should be in {path}, but nothing is there. Install CRGLoCoSegment completely: "
-                "from its folder, by `pip install --editable .`; or name others by --model and --sample."
+                "from its folder, by `pip install '.[demo]'`; or name others by --model and --sample."
             )
             raise ResourceError(msg)
+    if importlib.util.find_spec("matplotlib") is None:
+        msg = "The figure needs matplotlib, which is not installed. Install it: `pip install matplotlib`."
+        raise ResourceError(msg)
 
 
 def _copy_of_sample(sample: Path, cases: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_coronal_and_sagittal_scans_have_the_head_at_the_top(axis, edges):
 def test_a_missing_starter_model_is_told(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path / "out"), "--model", str(tmp_path / "none")]) == 1
     assert "starter model should be in" in capsys.readouterr().err
+
+
+def test_a_missing_matplotlib_is_told_before_anything_is_segmented(tmp_path, tiny_model, capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
+    )
+    assert main(["demo", "--out", str(tmp_path / "out"), "--model", str(tiny_model)]) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
