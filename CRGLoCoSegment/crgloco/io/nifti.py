@@ -91,8 +91,7 @@ def check_positions(path: Path) -> None:
     sizes = np.abs(_wide(header["pixdim"][1:4]))
     lengths = np.linalg.norm(sform[:, :3], axis=0)
     if not np.isfinite(sform).all() or lengths.min() <= 0:
-        msg = f"{path} holds no usable position (its sform is {sform.tolist()}). Export the scan again."
-        raise GeometryError(msg)
+        raise _no_position(path, "sform", sform.tolist())
     unit = sform[:, :3] / lengths
     if not np.allclose(unit.T @ unit, np.eye(3), atol=1e-3):
         msg = (
@@ -272,8 +271,11 @@ def _check_qform(path: Path, header: Any) -> None:
     """Refuse a quaternion or an offset that is no number, which ITK reads as 0."""
     qform = [*header["quatern"].tolist(), *header["qoffset"].tolist()]
     if not np.isfinite(qform).all():
-        msg = f"{path} holds no usable position (its qform is {qform}). Export the scan again."
-        raise GeometryError(msg)
+        raise _no_position(path, "qform", qform)
+
+
+def _no_position(path: Path, form: str, numbers: list[Any]) -> GeometryError:
+    return GeometryError(f"{path} holds no usable position (its {form} is {numbers}). Export the scan again.")
 
 
 def _wide(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
