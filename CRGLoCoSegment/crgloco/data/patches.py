@@ -116,7 +116,7 @@ def resize(
     with torch.autocast(tensor.device.type, enabled=False):
         for axis in _cheapest_first(tensor.shape[2:], size):
             matrix = axis_matrix(tensor.shape[2 + axis], size[axis], antialias=antialias).to(tensor.device)
-            result = _along_moved(result, matrix[wanted[axis]], axis)
+            result = _along(result, matrix[wanted[axis]], axis)
     return result
 
 
@@ -147,11 +147,6 @@ def _along(tensor: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tenso
         return torch.bmm(matrix.expand(b * c * k, -1, -1), planes).view(b, c, k, -1, i)
     stacks = tensor.reshape(b * c, k, j * i)
     return torch.bmm(matrix.expand(b * c, -1, -1), stacks).view(b, c, -1, j, i)
-
-
-def _along_moved(tensor: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
-    """Do as ``_along`` by moving the axis; with images and logits in that order processes agree better."""
-    return torch.movedim(torch.matmul(torch.movedim(tensor, 2 + axis, -1), matrix.T), -1, 2 + axis)
 
 
 @lru_cache(maxsize=256)
@@ -191,7 +186,7 @@ def sample_lattice(tensor: torch.Tensor, points: tuple[np.ndarray, np.ndarray, n
             length = tensor.shape[2 + axis]
             weights = 1 - np.abs(np.clip(positions, 0, length - 1)[:, None] - np.arange(length)[None])
             matrix = torch.from_numpy(np.maximum(weights, 0).astype(np.float32)).to(tensor.device)
-            result = _along_moved(result, matrix, axis)
+            result = _along(result, matrix, axis)
     return result
 
 

@@ -22,8 +22,9 @@ UPDATES = 20
 PROGRAM = Path(__file__).parents[1] / "unhurried_program.py"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
 # Gradients are summed in another order: the way from the first weights to the last differs by less than this
-# share of its length. On a processor that computes in bf16 it is some percent.
-TOLERANCE = 1e-4
+# share of its length. Rounding alone is 1e-6 of it, but where it turns one voxel over the kink of a ReLU, 3e-4.
+# On a processor that computes in bf16 it is some percent.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def test_a_team_learns_what_one_process_with_the_same_batch_learns(
     team, alone, half, first = (weights(course, name) for name in ("team", "alone", "half", "first"))
     way = float((alone - first).norm())
     assert float((team - alone).norm()) < TOLERANCE * way
-    assert float((half - alone).norm()) > 100 * TOLERANCE * way  # each process for itself would land here
+    assert float((half - alone).norm()) > 50 * TOLERANCE * way  # each process for itself would land here
 
 
 def test_a_stop_file_ends_the_whole_team_in_one_line_and_the_checkpoint_stays(course: Course) -> None:
