@@ -21,6 +21,8 @@ from crgloco.errors import CRGLoCoError
 FILE = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
 # Slicer's own builds, and the torch that was chosen for this computer: pip may use, never replace them.
+# The networks alone need these, and these need torch; files are read, written and checked without them.
+NEED_TORCH = ("monai",)
 KEPT = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "vtk", "pydicom", "pillow")
 
 
@@ -58,6 +60,23 @@ def torchRequirement() -> str:
     versions = ">=2.4,!=2.9.*"
     # 2.13 cannot be unpacked where Windows refuses paths of more than 260 characters (light-the-torch#176).
     return versions + ",<2.13" if sys.platform == "win32" else versions
+
+
+def isTorchBuilt(system: str, machine: str) -> bool:
+    """Whether there is a torch that serves us for a computer: the last one for Intel's macOS is 2.2.
+
+    Args:
+        system: As ``sys.platform``.
+        machine: As ``platform.machine()``; of Slicer's edition, which may be Intel's on other Macs too.
+    """
+    return (system, machine) != ("darwin", "x86_64")
+
+
+def withoutTorch(wanted: Sequence[str]) -> list[str]:
+    """Return those requirements that torch need not be there for."""
+    from packaging.requirements import Requirement
+
+    return [each for each in wanted if Requirement(each).name not in NEED_TORCH]
 
 
 def installedTorch() -> Torch | None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from crgloco.errors import ResourceError
 
 LOCK = "crgloco.json.lock"
 _ABANDONED_S = 900.0  # writing a case takes seconds; on another computer we can only go by the clock
+_held: set[str] = set()  # the locks that this process holds just now
 _UNFINISHED_S = 10.0  # a lock file is written at once; empty for longer means its writer was killed
 
 
@@ -37,17 +39,24 @@ def locked(root: Path, *, patience_s: float = 20.0) -> Iterator[None]:
     _assert_not_marked_read_only(root)
     path = root / LOCK
     end = time.monotonic() + patience_s
-    claim = json.dumps(claims.claim_of_this_process())
-    while not _created(path, claim):
-        _remove_if_abandoned(path)
-        if time.monotonic() > end:
-            msg = f"Another program is writing in {root}. Try again; if none is, delete {path}."
-            raise ResourceError(msg)
-        time.sleep(0.02)
+    own = uuid.uuid4().hex
+    claim = json.dumps({**claims.claim_of_this_process(), "lock": own})
+    _held.add(own)
     try:
-        yield
+        while not _created(path, claim):
+            _remove_if_abandoned(path)
+            if time.monotonic() > end:
+                msg = f"Another program is writing in {root}. Try again; if none is, delete {path}."
+                raise ResourceError(msg)
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            # A file that stays, because somebody has it open, is a lock no more: nobody holds it.
+            with contextlib.suppress(PermissionError):
+                patiently(lambda: path.unlink(missing_ok=True))
     finally:
-        patiently(lambda: path.unlink(missing_ok=True))
+        _held.discard(own)
 
 
 def _assert_not_marked_read_only(root: Path) -> None:
@@ -99,6 +108,8 @@ def _is_abandoned(path: Path, content: str) -> bool:
     except (ValueError, TypeError):
         return age > _UNFINISHED_S
     holder = claims.live_holder(claim)
+    if holder is not None and holder.is_here and holder.process == os.getpid():
+        return "lock" in claim and claim["lock"] not in _held
     return holder is None or (not holder.is_here and age > _ABANDONED_S)
 
 

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from crgloco import claims
 from crgloco.atomic import patiently, saving, settle, write_bytes
 from crgloco.errors import JobError
+from crgloco.file_names import is_litter
 from crgloco.folder_lock import locked
 
 JobState = Literal["new", "running", "stopped", "finished"]
@@ -410,12 +411,12 @@ def _assert_nothing_foreign(target: JobFolder) -> None:
 
 
 def _foreign(target: JobFolder) -> list[str]:
-    """Name what lies beside ``job.json``; of hidden files, which systems leave behind, we touch none."""
+    """Name what lies beside ``job.json``; of what systems leave behind, we touch nothing."""
     if not target.path.is_dir():
         return []
     with saving(target.path):
         names = sorted(path.name for path in target.path.iterdir())
-    return [name for name in names if name != target.job_file.name and not name.startswith(".")]
+    return [name for name in names if name != target.job_file.name and not is_litter(name)]
 
 
 def _is_of_an_earlier_version(target: JobFolder) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from crgloco import model_card
-from crgloco.atomic import PART, saving, write_through
+from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving, write_through
 from crgloco.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def write_folder(folder: Path, card: bytes, weights: bytes) -> None:
             part.mkdir(parents=True)
             write_through(part / WEIGHTS, weights)
             write_through(part / CARD, card)
-            part.rename(folder)
+            patiently(lambda: part.rename(folder), LONG_PAUSES_S)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from crgloco import model_card
-from crgloco.atomic import PART, appearing
+from crgloco.atomic import LONG_PAUSES_S, PART, appearing
 from crgloco.errors import ModelError
 from crgloco.model_store import CARD, MAXIMUM_CARD, WEIGHTS, check_weights, read_files, write_folder
 
@@ -40,7 +40,7 @@ def export_zip(folder: Path, zip_path: Path, *, overwrite: bool = False) -> None
         msg = f"{zip_path} exists already. Choose another name."
         raise ModelError(msg)
     card, weights = read_files(folder)
-    with appearing(zip_path) as part:
+    with appearing(zip_path, LONG_PAUSES_S) as part:
         zip_path.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"{folder.name}/{CARD}", model_card.encode(card))

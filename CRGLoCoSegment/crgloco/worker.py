@@ -50,7 +50,6 @@ import gc
 import json
 import os
 import queue
-import re
 import sys
 import threading
 import time
@@ -61,6 +60,7 @@ from typing import Any, TextIO
 
 from crgloco import __version__, gpu_faults
 from crgloco.errors import Cancelled, CRGLoCoError, OptionError, ResourceError
+from crgloco.memory_faults import tells_of_memory
 from crgloco.progress import EventLines
 
 # Once stdin has ended, work that does not come to a checkpoint is left to itself no longer than this.
@@ -70,8 +70,6 @@ FILE_COMMANDS = (
     *("accept", "cases", "check", "create", "export_model", "import_model", "open", "probe"),
     "write_label",
 )
-
-_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|bad allocation", re.IGNORECASE)
 
 Answer = dict[str, Any]
 Fields = Mapping[str, Any]
@@ -302,7 +300,7 @@ def _in_words(error: Exception) -> tuple[str, str]:
     """Return kind and text of what no request foresaw."""
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("crgloco"):
         return "ResourceError", f"The Python package {error.name} is missing. Install it, then try again."
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+    if tells_of_memory(error):
         text = "The memory does not suffice. Close other programs, or choose a lower quality, and try again."
         return "ResourceError", text
     fault = gpu_faults.in_words(error)

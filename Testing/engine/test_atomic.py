@@ -11,6 +11,7 @@ import pytest
 from crgloco import atomic
 from crgloco.atomic import saving, settle, write_bytes
 from crgloco.errors import ResourceError
+from crgloco.model_store import write_folder
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -66,7 +67,6 @@ def test_a_fault_that_is_not_of_the_disk_keeps_its_kind(tmp_path: Path) -> None:
 
 def test_on_windows_a_file_that_somebody_reads_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic, "SHARES_NO_DELETION", True)
-    monkeypatch.setattr(atomic, "PAUSES_S", (0.0, 0.0))
     tries: list[int] = []
 
     def act() -> None:
@@ -74,14 +74,55 @@ def test_on_windows_a_file_that_somebody_reads_is_tried_again(monkeypatch: pytes
         if len(tries) < 3:
             raise PermissionError(13, "somebody reads it")
 
-    atomic.patiently(act)
+    atomic.patiently(act, (0.0, 0.0))
     assert len(tries) == 3
 
     def never() -> None:
         raise PermissionError(13, "no permission")
 
     with pytest.raises(PermissionError):
-        atomic.patiently(never)
+        atomic.patiently(never, (0.0, 0.0))
+
+
+def test_a_folder_that_somebody_looks_into_is_given_ten_seconds_where_no_window_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(13, "in use", str(path), None, str(target))
+
+    monkeypatch.setattr(atomic, "SHARES_NO_DELETION", True)
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ResourceError, match="no permission"):
+        write_folder(tmp_path / "model", b"{}", b"weights")
+    assert 10 < sum(waited) < 15
+    waited.clear()
+    with pytest.raises(ResourceError, match="no permission"):
+        write_bytes(tmp_path / "a.bin", b"from a window", wait=False)
+    assert 0 < sum(waited) < 0.5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_windows_means_by_no_permission_and_by_no_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = PermissionError(13, "Zugriff verweigert")
+    held.winerror = 5  # type: ignore[attr-defined]
+    with (
+        pytest.raises(ResourceError, match=r"another program has it open .* no permission"),
+        saving(tmp_path),
+    ):
+        raise held
+    missing = FileNotFoundError(2, "Das System kann den angegebenen Pfad nicht finden")
+    long = tmp_path / ("x" * 200)
+    with pytest.raises(ResourceError, match="its folder does not exist"), saving(long):
+        raise missing
+    monkeypatch.setattr(atomic, "SHARES_NO_DELETION", True)
+    with pytest.raises(ResourceError, match="the path to it, is too long"), saving(long):
+        raise missing
 
 
 def test_elsewhere_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:

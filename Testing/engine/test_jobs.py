@@ -209,7 +209,8 @@ def test_a_folder_with_files_of_the_user_becomes_no_job_folder(tmp_path: Path, *
 
 def test_an_empty_folder_and_one_with_the_job_alone_may_become_a_job_folder(tmp_path: Path) -> None:
     job = a_job(tmp_path)
-    for name, content in ((".DS_Store", "of the system"), ("job.json", json.dumps(job.to_json()))):
+    left = [(".DS_Store", "of macOS"), ("desktop.ini", "of Windows"), ("Thumbs.db", "of Windows")]
+    for name, content in (*left, ("job.json", json.dumps(job.to_json()))):
         folder = tmp_path / name.strip(".")
         folder.mkdir()
         (folder / name).write_text(content)

@@ -73,10 +73,25 @@ def test_packages_wait_for_torch_because_pip_would_choose_one():
     assert "torch first" in early.text
 
 
+def test_where_there_can_be_no_torch_what_correcting_cases_needs_can_be_installed():
+    intel = {"torch": None, "system": "darwin", "machine": "x86_64"}
+    some = row("packages", missing=("monai>=1.5", "psutil>=5.9"), **intel)
+    assert (some.state, some.action) == ("missing", "installPackages")
+    assert some.text == "Missing: psutil>=5.9."
+    rest = row("packages", missing=("monai>=1.5",), **intel)
+    assert (rest.state, rest.action) == ("ok", "")
+    assert "correcting cases" in rest.text
+
+
 @pytest.mark.parametrize(
     ("changed", "state", "words"),
     [
         ({"system": "darwin", "machine": "arm64"}, "ok", "not used on macOS"),
+        (
+            {"probe": {**PROBE, "gpus": [], "torch_error": "OSError: [WinError 1455] zu klein"}},
+            "warning",
+            "close other programs",
+        ),
         ({"probe": {**PROBE, "gpus": []}}, "warning", "update its driver"),
         ({"probe": {**PROBE, "gpus": [], "cuda_build": None}}, "ok", "CPU computes"),
         (
@@ -181,7 +196,7 @@ def heard():
 def environment(worker, compute, heard, settings):
     listeners = Listeners()
     listeners.add(heard.append)
-    made = Environment(settings=Settings(), files=worker, listeners=listeners, compute=compute)
+    made = Environment(settings=Settings(), prober=worker, listeners=listeners, workers=[compute])
     yield made
     made.shutDown()
 
@@ -313,7 +328,7 @@ def test_idle_workers_start_anew_after_an_installation_and_busy_ones_go_on(
 
 def test_the_real_worker_answers_and_the_gui_goes_on_meanwhile(settings, waitUntil, heartbeat):
     files = Worker("files")
-    environment = Environment(settings=Settings(), files=files, listeners=Listeners())
+    environment = Environment(settings=Settings(), prober=files, listeners=Listeners())
     environment.rows()
     try:
         with heartbeat() as beat:

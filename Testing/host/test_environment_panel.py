@@ -48,7 +48,7 @@ def worker():
 
 @pytest.fixture
 def environment(worker, settings):
-    made = Environment(settings=Settings(), files=worker, listeners=Listeners())
+    made = Environment(settings=Settings(), prober=worker, listeners=Listeners())
     yield made
     made.shutDown()
 

@@ -181,6 +181,19 @@ def test_packages_come_after_torch_else_pip_would_choose_one(installation, noTor
     assert host.packages.calls == []
 
 
+def test_on_a_mac_that_can_have_no_torch_what_works_without_it_is_installed(
+    installation, noTorch, host, monkeypatch, waitUntil
+):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    host.packages.missing = {"monai", "psutil", "rich"}
+    installation.installPackages()
+    waitUntil(lambda: not installation.isRunning())
+    assert installation.state == "done"
+    assert [each[:4] for each in host.packages.calls[0]["requirements"][-2:]] == ["psut", "rich"]
+    assert requirements.missingPackages() == ["monai>=1.5"]
+
+
 def test_only_what_is_missing_is_installed_and_the_user_is_asked_with_a_list(installation, host, waitUntil):
     host.packages.missing = {"monai", "psutil"}
     assert "Slicer's own packages stay" in installation.plan("packages")

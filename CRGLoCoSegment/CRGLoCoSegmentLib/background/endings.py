@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from slicer.i18n import tr as _
 
+from crgloco.memory_faults import speaks_of_memory
+
 LAUNCHER_LOST = "failed to obtain launcher executable name"
-_NO_MEMORY = re.compile(
-    r"MemoryError|out of memory|cannot allocate memory|can't allocate memory|bad_alloc|not enough memory",
-    re.IGNORECASE,
-)
+# Slicer's launcher says so of every crash and every kill, and makes exit code 1 of whatever it was.
+CRASH_IN_LAUNCHER = "exit abnormally - report the problem"
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
 _TOLD = re.compile(r"^crgloco: (.+)$")
 # Popen gives a signal as a negative number, a shell or launcher as 128 + signal, Windows its own codes.
@@ -42,15 +42,21 @@ def whyEnded(code: int | None, log: Sequence[str]) -> str:
     told = next((found[1] for line in reversed(log) if (found := _TOLD.match(line))), None)
     if told is not None:
         return told
-    if code in _NO_MEMORY_CODES or _NO_MEMORY.search(text):
+    if code in _NO_MEMORY_CODES or speaks_of_memory(text):
         return _(
             "The computer's memory did not suffice. Close other programs, or choose a lower quality or less "
             "memory, and try again."
         )
-    return _byCode(code)
+    return _byCode(code, hidden=CRASH_IN_LAUNCHER in text.lower())
 
 
-def _byCode(code: int) -> str:
+def _byCode(code: int, *, hidden: bool) -> str:
+    if hidden:
+        return _(
+            "The background process crashed or was killed, most often because the computer's memory was used "
+            "up. Slicer is not affected. Close other programs, choose a lower quality, or choose the CPU as "
+            "device, and try again."
+        )
     if code in {-9, 137}:
         return _(
             "The background process was killed, most often because the computer's memory was used up. Close "

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ FORGOTTEN_S = 24 * 3600.0
 def sessionFolder() -> Path:
     """Return the folder, made at the first call; it goes with the process, and only its user can look in."""
     parent = temporaryFolder()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
+    # Not by tempfile: on Windows it tries for hours where the folder may not be written.
+    folder = parent / f"{PREFIX}{uuid.uuid4().hex[:8]}"
+    folder.mkdir(mode=0o700)
     held = (folder / LOCK).open("wb")
     _lock(held)
     atexit.register(_remove, folder, held)

@@ -60,6 +60,7 @@ class SegmentLogic:
     Args:
         compute: Worker that holds the model; segments, predicts, ranks, estimates.
         files: Worker that reads and writes files, so that these never wait behind a prediction.
+        prober: Worker that tells what torch and the graphics card say.
         settings: What belongs to this computer.
         view: The side-by-side comparison.
 
@@ -72,11 +73,14 @@ class SegmentLogic:
         *,
         compute: "Worker | None" = None,
         files: "Worker | None" = None,
+        prober: "Worker | None" = None,
         settings: "Settings | None" = None,
         view: "CompareView | None" = None,
     ) -> None:
         self.listeners = Listeners()
-        given = {"compute": compute, "files": files, "settings": settings, "view": view}
+        given = {
+            "compute": compute, "files": files, "prober": prober, "settings": settings, "view": view
+        }  # fmt: skip
         # A cached_property is only asked for what the instance does not hold yet.
         self.__dict__.update({name: value for name, value in given.items() if value is not None})
 
@@ -102,6 +106,13 @@ class SegmentLogic:
         from CRGLoCoSegmentLib.background.worker import Worker
 
         return Worker("files")
+
+    @cached_property
+    def prober(self) -> "Worker":
+        """The worker process that looks at torch and the graphics card: of a cold disk, for a minute."""
+        from CRGLoCoSegmentLib.background.worker import Worker
+
+        return Worker("probe")
 
     @cached_property
     def models(self) -> "Models":
@@ -148,9 +159,9 @@ class SegmentLogic:
 
         return Environment(
             settings=self.settings,
-            files=self.files,
+            prober=self.prober,
             listeners=self.listeners,
-            compute=self.compute,
+            workers=(self.files, self.compute),
             models=self.models,
         )
 
@@ -310,14 +321,15 @@ class SegmentLogic:
             releaseAll(slicer.mrmlScene)
 
     def shutDown(self) -> None:
-        """End all work and both workers, in less than five seconds; fine-tuning keeps its checkpoint."""
+        """End all work and all workers, in less than five seconds; fine-tuning keeps its checkpoint."""
         until = time.monotonic() + PATIENCE_S
         for name in ("segmentation", "labelExport", "cases", "correction", "environment", "training", "view"):
             self._ifMade(name, "shutDown")
         until = max(until, time.monotonic() + WORKERS_S)
-        for name in ("compute", "files"):
+        workers = ("compute", "files", "prober")
+        for name in workers:
             self._ifMade(name, "closeInput")
-        for name in ("compute", "files"):
+        for name in workers:
             self._ifMade(name, "end", max(0.0, until - time.monotonic()))
 
     def _ifMade(self, name: str, method: str, *values: Any) -> None:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,9 @@ class Environment:
 
     Args:
         settings: Holds ``wheelFolder`` and ``pendingInstallation``.
-        files: Worker that tells what torch and the graphics card say.
+        prober: Worker that tells what torch and the graphics card say.
         listeners: Hear ``"environment"`` whenever more is known.
-        compute: The other worker; like ``files`` it is started anew after an installation.
+        workers: The others; like ``prober`` they are started anew after an installation.
         models: Knows the models folder.
 
     Attributes:
@@ -47,12 +47,12 @@ class Environment:
         self,
         *,
         settings: "Settings",
-        files: "Worker",
+        prober: "Worker",
         listeners: "Listeners",
-        compute: "Worker | None" = None,
+        workers: "Sequence[Worker]" = (),
         models: "Models | None" = None,
     ) -> None:
-        self._settings, self._files, self._compute, self._models = settings, files, compute, models
+        self._settings, self._prober, self._workers, self._models = settings, prober, workers, models
         self._listeners = listeners
         self._known: dict[str, Any] = {}
         self._slow: dict[str, Any] = {}
@@ -168,7 +168,7 @@ class Environment:
         self._seen({"weights": str(error)})
 
     def _probe(self) -> None:
-        self._request = self._files.ask(
+        self._request = self._prober.ask(
             "probe", {}, onResult=self._probed, onError=self._notProbed, onCancelled=self._gaveUp
         )
 
@@ -189,8 +189,8 @@ class Environment:
 
     def _installed(self) -> None:
         """Workers that were started before do not know of what is new."""
-        for worker in (self._files, self._compute):
-            if worker is not None and not worker.isBusy():
+        for worker in (self._prober, *self._workers):
+            if not worker.isBusy():
                 worker.end()
         self._slow.pop("probe", None)
         self._slow.pop("probeFault", None)

@@ -6,7 +6,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from CRGLoCoSegmentLib.requirements import Torch
+from crgloco.memory_faults import speaks_of_memory
+from CRGLoCoSegmentLib.requirements import Torch, isTorchBuilt, withoutTorch
 
 GB = 1024**3
 OLDEST_SLICER = (5, 12)
@@ -76,6 +77,11 @@ class Facts:
     probe: dict[str, Any] | None = None
     probeFault: str = ""
 
+    @property
+    def cannotHaveTorch(self) -> bool:
+        """Whether nobody builds a torch that serves us for this computer, and no folder brings one."""
+        return self.wheelFolder is None and not isTorchBuilt(self.system, self.machine)
+
 
 def rows(facts: Facts) -> list[Row]:
     """Return the table, from what comes first to what builds on it."""
@@ -132,7 +138,7 @@ def _torchRow(facts: Facts) -> Row:
     torch, title = facts.torch, _("torch")
     if torch is not None and torch.whole and torch.suits:
         return Row("torch", title, "ok", _torchWords(facts))
-    if facts.wheelFolder is None and facts.system == "darwin" and facts.machine == "x86_64":
+    if facts.cannotHaveTorch:
         text = _(
             "torch has no build newer than 2.2 for this Intel edition of Slicer on macOS; 2.4 or later is "
             "needed. Segment and fine-tune on Windows or Linux; cases can still be corrected here."
@@ -173,8 +179,11 @@ def _packagesRow(facts: Facts) -> Row:
     title = _("Python packages")
     if not facts.missing:
         return Row("packages", title, "ok", _("complete"))
-    text = _("Missing: {names}.").format(names=", ".join(facts.missing))
-    if facts.torch is None or not facts.torch.whole:
+    wanted = withoutTorch(facts.missing) if facts.cannotHaveTorch else facts.missing
+    if not wanted:
+        return Row("packages", title, "ok", _("what correcting cases needs is there"))
+    text = _("Missing: {names}.").format(names=", ".join(wanted))
+    if not facts.cannotHaveTorch and (facts.torch is None or not facts.torch.whole):
         return Row("packages", title, "missing", text + " " + _("Install torch first."))
     return Row("packages", title, "missing", text, "installPackages", _("Install packages..."))
 
@@ -219,6 +228,9 @@ def _gpuAdvice(gpus: list[dict[str, Any]]) -> str:
 def _noGpuRow(facts: Facts, title: str, probe: dict[str, Any]) -> Row:
     build = probe.get("cuda_build")
     if error := probe.get("torch_error"):
+        if speaks_of_memory(error):
+            text = _("The computer's memory did not suffice to load torch: close other programs.")
+            return Row("gpu", title, "warning", text)
         text = _(
             "torch could not look at the graphics card ({error}). Update its driver, or install torch again."
         )

@@ -1,6 +1,8 @@
 """Installations that the user asked for: one at a time, each with its log and its end in words."""
 
 import logging
+import platform
+import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +93,11 @@ class Installation:
         """Return the requirements that an installation would meet."""
         if what == "torch":
             return ["torch" + requirements.torchRequirement()]
-        return requirements.missingPackages()
+        missing = requirements.missingPackages()
+        return requirements.withoutTorch(missing) if self._cannotHaveTorch() else missing
+
+    def _cannotHaveTorch(self) -> bool:
+        return self.wheelFolder is None and not requirements.isTorchBuilt(sys.platform, platform.machine())
 
     def installTorch(self) -> None:
         """Install torch: from the wheel folder if there is one, else by the PyTorch extension."""
@@ -113,7 +119,7 @@ class Installation:
 
     def installPackages(self) -> None:
         """Install what is missing of ``requirements.txt``; torch comes first, else pip would choose one."""
-        if requirements.installedTorch() is None:
+        if requirements.installedTorch() is None and not self._cannotHaveTorch():
             self._fail(InstallationError(_("Install torch first: the other packages build on it.")))
         else:
             self._byPip(self.contents("packages"))

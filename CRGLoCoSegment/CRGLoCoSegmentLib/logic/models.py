@@ -80,7 +80,7 @@ class Models:
     def current(self) -> Path | None:
         """The chosen model, else the first sound one."""
         chosen = self._settings.folder("currentModel")
-        if chosen is not None and (chosen / CARD).is_file() and not _isStart(self._cardOrError(chosen)):
+        if chosen is not None and _mark(chosen) is not None and not _isStart(self._cardOrError(chosen)):
             return chosen
         sound = [folder for folder, card in self.segmenting() if isinstance(card, ModelCard)]
         return sound[0] if sound else None

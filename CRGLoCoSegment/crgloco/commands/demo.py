@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crgloco import jobs, methods, model_store
-from crgloco.atomic import PART, saving
+from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving
 from crgloco.commands import evaluate, predict, train
 from crgloco.commands.arguments import (
     BUNDLED_MODELS,
@@ -144,7 +144,7 @@ def _copy_of_sample(sample: Path, cases: Path) -> Path:
         with saving(cases):
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(sample, part)
-            part.rename(cases)
+            patiently(lambda: part.rename(cases), LONG_PAUSES_S)
     return cases
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.atomic import PART, saving
+from crgloco.atomic import LONG_PAUSES_S, appearing
 from crgloco.inference.confidence import UNCERTAIN_BELOW
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
@@ -339,7 +339,5 @@ def _colour(label: Label) -> tuple[float, float, float]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    part = path.with_name(path.name + PART)
-    with saving(path):
+    with appearing(path, LONG_PAUSES_S) as part:
         figure.savefig(part, format="png", facecolor=figure.get_facecolor())
-        part.replace(path)

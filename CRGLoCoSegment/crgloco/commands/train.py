@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +26,10 @@ from crgloco.commands.arguments import (
 )
 from crgloco.commands.console import Console, silent_reporter
 from crgloco.commands.parent import stop_at_end_of_input
-from crgloco.errors import Cancelled, CRGLoCoError, ModelError, OptionError
+from crgloco.errors import Cancelled, CRGLoCoError, ModelError, OptionError, ResourceError
+from crgloco.memory_faults import tells_of_memory
 from crgloco.options import from_mapping, parse_assignments
+from crgloco.progress import Reporter
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
@@ -122,12 +126,10 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
     files = {"stop_file": folder.stop_file, "copy": folder.events_file, "log": folder.log_file}
     # Held until the end is told: whoever sees that nobody holds the job reads at once how it ended.
     with folder.claimed(), console.reporter(**files, patient=_in_team()) as report:
-        from crgloco.training import fine_tune
-
         try:
-            return fine_tune.run(job, folder, report)
+            return _fine_tuning()(job, folder, report)
         except Cancelled as error:
-            msg = f"{error} To go on: crgloco train {shlex.quote(str(folder.job_file))}"
+            msg = f"{error} To go on: crgloco train {_quoted(folder.job_file)}"
             report.event("stopped", text=msg)
             raise Cancelled(msg) from error
         except Exception as error:
@@ -136,6 +138,27 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
             trace = None if known else traceback.format_exc()
             report.event("failed", type=type(error).__name__, text=str(error), traceback=trace)
             raise
+
+
+def _fine_tuning() -> Callable[[jobs.Job, jobs.JobFolder, Reporter], Path]:
+    """Load torch and return what trains.
+
+    Raises:
+        ResourceError: The memory does not even suffice for torch's libraries.
+    """
+    try:
+        from crgloco.training import fine_tune
+    except (MemoryError, OSError) as error:
+        if not tells_of_memory(error):
+            raise
+        msg = "The computer's memory does not suffice to load torch. Close other programs, then try again."
+        raise ResourceError(msg) from error
+    return fine_tune.run
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as the shell of this computer wants it; ``cmd`` knows double quotes only."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def check_at_the_door(job: jobs.Job) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crgloco.atomic import LONG_PAUSES_S, patiently
 from crgloco.data.cases import Case, content_hash, source_hash
 from crgloco.data.partial_labels import assert_shown, known_classes
 from crgloco.data.preparation import Preparation
@@ -261,7 +262,7 @@ def _publish(part: Path, folder: Path) -> None:
     if folder.exists() and _open(folder) is None:  # damaged, for example by a power cut
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        part.rename(folder)
+        patiently(lambda: part.rename(folder), LONG_PAUSES_S)
     except OSError:
         if _open(folder) is None:  # nobody else finished it meanwhile
             raise

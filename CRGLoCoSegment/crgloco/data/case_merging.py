@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crgloco.atomic import saving
+from crgloco.atomic import LONG_PAUSES_S, patiently, saving
 from crgloco.data.case_files import IMAGES, LABELS, ORDER, UNLABELLED, assert_case_name
 from crgloco.data.case_store import bring_image
 from crgloco.data.cases import Case, CasesFolder, assert_channels, draw_split, open_cases
@@ -93,7 +93,7 @@ def merge_cases(roots: Sequence[Path], out: Path, report: Reporter | None = None
             channels = folders[0].channel_names
             write_dataset(part, new_dataset(out.resolve().name, table, channels, ending, len(labelled)))
             draw_split(open_cases(part))
-            part.rename(out)
+            patiently(lambda: part.rename(out), LONG_PAUSES_S)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return open_cases(out)

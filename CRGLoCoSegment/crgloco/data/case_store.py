@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crgloco.atomic import saving
+from crgloco.atomic import LONG_PAUSES_S, patiently, saving
 from crgloco.data.case_files import (
     IMAGES,
     LABELS,
@@ -191,7 +191,7 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
             with saving(path):
                 if path.exists():
                     _keep(path, root / REVISIONS / f"{case}.r{revision - 1:03d}{dataset.file_ending}")
-                staged.replace(path)
+                patiently(lambda: staged.replace(path), LONG_PAUSES_S)
         finally:
             with suppress(OSError):
                 staged.unlink(missing_ok=True)
@@ -331,7 +331,7 @@ def _copy(path: Path, target: Path, *, link: bool = False) -> None:
                     target.hardlink_to(path)
                     return
             shutil.copyfile(path, part)
-            part.rename(target)
+            patiently(lambda: part.rename(target), LONG_PAUSES_S)
         finally:
             part.unlink(missing_ok=True)
 

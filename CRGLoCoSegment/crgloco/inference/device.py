@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from crgloco.errors import OptionError, ResourceError
-from crgloco.inference.execution import tells_of_memory
+from crgloco.memory_faults import tells_of_memory
 from crgloco.progress import Reporter, Silent
 
 

@@ -14,6 +14,7 @@ from crgloco.errors import ResourceError
 from crgloco.inference.convolutions import FastConvolutions
 from crgloco.inference.model import SegmentationModel
 from crgloco.io.volume import Shape
+from crgloco.memory_faults import tells_of_memory
 from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
 
@@ -24,11 +25,6 @@ CPU = torch.device("cpu")
 LARGEST_BATCH = 8
 # Floats that a network holds at once per voxel of its window; a network of 32 features needs about this.
 FLOATS_PER_VOXEL = 96
-_FULL = (
-    *("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED"),
-    # cuDNN tries one way of a convolution after the other, and never says that all wanted too much memory.
-    "unable to find an engine to execute this computation",
-)
 
 
 class Execution:
@@ -168,17 +164,6 @@ def free_bytes(device: torch.device) -> int:
 def window_bytes(window: Shape, classes: int) -> int:
     """Return a guess of the memory that one window of the local branch takes while it runs."""
     return math.prod(window) * (FLOATS_PER_VOXEL + 2 * classes) * 4
-
-
-def tells_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory of the computer or of a GPU is full.
-
-    Torch has a class of its own for its allocator on a GPU only; the driver, cuBLAS, cuDNN and the CPU's
-    allocator say it in words.
-    """
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
 def mirrors(axes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -34,13 +34,13 @@ from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
 from crgloco.folder_lock import locked
 from crgloco.histogram import histogram
 from crgloco.inference.confidence import expected_correction_ml
-from crgloco.inference.execution import tells_of_memory
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
 from crgloco.inference.regions import uncertain_regions
 from crgloco.io.files import read_channels, write_volume
 from crgloco.io.label_files import write_label
 from crgloco.io.volume import Volume
+from crgloco.memory_faults import tells_of_memory
 from crgloco.progress import Reporter, Silent
 
 REGIONS_KEPT = 5

@@ -25,11 +25,13 @@ import SimpleITK as sitk
 from pydicom.pixels.processing import apply_rescale
 
 from crgloco.errors import InputError
+from crgloco.file_names import assert_text
 from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice, stack
-from crgloco.io.file_names import assert_text
 from crgloco.io.volume import Geometry, Volume
 
 # Never DICOM images; a folder of volumes is passed over without opening them.
+# In the root of a disk: closed to users, or full of what they have thrown away.
+_OF_THE_SYSTEM = {"system volume information", "$recycle.bin", "lost+found"}
 _OTHER_SUFFIXES = {
     *(".nii", ".gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".raw", ".zraw", ".json", ".txt", ".csv", ".md"),
     *(".png", ".jpg", ".jpeg", ".pdf", ".zip", ".xml", ".html", ".npy", ".npz", ".py", ".tsv", ".part"),
@@ -172,7 +174,11 @@ def looks_like_dicom(path: Path) -> bool:
 
 def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = sorted(name for name in folders if name[0] != "." and not name.endswith(".part"))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name[0] != "." and not name.endswith(".part") and name.casefold() not in _OF_THE_SYSTEM
+        )
         yield from (Path(parent, name) for name in sorted(names))
         if not recursive:
             return

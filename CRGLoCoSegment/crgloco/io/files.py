@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from crgloco.atomic import saving
+from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving
 from crgloco.errors import InputError
+from crgloco.file_names import assert_text
 from crgloco.io import dicom, nifti, nrrd
-from crgloco.io.file_names import assert_text
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.io.volume_file import read_file, read_file_geometry, volume_suffix
 
@@ -122,8 +122,8 @@ def assert_usable_image(volume: Volume, path: Path) -> None:
 def write_volume(volume: Volume, path: Path) -> None:
     """Write a volume; the format follows the ending (``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``).
 
-    The file appears whole or not at all: it is written into a folder ``<name>.….part`` beside it and
-    then moved. Truth values are written as 0 and 1, 16-bit floats as 32-bit floats.
+    The file appears whole or not at all: it is written into a folder ``….part`` beside it and then
+    moved. Truth values are written as 0 and 1, 16-bit floats as 32-bit floats.
 
     Raises:
         InputError: The ending is none of these, the format cannot hold the numbers, or the name is no text.
@@ -136,10 +136,13 @@ def write_volume(volume: Volume, path: Path) -> None:
     assert_text(path)
     volume = _storable(volume)
     with saving(path):
-        part = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent))
+        # Of short name, for Windows' short paths; not by tempfile, which there lets nobody else read what is
+        # in it, and tries for hours where the folder may not be written.
+        part = path.with_name(f"{uuid.uuid4().hex[:8]}{PART}")
+        part.mkdir()
         try:
             _write(volume, part / f"volume{suffix}")
-            (part / f"volume{suffix}").replace(path)
+            patiently(lambda: (part / f"volume{suffix}").replace(path), LONG_PAUSES_S)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -15,19 +15,24 @@ from typing import Any
 from crgloco.requests.fields import Answer
 
 MB = 2**20
+PATIENCE_S = 300.0  # on a cold, slow disk torch takes a minute; a driver that hangs takes for ever
 NOTHING: Answer = {"torch": None, "cuda_build": None, "gpus": [], "torch_error": ""}
 
 
 def ask() -> Answer:
     """Return what ``look`` finds; does not import torch here."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd=Path(__file__).parents[2],
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            timeout=PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        return {**NOTHING, "torch_error": f"torch did not answer in {PATIENCE_S:.0f} seconds"}
     try:
         answer: Answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):

@@ -12,6 +12,7 @@ from crgloco.data.cases import Case, open_cases
 from crgloco.data.manifest import DATASET, MANIFEST
 from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, OptionError
+from crgloco.file_names import is_litter
 from crgloco.io.files import assert_usable_image, read_source
 from crgloco.io.files import write_volume as write_file
 from crgloco.io.volume import Volume, assert_same_grid
@@ -94,7 +95,7 @@ def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images
 
 def _assert_may_be_made(root: Path) -> None:
     """A folder with other things in it is somebody's: cases must not get mixed with them."""
-    others = [item.name for item in root.iterdir() if item.name[0] != "."] if root.is_dir() else []
+    others = [item.name for item in root.iterdir() if not is_litter(item.name)] if root.is_dir() else []
     if others or (root.exists() and not root.is_dir()):
         what = f"holds {min(others)!r}" if others else "is a file"
         msg = f"{root} {what} and is no cases folder. Choose an empty folder or a cases folder."

@@ -17,9 +17,9 @@ from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
 from crgloco.errors import CasesError, ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
-from crgloco.inference.execution import tells_of_memory
 from crgloco.jobs import Job, JobFolder
 from crgloco.labels import LabelTable
+from crgloco.memory_faults import tells_of_memory
 from crgloco.methods.base import Method, Task, settled
 from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions, updates_going_on
 from crgloco.options import from_mapping, three_numbers, to_mapping

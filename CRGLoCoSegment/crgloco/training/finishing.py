@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crgloco import __version__, model_store
+from crgloco.atomic import LONG_PAUSES_S, patiently
 from crgloco.data.case_store import revisions
 from crgloco.data.cases import source_hash
 from crgloco.jobs import JobFolder
@@ -59,7 +62,8 @@ def finish(
     model_store.save(job.out, card, method.weights_to_keep())
     folder.finish({"model": str(job.out), "metrics": scores})
     for file in (folder.checkpoint_file, folder.taught_file):
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # in use: the model is there, and what is left over does no harm
+            patiently(partial(file.unlink, missing_ok=True), LONG_PAUSES_S)
     shutil.rmtree(folder.rounds_folder, ignore_errors=True)
     report.event("model", path=str(job.out), title=card.title, metrics=scores)
     return job.out

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crgloco.atomic import appearing, saving
+from crgloco.atomic import LONG_PAUSES_S, appearing, saving
 from crgloco.data.cache import PreparedCase, sample_locations
 from crgloco.data.patches import TrainingCase
 from crgloco.errors import Cancelled
@@ -117,5 +117,5 @@ class _Labeller:
         return float(np.mean(shares)) if shares else 1.0
 
     def _store(self, path: Path, label: Labels) -> None:
-        with appearing(path) as part, part.open("wb") as file:
+        with appearing(path, LONG_PAUSES_S) as part, part.open("wb") as file:
             np.save(file, label, allow_pickle=False)

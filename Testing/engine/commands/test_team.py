@@ -22,7 +22,7 @@ UPDATES = 20
 PROGRAM = Path(__file__).parents[1] / "unhurried_program.py"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
 # Gradients are summed in another order: the way from the first weights to the last differs by less than this
-# share of its length. Rounding alone is 1e-6 of it, but where it turns one voxel over the kink of a ReLU, 3e-4.
+# share of its length. Rounding alone is 1e-6 of it; where it turns one voxel over the kink of a ReLU, 3e-4.
 # On a processor that computes in bf16 it is some percent.
 TOLERANCE = 1e-3
 

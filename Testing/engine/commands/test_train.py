@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import crgloco.training
 from crgloco import jobs
 from crgloco.__main__ import main
 from crgloco.data.cases import draw_split, open_cases
@@ -275,6 +276,27 @@ def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path,
     assert main(words_of(cases_folder, tmp_path / "model")) == 130
     assert f"crgloco train {tmp_path / 'model.job' / 'job.json'}" in capsys.readouterr().err
     assert jobs.JobFolder(tmp_path / "model.job").events()[0][-1]["event"] == "stopped"
+
+
+def test_a_memory_that_does_not_even_hold_torch_is_told_in_words_and_in_the_diary(
+    cases_folder, tmp_path, monkeypatch, capsys
+):
+    class Loading:
+        """Windows, when its paging file is too small for torch's libraries."""
+
+        def find_spec(self, name, *_where):
+            if name == "crgloco.training.fine_tune":
+                error = OSError("[WinError 1455] Die Auslagerungsdatei ist zu klein")
+                error.winerror = 1455
+                raise error
+
+    monkeypatch.delitem(sys.modules, "crgloco.training.fine_tune", raising=False)
+    monkeypatch.delattr(crgloco.training, "fine_tune", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Loading(), *sys.meta_path])
+    assert main(words_of(cases_folder, tmp_path / "model")) == 1
+    assert "memory does not suffice to load torch. Close other programs" in capsys.readouterr().err
+    last = jobs.JobFolder(tmp_path / "model.job").events()[0][-1]
+    assert (last["event"], last["type"]) == ("failed", "ResourceError")
 
 
 @pytest.mark.parametrize(

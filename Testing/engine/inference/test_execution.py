@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crgloco.errors import Cancelled, ResourceError
-from crgloco.inference.execution import Execution, estimated_batch, free_bytes, mirrors, tells_of_memory
+from crgloco.inference.execution import Execution, estimated_batch, free_bytes, mirrors
 from crgloco.progress import Silent
 from fake_models import FakeModel
 
@@ -150,20 +150,3 @@ def test_a_model_that_moved_in_a_prediction_can_still_learn():
         model.weight.mul_(2)
     model(torch.ones(1, 2)).sum().backward()
     assert model.weight.grad is not None
-
-
-@pytest.mark.parametrize(
-    ("error", "full"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory"), True),
-        (RuntimeError("shapes do not match"), False),
-        (OSError("out of memory"), False),
-    ],
-)
-def test_a_full_memory_is_known_by_its_words(error, full):
-    assert tells_of_memory(error) == full

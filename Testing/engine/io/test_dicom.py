@@ -390,6 +390,15 @@ def test_a_series_that_has_gone_is_said(tmp_path: Path) -> None:
         read_series(series)
 
 
+@pytest.mark.parametrize("name", ["System Volume Information", "$RECYCLE.BIN", "lost+found"])
+def test_on_a_whole_disk_what_is_the_systems_or_was_thrown_away_is_passed_over(
+    tmp_path: Path, name: str
+) -> None:
+    _series(tmp_path / "patient")
+    _series(tmp_path / name / "S-1-5-21")
+    assert [source.path for source in find_volumes(tmp_path)] == [tmp_path / "patient"]
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder"):
         list_series(tmp_path / "none")

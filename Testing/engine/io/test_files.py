@@ -1,5 +1,6 @@
 import errno
 import gzip
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -651,6 +652,26 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
+def test_a_written_volume_can_be_read_by_whoever_may_read_other_files_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder for its owner alone, as tempfile makes it, hands its rights on to the file on Windows."""
+    seen: list[Path] = []
+    real = files._write
+
+    def write(volume: Volume, part: Path) -> None:
+        seen.append(part)
+        (tmp_path / "other").mkdir()
+        assert part.parent.stat().st_mode == (tmp_path / "other").stat().st_mode
+        real(volume, part)
+
+    monkeypatch.setattr(files, "_write", write)
+    write_volume(_volume(), tmp_path / "a_scan_of_a_long_name_as_pacs_give_them.nii.gz")
+    (part,) = seen
+    assert len(str(part.relative_to(tmp_path))) < 30  # Windows counts 260 characters from the drive on
+
+
 def test_an_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Volume, part: Path) -> None:
         part.write_bytes(b"half")
@@ -669,10 +690,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: py
     with pytest.raises(ResourceError, match="its folder is no folder"):
         write_volume(_volume(), tmp_path / "file" / "a.nii.gz")
 
-    def refuse(**_: object) -> str:
+    def refuse(_: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(ResourceError, match="the disk is read-only"):
         write_volume(_volume(), tmp_path / "a.nii.gz")
 

@@ -22,6 +22,13 @@ from CRGLoCoSegmentLib.background.endings import whyEnded
         (-11, [], "crashed"),
         (0xC0000005, [], "crashed"),
         (-1073741819, [], "crashed"),
+        (1, ["OSError: [WinError 1455] Die Auslagerungsdatei ist zu klein"], "memory did not suffice"),
+        # What Slicer's launcher makes of any crash and any kill.
+        (
+            1,
+            ["error: [C:/Slicer/bin/PythonSlicer] exit abnormally - Report the problem."],
+            "crashed or was killed",
+        ),
         (3, ["whatever"], "exit code 3"),
     ],
 )

@@ -1,4 +1,7 @@
-"""File names that are no text: some systems take any bytes, ITK ends the whole process at such a name."""
+"""File names that are nobody's, and those that are no text.
+
+Some systems take any bytes for a name; ITK ends the whole process at one that is no UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,13 @@ import os
 from pathlib import Path
 
 from crgloco.errors import InputError
+
+_LITTER = {"desktop.ini", "thumbs.db"}
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file is none of the user's: hidden, or left behind by Windows' Explorer."""
+    return name.startswith(".") or name.casefold() in _LITTER
 
 
 def is_text(name: str) -> bool:
