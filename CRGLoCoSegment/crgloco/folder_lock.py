@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crgloco import claims
-from crgloco.atomic import SHARES_NO_DELETION, patiently
+from crgloco.atomic import SHARES_NO_DELETION, patiently, saving
 from crgloco.errors import ResourceError
 
 LOCK = "crgloco.json.lock"
@@ -79,8 +79,12 @@ def _created(path: Path, claim: str) -> bool:
             "Make the folder writable, or free space on its disk."
         )
         raise ResourceError(msg) from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(claim)
+    try:
+        with saving(path), os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(claim)
+    except ResourceError:
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

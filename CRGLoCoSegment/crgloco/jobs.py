@@ -31,6 +31,7 @@ LARGEST_SEED = 2**63 - 1  # torch takes no more than 64 bits
 _PATHS = ("cases", "out", "start")
 _MARK = "CRGLoCoSegment made this folder for a training, which replaces and removes files in it.\n"
 _NAMED = 3
+_CLOCKS_DIFFER_S = 2.0
 _STARTING_S = 60.0  # from job.json to the claim of its process, which a busy computer takes long to start
 
 
@@ -255,7 +256,9 @@ class JobFolder:
         """
         created = claims.started()
         with suppress(FileNotFoundError):  # another process of a team was faster
-            if self.stop_file.stat().st_mtime < created:
+            wished = self.stop_file.stat().st_mtime
+            # One from the future is of a clock that was set back, or a file server's: of unknown age.
+            if wished < created or wished > time.time() + _CLOCKS_DIFFER_S:
                 self.clear_stop()
 
     def request_stop(self) -> None:

@@ -6,7 +6,6 @@ table maps between those class numbers and the label values of files, which may 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,14 +33,6 @@ _COLOURS: tuple[tuple[int, int, int], ...] = (
     (120, 60, 95),
 )
 MAXIMUM_VALUE = 65535
-
-# In leftKidney and LKidney; plurals of abbreviations such as LNs are one word.
-_WORD_BEGINS = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
-# English, German, French, Spanish, Italian and Latin. A single l before an apostrophe is an article: l'aorte.
-_SIDE = re.compile(
-    r"\b(left|right|lt|rt|[lr](?!['\u2019])|link(s|e[mnrs]?)|recht(s|e[mnrs]?)|gauches?|droite?s?"
-    r"|izquierd[ao]s?|derech[ao]s?|sinistr[aeio]|destr[aeio]|sinister|dexter|dextra)\b"
-)
 
 
 @dataclass(frozen=True)
@@ -115,11 +106,6 @@ class LabelTable:
         kind = np.uint8 if max(self._values) <= 255 else np.uint16
         values: npt.NDArray[Any] = np.asarray(self._values, kind)[classes]
         return values
-
-    @property
-    def names_a_side(self) -> bool:
-        """Whether a structure is left or right, by its name: a mirrored body would make its label wrong."""
-        return any(map(_names_a_side, self.names))
 
     def part(self, names: Iterable[str] | None) -> tuple[str, ...] | None:
         """Return some of the structures in the table's order; ``None`` stands for all, and all for ``None``.
@@ -209,8 +195,3 @@ def _colour(given: Any, number: int) -> tuple[int, int, int]:
         return _COLOURS[number % len(_COLOURS)]
     red, green, blue = (int(part) for part in given)
     return red, green, blue
-
-
-def _names_a_side(name: str) -> bool:
-    words = _WORD_BEGINS.sub(" ", name).replace("_", " ").lower()
-    return _SIDE.search(words) is not None

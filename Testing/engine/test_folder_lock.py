@@ -1,5 +1,6 @@
 """One writer at a time in a folder; the lock of a killed writer holds nobody up."""
 
+import errno
 import json
 import os
 import time
@@ -54,6 +55,19 @@ def test_a_lock_holds_while_its_writer_lives_and_a_quarter_hour_from_elsewhere(
     else:
         with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
             pass
+
+
+def test_a_disk_too_full_for_the_lock_is_told_and_no_half_lock_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdopen", full)
+        with pytest.raises(ResourceError, match="the disk is full"), locked(tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_that_could_not_be_removed_holds_nobody_up_and_what_was_done_under_it_counts(

@@ -439,6 +439,15 @@ def test_only_a_stop_from_before_the_process_started_is_forgotten(tmp_path: Path
         assert not folder.stop_file.exists()
 
 
+def test_a_stop_from_the_future_stops_nobody_for_ever(tmp_path: Path) -> None:
+    """The clock was set back, or that of the file server is ahead."""
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    folder.request_stop()
+    os.utime(folder.stop_file, (time.time() + 3600, time.time() + 3600))
+    with folder.claimed():
+        assert not folder.stop_file.exists()
+
+
 def test_events_are_read_on_from_where_the_reader_was(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     assert folder.events() == ([], 0)

@@ -15,8 +15,9 @@ import pytest
 import slicer
 
 from case_phantoms import GRID, LIVER, SPLEEN, TABLE, label, makeFolder, predict, scan
-from crgloco.data.case_store import revisions
+from crgloco.data.case_store import accept_label, revisions
 from crgloco.data.cases import open_cases
+from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, InputError, LabelError, ResourceError
 from crgloco.io.files import read_volume
 from crgloco.io.volume import Geometry
@@ -644,6 +645,31 @@ def test_only_the_answer_of_a_model_that_knows_all_structures_vouches_for_all(ca
     assert "structures" not in replace(label_, table=larger).provenance()
     drawn = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
     assert "structures" not in labelOf(drawn, volume, "wrong", TABLE).provenance()
+
+
+def test_a_first_label_from_a_model_of_fewer_structures_says_nothing_of_the_others(cases: Any, folder: Path):
+    volume = cases.load("new_1").wait().volume
+    liver = LabelTable(TABLE.labels[:1])
+    found = label(3).array.copy()
+    found[found == SPLEEN] = 0
+    answer = {"labels": liver.to_json(), "geometry": GRID.to_json(), "title": "Liver", "model": "of livers"}
+    importResult(volume, answer, {"fused": found})
+    edit(correct(volume), "label_1")
+    cases.accept().wait()
+    (stored,) = revisions(folder)["new_1"]
+    assert (stored.model, stored.structures) == ("of livers", ("liver",))
+
+
+def test_the_folders_own_label_stays_what_it_was_though_a_model_was_asked_meanwhile(cases: Any, folder: Path):
+    values = label().array.copy()
+    values[values == SPLEEN] = 0
+    accept_label(folder, "done", replace(label(), array=values), Provenance(structures=("liver",)))
+    loaded = cases.load("done").wait()
+    segmentAgain(loaded.volume)
+    edit(loaded.corrected, "label_1")
+    cases.accept().wait()
+    stored = revisions(folder)["done"][-1]
+    assert (stored.model, stored.structures) == (None, ("liver",))
 
 
 def test_an_accepted_label_holds_the_tables_values_whatever_the_order_and_names_of_the_segments(

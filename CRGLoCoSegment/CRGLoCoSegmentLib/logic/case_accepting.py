@@ -73,8 +73,10 @@ class Label:
         if self.labels is None:
             return fields
         # A model that looked for every structure was corrected to a label that shows them all.
-        shown = set(self.table.names) <= set(self.labels.names)
-        structures = {"structures": list(self.table.names[1:])} if shown else {}
+        # What another did not look for is unknown in a first label, whatever is drawn in it.
+        looked = [name for name in self.table.names[1:] if name in self.labels.names]
+        shown = len(looked) == len(self.table.names) - 1
+        structures = {"structures" if shown else "looked_for": looked}
         if self.before is None:
             return {**fields, **structures}
         now, before = (comparableLabels(snapshot, self.labels) for snapshot in (self.now, self.before))

@@ -98,7 +98,8 @@ def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
         return newest
     if original is not None:
         return replace(newest, fused=original, record=recordOf(original))
-    return newest if segmentationNode in {newest.corrected, newest.fused} else None
+    copied = segmentationNode is newest.corrected and segmentationNode.GetAttribute(STARTS)
+    return newest if copied or segmentationNode is newest.fused else None
 
 
 def copiesOf(volumeNode: Any) -> list[Any]:

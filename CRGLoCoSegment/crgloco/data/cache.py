@@ -309,16 +309,14 @@ def _versions(case: str, cache_dir: Path) -> list[Path]:
 
 
 def _is_outdated(folder: Path, order: _Order) -> bool:
-    """Whether a source of the case has changed since, or nobody used the folder for a week.
+    """Whether nobody used the folder for a week.
 
-    A folder of another preparation, or without the label, may be what another training reads right now.
+    However its sources have changed since: another training may read it, or have been stopped to go on later.
     """
     try:
         description = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         unused = time.time() - (folder / "case.json").stat().st_mtime > UNUSED_AFTER_S
-        changed = any(order.hashes.get(key, value) != value for key, value in description["hashes"].items())
-        same_preparation = description["preparation"] == order.preparation.digest()
-        return bool(description["name"] == order.case.name and (unused or (changed and same_preparation)))
+        return bool(description["name"] == order.case.name and unused)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # another process removes it, or it is not ours
 

@@ -28,10 +28,8 @@ from crgloco.data.case_files import (
     assert_case_name,
     list_case_files,
 )
-from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases, parts_of_cases
 from crgloco.data.manifest import (
-    DATASET,
-    MANIFEST,
     Dataset,
     Manifest,
     new_dataset,
@@ -79,18 +77,22 @@ def create_cases(
         CasesError: There are cases in the folder already, no channel was named, or the ending is unknown.
         ResourceError: The folder cannot be written.
     """
-    taken = [item for item in (DATASET, MANIFEST, IMAGES, LABELS) if (root / item).exists()]
-    if taken:
-        msg = f"{root} is a cases folder already (it has {', '.join(taken)}). Open it or choose another one."
-        raise CasesError(msg)
     if not channel_names or file_ending not in WRITTEN_SUFFIXES:
         msg = f"A cases folder needs a channel name and a file ending out of {', '.join(WRITTEN_SUFFIXES)}."
         raise CasesError(msg)
     with saving(root):
-        for folder in (IMAGES, LABELS, UNLABELLED):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-    write_manifest(root, Manifest(table=table))
-    write_dataset(root, new_dataset(name or root.resolve().name, table, channel_names, file_ending))
+        root.mkdir(parents=True, exist_ok=True)
+    with locked(root):
+        taken = parts_of_cases(root)
+        if taken:
+            found = ", ".join(taken)
+            msg = f"{root} is a cases folder already (it has {found}). Open it or choose another one."
+            raise CasesError(msg)
+        with saving(root):
+            for folder in (IMAGES, LABELS, UNLABELLED):
+                (root / folder).mkdir(exist_ok=True)
+        write_manifest(root, Manifest(table=table))
+        write_dataset(root, new_dataset(name or root.resolve().name, table, channel_names, file_ending))
     return open_cases(root)
 
 

@@ -41,6 +41,7 @@ from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
 from crgloco.folder_lock import locked
 from crgloco.io.files import Source, find_volumes
+from crgloco.io.volume_file import volume_suffix
 from crgloco.labels import LabelTable
 
 __all__ = [
@@ -180,12 +181,13 @@ def open_cases(root: Path) -> CasesFolder:
     if not root.is_dir():
         msg = f"{root} is no folder. Give a cases folder or a folder of scans."
         raise CasesError(msg)
-    if not any((root / name).exists() for name in (DATASET, IMAGES, LABELS, MANIFEST)):
+    if not parts_of_cases(root):
         return CasesFolder(root, None, ("image",), (), open_unlabelled(root, 1))
     dataset, manifest = read_dataset(root), read_manifest(root)
     table = agreed_table(root, dataset, manifest)
     count = len(dataset.channel_names)
     files = list_case_files(root, dataset.file_ending, count)
+    _assert_ending(root, dataset.file_ending, files)
     known = {*files.images, *files.waiting}
     order = [name for name in listed_first(root) if name in files.labels]
     order += [name for name in sorted(files.labels) if name not in set(order)]
@@ -205,6 +207,22 @@ def open_cases(root: Path) -> CasesFolder:
         unlabelled=tuple(_case(name, files, count) for name in sorted(known) if name not in files.labels),
         validation=manifest.split.validation if manifest.split is not None else (),
     )
+
+
+def parts_of_cases(root: Path) -> list[str]:
+    """Name what a cases folder has and a plain folder of scans has not; empty for the latter."""
+    return [name for name in (DATASET, MANIFEST, IMAGES, LABELS) if (root / name).exists()]
+
+
+def _assert_ending(root: Path, ending: str, files: CaseFiles) -> None:
+    """Refuse labels that all have another ending than the description says: they would be passed over."""
+    others = [path for path in files.strange if path.parent == root / LABELS and volume_suffix(path)]
+    if others and not files.labels:
+        msg = (
+            f"{root / DATASET} says that files end in {ending}, but {others[0]} does not. Correct "
+            "'file_ending' there, or convert the files."
+        )
+        raise CasesError(msg)
 
 
 def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:

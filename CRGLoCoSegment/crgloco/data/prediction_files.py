@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from crgloco.data.cases import Case
 from crgloco.data.prediction_record import KINDS, RECORD, Predictions, file_name, label_files
 from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import CasesError, InputError
+
+LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 def assert_only_results_are_replaced(
@@ -24,8 +27,15 @@ def assert_only_results_are_replaced(
         begun: Of ``read_predictions``.
 
     Raises:
-        CasesError: A file would be lost, or the folder holds the images or labels of a cases folder.
+        CasesError: A file would be lost, nobody knows whose they are, or the folder holds the images or
+            labels of a cases folder.
     """
+    if begun is None:
+        msg = (
+            f"{folder / RECORD} cannot be read as a record of results, so nobody knows whose files lie "
+            "beside it: they could be lost. Choose another folder for the results, or move them away."
+        )
+        raise CasesError(msg)
     if folder.resolve().name in (IMAGES, LABELS, UNLABELLED):
         msg = f"{folder} holds the images or labels of a cases folder. Choose another folder for the results."
         raise CasesError(msg)
@@ -36,12 +46,32 @@ def assert_only_results_are_replaced(
             if path.resolve() in scans:
                 msg = f"The result of {case.name} would replace the scan {path}. Choose another folder."
                 raise CasesError(msg)
-            if begun is not None and case.name not in begun and path.exists():
+            if case.name not in begun and is_there(path):
                 msg = (
                     f"{path} exists and is no earlier result of ours: it would be lost. Choose another "
                     "folder for the results, or move that file away."
                 )
                 raise CasesError(msg)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; of a name that is too long, there is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def assert_short(case: str) -> None:
+    """Refuse a case whose results could not be written: their names are longer than its own.
+
+    Raises:
+        CasesError: Naming the case and how much shorter its name must be.
+    """
+    excess = max(len(os.fsencode(file_name(case, kind))) for kind in KINDS) - LONGEST_NAME
+    if excess > 0:
+        msg = f"The name of {case} is {excess} bytes too long for the files of its results. Rename the scan."
+        raise CasesError(msg)
 
 
 def assert_unedited(folder: Path, case: str, hashes: Mapping[str, str]) -> None:

@@ -31,7 +31,8 @@ class Predictions:
         quality: ``"fast"``, ``"balanced"`` or ``"full"``, of the last run.
         table: The model's label table; ``None`` if it is missing or damaged.
         cases: Case name -> its record.
-        begun: Cases whose files in the folder are results, finished or not; ``None`` if nobody knows.
+        begun: Cases whose files in the folder are results, finished or not; ``None`` if nobody knows, because
+            the record is damaged or somebody else's.
         hashes: Name of a label file -> hash of what we wrote into it.
         document: All of it, as it stands in the file.
     """
@@ -50,17 +51,17 @@ class Predictions:
 
 
 def read_predictions(folder: Path | None) -> Predictions:
-    """Read the record of a folder; a missing or damaged one means that nothing was predicted yet."""
+    """Read the record of a folder; a missing one means that nothing was predicted yet."""
     if folder is None or not (folder / RECORD).exists():
         return Predictions()
     try:
-        stored = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        stored = json.loads((folder / RECORD).read_text(encoding="utf-8-sig"))
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             return Predictions(begun=None)
         cases = {str(record["case"]): dict(record) for record in stored.get("cases", [])}
         begun = frozenset(map(str, stored.get("begun", ()))) | cases.keys()
         hashes = {str(name): str(value) for name, value in dict(stored.get("hashes", {})).items()}
-    except (OSError, ValueError, TypeError, KeyError):  # the work is only done again
+    except (OSError, ValueError, TypeError, KeyError):
         return Predictions(begun=None)
     return Predictions(
         str(stored.get("model", "")),

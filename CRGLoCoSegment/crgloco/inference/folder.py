@@ -18,7 +18,13 @@ from typing import Any
 
 from crgloco.atomic import saving, write_bytes
 from crgloco.data.cases import Case, assert_no_gap, content_hash
-from crgloco.data.prediction_files import assert_only_results_are_replaced, assert_unedited, content_of
+from crgloco.data.prediction_files import (
+    assert_only_results_are_replaced,
+    assert_short,
+    assert_unedited,
+    content_of,
+    is_there,
+)
 from crgloco.data.prediction_record import (
     FORMAT,
     KINDS,
@@ -159,6 +165,7 @@ def _attempt(
 ) -> Record:
     try:
         if out is not None:
+            assert_short(case.name)
             assert_unedited(out, case.name, stored.hashes)
         assert_no_gap(case)
         content = content_of(case)
@@ -265,6 +272,8 @@ def _write_volumes(
         else:
             write_label(classes, prediction.geometry, predictor.table, path)
             files[kind] = path.name
+            if kind == "fused":
+                _note_written(path)
     shares = (prediction.confidence, prediction.disagreement)
     for kind, values in zip(SHARE_KINDS, shares, strict=True):
         path = out / file_name(name, kind)
@@ -331,7 +340,7 @@ def _write_record(
 def _there(cases: Sequence[Case], out: Path) -> frozenset[str]:
     """Name the cases of which files are there; those are results, else the run would have been refused."""
     names = (case.name for case in cases)
-    return frozenset(name for name in names if any((out / file_name(name, kind)).exists() for kind in KINDS))
+    return frozenset(name for name in names if any(is_there(out / file_name(name, kind)) for kind in KINDS))
 
 
 def _hashes(out: Path, records: Sequence[Record]) -> dict[str, str]:
@@ -349,7 +358,17 @@ def _note_begun(out: Path, case: str) -> None:
         gone = label_files(case)
         hashes = {name: value for name, value in stored.hashes.items() if name not in gone}
         begun = sorted({case, *(stored.begun or ())})
-        _write_document(out, {**stored.document, "begun": begun, "hashes": hashes})
+        # Nor does its old record describe them any more: it may be that of another model.
+        records = [record for name, record in (stored.cases or {}).items() if name != case]
+        _write_document(out, {**stored.document, "cases": records, "begun": begun, "hashes": hashes})
+
+
+def _note_written(path: Path) -> None:
+    """Note what we wrote into the file that users correct: if we are killed now, a correction is known."""
+    with locked(path.parent):
+        stored = read_predictions(path.parent)
+        hashes = {**stored.hashes, path.name: content_hash(path)}
+        _write_document(path.parent, {**stored.document, "hashes": hashes})
 
 
 def _write_document(out: Path, document: Mapping[str, Any]) -> None:
@@ -373,7 +392,8 @@ def _further(
 def _assert_distinct(cases: Sequence[Case]) -> None:
     owners: dict[str, str] = {}
     for case in cases:
-        for name in (file_name(case.name, kind) for kind in KINDS):
+        # Windows and macOS take A.nii.gz and a.nii.gz for one file.
+        for name in (file_name(case.name, kind).casefold() for kind in KINDS):
             if name in owners:
                 msg = (
                     f"The cases {owners[name]} and {case.name} would write the same file; rename one of them."

@@ -116,8 +116,8 @@ class DualResolutionOptions:
         "none",
         label="Mirroring",
         help=(
-            "Mirror scans in training? 'auto' mirrors every axis, but spares left-right where labels name a "
-            "side. Bodies are not mirrored: with few updates it costs accuracy."
+            "Mirror scans in training? 'auto' mirrors head-feet and front-back, never left-right: labels may "
+            "name a side. Bodies are not mirrored: with few updates it costs accuracy."
         ),
         choices=("none", "auto"),
         advanced=True,

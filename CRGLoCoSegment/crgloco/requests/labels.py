@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from crgloco.data.case_files import IMAGES, LABELS, assert_case_name
+from crgloco.data.case_files import assert_case_name
 from crgloco.data.case_store import accept_label, add_case, create_cases, revisions
-from crgloco.data.cases import Case, open_cases
-from crgloco.data.manifest import DATASET, MANIFEST
+from crgloco.data.cases import Case, open_cases, parts_of_cases
 from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, OptionError
 from crgloco.file_names import is_litter
+from crgloco.folder_lock import LOCK, locked
 from crgloco.io.files import assert_usable_image, read_source
 from crgloco.io.files import write_volume as write_file
 from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.labels import LabelTable
 from crgloco.progress import Reporter
 from crgloco.requests import fields as read
 from crgloco.requests.arrays import read_label, read_volumes
@@ -37,11 +39,14 @@ def create(fields: Fields, report: Reporter) -> Answer:
 def accept(fields: Fields, report: Reporter) -> Answer:
     """Answer ``accept``: store a label as the valid one of a case; the case and the folder may be new."""
     root, name = read.path(fields, "folder"), read.text(fields, "case")
-    provenance = _provenance(read.mapping(fields, "provenance"))
+    told = read.mapping(fields, "provenance")
+    provenance = _provenance(told)
     label, images = read_label(fields.get("label")), read_volumes(fields, "images")
     _prepare_folder(root, name, fields, label, images)
     report.check()
     case = _find(root, name)
+    if provenance.structures is None and (case is None or case.label is None):
+        provenance = replace(provenance, structures=tuple(read.texts(told, "looked_for")) or None)
     if case is None:
         _assert_can_be_added(root, name, images)
         add_case(root, name, images, label, provenance=provenance)
@@ -71,10 +76,8 @@ def write_label(fields: Fields, report: Reporter) -> Answer:
 def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images: tuple[Volume, ...]) -> None:
     """Make a folder that is not there yet; of one that is, compare its labels with those that were given."""
     table = read.table(fields, "table") if fields.get("table") is not None else None
-    if any((root / item).exists() for item in (DATASET, MANIFEST, IMAGES, LABELS)):
-        folder = open_cases(root).table
-        if table is not None and folder is not None:
-            assert_no_conflict(table, folder, "The label")
+    if parts_of_cases(root):
+        _assert_same_labels(root, table)
         return
     _assert_may_be_made(root)
     if table is None or not images:
@@ -90,14 +93,27 @@ def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images
     if len(channels) != len(images):
         msg = f"'channel_names' names {len(channels)} channels, the image has {len(images)}."
         raise OptionError(msg)
-    create_cases(root, table, channels)
+    try:
+        create_cases(root, table, channels)
+    except CasesError:
+        if not parts_of_cases(root):
+            raise
+        _assert_same_labels(root, table)  # another program was faster: its folder it is
+
+
+def _assert_same_labels(root: Path, table: LabelTable | None) -> None:
+    with locked(root):  # a folder that is just being made is whole afterwards
+        folder = open_cases(root).table
+    if table is not None and folder is not None:
+        assert_no_conflict(table, folder, "The label")
 
 
 def _assert_may_be_made(root: Path) -> None:
     """A folder with other things in it is somebody's: cases must not get mixed with them."""
-    others = [item.name for item in root.iterdir() if not is_litter(item.name)] if root.is_dir() else []
+    items = sorted(item.name for item in root.iterdir()) if root.is_dir() else []
+    others = [name for name in items if not is_litter(name) and name != LOCK]
     if others or (root.exists() and not root.is_dir()):
-        what = f"holds {min(others)!r}" if others else "is a file"
+        what = f"holds {others[0]!r}" if others else "is a file"
         msg = f"{root} {what} and is no cases folder. Choose an empty folder or a cases folder."
         raise CasesError(msg)
 
@@ -142,8 +158,10 @@ def _provenance(fields: Fields) -> Provenance:
     """Read what is known about a label: roles and numbers, never names of persons or files.
 
     ``structures`` names what the label shows, for whoever knows; see ``accept_label`` for what holds without.
+    ``looked_for`` names what the model has looked for, which is what a first label shows besides what is
+    drawn; a later one shows what the one before did.
     """
-    known = ("model", "edits_voxels", "edits_ml", "annotator", "structures")
+    known = ("model", "edits_voxels", "edits_ml", "annotator", "structures", "looked_for")
     unknown = sorted(set(fields) - set(known))
     if unknown:
         msg = f"The provenance has unknown entries: {', '.join(unknown)}. Known ones: {', '.join(known)}."

@@ -18,7 +18,6 @@ from crgloco.data.patches import TrainingCase
 from crgloco.errors import CasesError, ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
 from crgloco.jobs import Job, JobFolder
-from crgloco.labels import LabelTable
 from crgloco.memory_faults import tells_of_memory
 from crgloco.methods.base import Method, Task, settled
 from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions, updates_going_on
@@ -37,6 +36,7 @@ from crgloco.training.trainer import Schedule, Trainer
 from crgloco.training.validation import assert_usable, score
 
 RESIDENT_SHARE = 0.4
+MIRRORED = (0, 1)  # K and J where scans are mirrored at all: left-right would make the names of sides wrong
 LEAST_TAKEN = 0.5  # of the numbers in the networks: with a new head or stem it is far more
 
 
@@ -183,7 +183,7 @@ def _numbers(weights: Mapping[str, torch.Tensor], names: Iterable[str]) -> int:
 
 def _task(config: DualResolutionOptions, cases: Prepared, parent: model_store.StartModel | None) -> Task:
     selection = cases.selection
-    flips = flip_axes(selection.table) if config.flips == "auto" else ()
+    flips = MIRRORED if config.flips == "auto" else ()
     if parent is not None:
         known = Task.from_json(parent.card.network)
         return replace(known, classes=selection.table.classes, flip_axes=flips)
@@ -194,15 +194,6 @@ def _task(config: DualResolutionOptions, cases: Prepared, parent: model_store.St
         shapes=tuple(case.shape for case in (*cases.labelled, *cases.unlabelled)),
         flip_axes=flips,
     )
-
-
-def flip_axes(table: LabelTable) -> tuple[int, ...]:
-    """Return the axes of prepared arrays that may be mirrored: not I, left-right, where a label names a side.
-
-    Args:
-        table: The label table.
-    """
-    return (0, 1) if table.names_a_side else (0, 1, 2)
 
 
 def _trainer(

@@ -145,12 +145,18 @@ def test_a_second_call_only_looks(case, tmp_path) -> None:
     assert "prepared" not in second.kinds
 
 
-def test_a_changed_label_is_prepared_again_and_the_old_one_goes(case, tmp_path) -> None:
+def test_a_changed_label_is_prepared_again_and_the_old_one_goes_once_nobody_has_used_it_for_a_week(
+    case, tmp_path
+) -> None:
+    """A training that was stopped goes on with what it began with, whatever was corrected meanwhile."""
     before = prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
     write_volume(Volume(np.ones(GRID.shape, np.uint8), GRID), case.label)
     after = prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
     assert (np.asarray(after.label()) == 1).all()
-    assert not before.folder.exists()
+    assert before.folder.exists()
+    long_ago = time.time() - 8 * 24 * 3600
+    os.utime(before.folder / "case.json", (long_ago, long_ago))
+    prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
     assert _folders(tmp_path / "cache") == [after.folder.name]
 
 

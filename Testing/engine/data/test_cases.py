@@ -428,3 +428,11 @@ def test_real_folders_open_fast_in_the_order_of_their_list(
     assert names(folder.labelled) == (data_root / name / "train.list").read_text().split()
     assert draw_split(folder, store=False).validation
     assert state(data_root / name) == before
+
+
+def test_labels_that_all_have_another_ending_than_the_description_says_are_not_passed_over(tmp_path) -> None:
+    root = write_cases_folder(tmp_path / "cases", 2, 1)
+    description = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nrrd"}))
+    with pytest.raises(CasesError, match=r"files end in .nrrd, but .*nii.gz does not"):
+        open_cases(root)

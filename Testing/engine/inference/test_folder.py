@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import torch
 
 from crgloco.data.cases import open_cases, open_unlabelled
 from crgloco.data.intensities import ChannelRule
+from crgloco.data.prediction_files import assert_is_result
+from crgloco.data.prediction_record import read_predictions
 from crgloco.data.preparation import Preparation
 from crgloco.data.scans import find_scans
-from crgloco.errors import Cancelled, CasesError, ResourceError
+from crgloco.errors import Cancelled, CasesError, InputError, ResourceError
 from crgloco.inference import folder as folder_module
 from crgloco.inference.folder import FolderJob, describe, predict_folder, rank, rounded_ml
 from crgloco.inference.prediction import Prediction
@@ -147,7 +150,7 @@ def test_an_interrupted_repetition_forgets_no_finished_case(cases, tmp_path):
     assert report.states() == ["kept"] * 3
 
 
-@pytest.mark.parametrize("change", ["scan", "model", "quality", "islands", "missing file", "damaged record"])
+@pytest.mark.parametrize("change", ["scan", "model", "quality", "islands", "missing file"])
 def test_what_is_out_of_date_is_done_again(cases, tmp_path, change):
     out = tmp_path / "out"
     predict_folder(job(), cases[:1], out)
@@ -161,10 +164,8 @@ def test_what_is_out_of_date_is_done_again(cases, tmp_path, change):
         again = job("full")
     elif change == "islands":
         again = job(keep_islands=True)
-    elif change == "missing file":
-        (out / f"{cases[0].name}_global.nii.gz").unlink()
     else:
-        (out / "predictions.json").write_text("{")
+        (out / f"{cases[0].name}_global.nii.gz").unlink()
     report = Recorder()
     predict_folder(again, cases[:1], out, report)
     assert report.states() == ["done"]
@@ -382,13 +383,69 @@ def test_a_run_that_was_cancelled_lays_no_claim_to_cases_that_it_never_came_to(
     assert mine.read_bytes() == b"mine"
 
 
-def test_results_whose_record_was_lost_stay_ours_also_if_the_next_run_is_cancelled(cases, tmp_path):
+@pytest.mark.parametrize("record", ["cut off", '{"predictions": []}', '{"format": 99, "cases": []}', "[]"])
+def test_where_the_record_is_damaged_or_somebody_elses_nothing_is_replaced(cases, tmp_path, record):
     out = tmp_path / "out"
     predict_folder(job(), cases, out)
-    (out / "predictions.json").write_text("cut off")
-    with pytest.raises(Cancelled):
-        predict_folder(job(), cases, out, Recorder(stop_at=0))
-    assert predict_folder(job(), cases, out)["failed"] == 0
+    (out / "predictions.json").write_text(record)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(CasesError, match=r"predictions.json cannot be read .* Choose another folder"):
+        predict_folder(job(model="b"), cases, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_record_that_an_editor_has_given_a_mark_of_its_encoding_is_read(cases, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[:1], out)
+    label = out / f"{cases[0].name}.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))  # a correction by hand
+    corrected = label.read_bytes()
+    record = out / "predictions.json"
+    record.write_bytes(b"\xef\xbb\xbf" + record.read_bytes())
+    answer = predict_folder(job(model="b"), cases[:1], out)
+    assert "was changed after it was predicted" in answer["cases"][0]["error"]
+    assert label.read_bytes() == corrected
+
+
+def test_a_repetition_that_is_killed_leaves_no_record_that_describes_another_models_label(
+    cases, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    predict_folder(job(), cases[:2], out)
+    label = out / f"{cases[0].name}.nii.gz"
+
+    def killed(*_: object) -> None:
+        raise SystemExit(9)
+
+    monkeypatch.setattr("crgloco.inference.folder.write_volume", killed)  # after the labels
+    with pytest.raises(SystemExit):
+        predict_folder(job(model="b"), cases[:1], out)
+    assert [record["case"] for record in record_of(out)["cases"]] == [cases[1].name]
+    with pytest.raises(InputError, match="was never finished"):
+        assert_is_result(label, cases[0].name, read_predictions(out))
+    monkeypatch.undo()
+    report = Recorder()
+    written = label.read_bytes()
+    sitk.WriteImage(sitk.ReadImage(str(label)) * 0, str(label))  # corrected by hand after the crash
+    assert "was changed" in predict_folder(job(), cases[:1], out)["cases"][0]["error"]
+    label.write_bytes(written)
+    predict_folder(job(), cases[:1], out, report)
+    assert report.states() == ["done"]
+
+
+def test_a_name_that_is_too_long_for_its_results_fails_alone(cases, tmp_path):
+    long = replace(cases[0], name="x" * 240)
+    report = Recorder()
+    answer = predict_folder(job(), [long, cases[1]], tmp_path / "out", report)
+    assert report.states() == ["failed", "done"]
+    assert "5 bytes too long" in answer["cases"][0]["error"]
+
+
+def test_cases_that_differ_in_capitals_only_are_refused_for_windows_would_write_one_file(cases, tmp_path):
+    with pytest.raises(CasesError, match="would write the same file"):
+        predict_folder(
+            job(), [replace(cases[0], name="Pat"), replace(cases[1], name="pat")], tmp_path / "out"
+        )
 
 
 def test_a_record_of_an_earlier_version_is_gone_on_with(cases, tmp_path):

@@ -232,3 +232,31 @@ def test_who_vouches_for_structures_is_told_what_the_label_shows(cases, tmp_path
     assert open_cases(cases).find("phantom_002").structures is None
     with pytest.raises(LabelError, match="no heart"):
         accept({**fields, "provenance": {"structures": ["heart"]}}, Silent())
+
+
+def test_a_first_label_shows_what_the_model_looked_for_and_a_later_one_what_it_showed_before(cases, tmp_path):
+    values, _ = label_of(cases, tmp_path)
+    grid = read_volume(cases / "imagesUl" / "phantom_002_0000.nii.gz").geometry
+    large = open_cases(cases).table.labels[0].value
+    label = reference(np.where(values == large, values, 0), tmp_path / "in" / "large.npy", grid)
+    fields = {"folder": str(cases), "case": "phantom_002", "label": label}
+    accept({**fields, "provenance": {"looked_for": ["large"]}}, Silent())
+    assert open_cases(cases).find("phantom_002").structures == ("large",)
+    accept({**fields, "provenance": {"looked_for": []}}, Silent())
+    assert open_cases(cases).find("phantom_002").structures == ("large",)
+
+
+def test_who_is_second_to_make_a_folder_writes_into_that_of_the_first(tmp_path, monkeypatch):
+    first = [TABLE]
+
+    def just_made(root, table, channels):
+        if first:
+            create_cases(root, first.pop(), channels)  # by another program, a moment ago
+        return create_cases(root, table, channels)
+
+    monkeypatch.setattr("crgloco.requests.labels.create_cases", just_made)
+    assert accept(new_case(tmp_path, tmp_path / "same"), Silent())["revision"] == 1
+    first.append(LabelTable.from_names({"heart": 3}))
+    with pytest.raises(LabelError):
+        accept(new_case(tmp_path, tmp_path / "other"), Silent())
+    assert open_cases(tmp_path / "other").table == LabelTable.from_names({"heart": 3})
