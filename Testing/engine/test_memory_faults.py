@@ -9,7 +9,7 @@ from crgloco.memory_faults import tells_of_memory
 
 
 def _of_windows(number: int) -> OSError:
-    error = OSError(f"[WinError {number}] Die Auslagerungsdatei ist zu klein")
+    error = OSError(f"[WinError {number}] Die Auslagerungsdatei fehlt")
     error.winerror = number
     return error
 

@@ -292,7 +292,7 @@ def _open(folder: Path) -> PreparedCase | None:
 
 
 def _remove_old(prepared: PreparedCase, order: _Order) -> None:
-    """Note that this case is in use, and remove what it was before."""
+    """Note that this case is in use, and remove what it was before and nobody has used for long."""
     with contextlib.suppress(OSError):  # a cache that can only be read is still of use
         os.utime(prepared.folder / "case.json")
     for folder in _versions(order.case.name, prepared.folder.parent):

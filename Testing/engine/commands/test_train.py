@@ -286,7 +286,7 @@ def test_a_memory_that_does_not_even_hold_torch_is_told_in_words_and_in_the_diar
 
         def find_spec(self, name, *_where):
             if name == "crgloco.training.fine_tune":
-                error = OSError("[WinError 1455] Die Auslagerungsdatei ist zu klein")
+                error = OSError("[WinError 1455] Die Auslagerungsdatei fehlt")
                 error.winerror = 1455
                 raise error
 

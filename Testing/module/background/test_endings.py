@@ -22,7 +22,7 @@ from CRGLoCoSegmentLib.background.endings import whyEnded
         (-11, [], "crashed"),
         (0xC0000005, [], "crashed"),
         (-1073741819, [], "crashed"),
-        (1, ["OSError: [WinError 1455] Die Auslagerungsdatei ist zu klein"], "memory did not suffice"),
+        (1, ["OSError: [WinError 1455] Die Auslagerungsdatei fehlt"], "memory did not suffice"),
         # What Slicer's launcher makes of any crash and any kill.
         (
             1,
