@@ -33,6 +33,7 @@ _COLOURS: tuple[tuple[int, int, int], ...] = (
     (120, 60, 95),
 )
 MAXIMUM_VALUE = 65535
+MAXIMUM_STRUCTURES = 254  # class 255 stands for what is not known
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,8 @@ def _check(labels: tuple[Label, ...]) -> None:
         if not label.name or names.count(label.name) > 1:
             msg = f"The label name {label.name!r} is empty or used twice."
             raise LabelError(msg)
-    if len(labels) > 255:
-        msg = f"The label table names {len(labels)} structures; at most 255 can be trained."
+    if len(labels) > MAXIMUM_STRUCTURES:
+        msg = f"The label table names {len(labels)} structures; at most {MAXIMUM_STRUCTURES} can be trained."
         raise LabelError(msg)
 
 

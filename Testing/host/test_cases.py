@@ -15,7 +15,7 @@ import pytest
 import slicer
 
 from case_phantoms import GRID, LIVER, SPLEEN, TABLE, label, makeFolder, predict, scan
-from crgloco.data.case_store import accept_label, revisions
+from crgloco.data.case_store import accept_label, add_case, revisions
 from crgloco.data.cases import open_cases
 from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, InputError, LabelError, ResourceError
@@ -658,6 +658,64 @@ def test_a_first_label_from_a_model_of_fewer_structures_says_nothing_of_the_othe
     cases.accept().wait()
     (stored,) = revisions(folder)["new_1"]
     assert (stored.model, stored.structures) == ("of livers", ("liver",))
+
+
+def test_what_was_said_of_one_case_is_not_done_to_the_next_that_the_user_chose_meanwhile(
+    cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
+):
+    shutil.rmtree(folder / "predictions")
+    cases.refresh()
+    settled(cases, waitUntil)
+    edit(cases.load("done").wait().corrected)
+    next_ = cases.loadNext(discardUnsaved=True)  # of "done"; predicting takes minutes
+    second = cases.load("new_1", discardUnsaved=True).wait()
+    segmentAgain(second.volume)
+    copy = correct(second.volume)
+    edit(copy)
+    while cases.batch.isRunning:
+        name = compute.requests[-1].fields["case"]
+        compute.requests[-1].answer(
+            cases=[{"case": name, "kept": False, "expected_correction_ml": 1.0, "mean_confidence": 0.5}]
+        )
+    with pytest.raises(CasesError, match="Another case was chosen meanwhile"):
+        next_.wait()
+    assert slicer.mrmlScene.IsNodePresent(copy)
+    assert cases.loaded.volume is second.volume
+
+
+def test_a_label_that_is_on_its_way_marks_its_volume_as_a_case_of_the_folder_it_went_to(
+    cases: Any, folder: Path, tmp_path: Path, waitUntil: Any
+):
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    add_case(other, "case_001", [scan(77)])  # another patient
+    volume = volumeNodeFromVolume(scan(20), "scan")
+    segmentAgain(volume)
+    edit(correct(volume))
+    task = cases.accept(volume, caseName="case_001")
+    cases.open(other)
+    assert task.wait().path == folder / "labelsTr" / "case_001.nii.gz"
+    settled(cases, waitUntil)
+    assert cases.caseOf(volume) is None
+    cases.open(folder).wait()
+    assert cases.caseOf(volume) == "case_001"
+
+
+def test_discarding_one_case_leaves_the_kept_correction_of_another_to_be_taken_up(cases: Any):
+    first = cases.load("wrong").wait()
+    kept = correct(first.volume)
+    edit(kept)
+    edit(correct(cases.load("mild").wait().volume))
+    again = cases.load("wrong", discardUnsaved=True).wait()
+    assert again.volume is first.volume
+    assert correctedOf(again.volume) is kept
+
+
+def test_an_edited_label_of_the_folder_counts_though_a_new_copy_has_taken_its_place(cases: Any):
+    loaded = cases.load("held").wait()
+    edit(loaded.corrected)
+    fresh = correct(loaded.volume)
+    assert correctedOf(loaded.volume) is fresh
+    assert cases.hasUnsavedCorrection()
 
 
 def test_the_folders_own_label_stays_what_it_was_though_a_model_was_asked_meanwhile(cases: Any, folder: Path):

@@ -96,7 +96,10 @@ class CaseInScene:
         task.onEnd(lambda: self._ended(task, discardUnsaved=discardUnsaved))
         if onEnd is not None:
             task.onEnd(onEnd)
-        kept = None if discardUnsaved else self._keptVolume(folder, name)
+        kept = self._keptVolume(folder, name)
+        former = self.loaded
+        if discardUnsaved and former is not None and kept is former.volume:
+            kept = None
         if kept is not None:
             task.finish(_keptCase(name, folder, kept))
         else:

@@ -53,6 +53,7 @@ class CasesLogic(CaseList):
         self.batch = Batch(compute=compute, listeners=listeners)
         self._accepting: Task | None = None
         self._onItsWay: Label | None = None
+        self._turns = 0  # of cases that the user wanted to see
         self._isClosing = False
 
     # ------------------------------------------------------------------------------- into the scene
@@ -99,6 +100,7 @@ class CasesLogic(CaseList):
             CasesError: No cases folder is chosen.
         """
         task = Task(name, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        self._turns += 1
         self._load(name, task, discardUnsaved=discardUnsaved)
         return task
 
@@ -132,9 +134,15 @@ class CasesLogic(CaseList):
             self._load(row.name if row is not None else waiting[0], task, discardUnsaved=discardUnsaved)
             return task
 
+        self._turns += 1
+        turn = self._turns
+
         def ranked(outcome: BatchOutcome) -> None:
             best = self.mostUseful()
-            if best is None:
+            if turn != self._turns:
+                # What the user then said of the case of that time must not meet the one of now.
+                task.fail(CasesError(_("Another case was chosen meanwhile; the list tells the most useful.")))
+            elif best is None:
                 task.fail(CasesError(outcome.inWords()))
             else:
                 self._load(best.name, task, discardUnsaved=discardUnsaved)
@@ -308,7 +316,7 @@ class CasesLogic(CaseList):
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         self._accepting, self._onItsWay = task, label
-        task.onEnd(lambda: self._acceptEnded(task, segmentation, volume, stamp))
+        task.onEnd(lambda: self._acceptEnded(task, segmentation, volume, stamp, folder))
         # When Slicer closes, ``shutDown`` keeps it: a thread of ours would not live to its end.
         isSafe = lambda: self._isClosing or nodes.isInScene(segmentation)  # noqa: E731
         writeLabel(self._files, folder, label, task, isSafe=isSafe)
@@ -352,12 +360,14 @@ class CasesLogic(CaseList):
             self._settings.set(KEPT, None)
         return text
 
-    def _acceptEnded(self, task: Task, segmentation: Any, volume: Any, stamp: tuple[Any, ...]) -> None:
+    def _acceptEnded(
+        self, task: Task, segmentation: Any, volume: Any, stamp: tuple[Any, ...], folder: Path
+    ) -> None:
         self._onItsWay = None
         if task.state == "done":
             self._scene.accepted(segmentation, stamp)
-            if nodes.isInScene(volume) and self.folder is not None:
-                nodes.markCase(volume, task.value.case, self.folder)
+            if nodes.isInScene(volume):  # whatever folder is open by now
+                nodes.markCase(volume, task.value.case, folder)
             self.refresh()
         else:
             self._listeners.tell("cases")
@@ -366,6 +376,7 @@ class CasesLogic(CaseList):
 
     def sceneClosed(self) -> None:
         """The nodes are gone; a batch and a label on its way go on, they need no scene."""
+        self._turns += 1
         self._scene.sceneClosed()
 
     def shutDown(self) -> None:

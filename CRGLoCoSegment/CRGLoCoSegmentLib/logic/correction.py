@@ -97,8 +97,9 @@ class Correction:
             raise InputError(_("The volume or its result was deleted meanwhile. Segment the volume again."))
         node = nodes.newCorrection(result, composed, starts)
         # What is erased in the copy would still be seen in the answer beneath it.
-        display_memory.restore(result.fused.GetDisplayNode())
-        result.fused.GetDisplayNode().SetVisibility(False)  # noqa: FBT003 (VTK knows no keywords)
+        if result.fused.GetDisplayNode() is not None:  # somebody may have deleted it
+            display_memory.restore(result.fused.GetDisplayNode())
+            result.fused.GetDisplayNode().SetVisibility(False)  # noqa: FBT003 (VTK knows no keywords)
         self.watch(node)
         self._listeners.tell("corrected")
         return node

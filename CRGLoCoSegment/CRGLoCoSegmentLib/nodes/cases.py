@@ -11,7 +11,7 @@ import slicer
 
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
-from CRGLoCoSegmentLib.nodes.corrections import copiesOf, correctedName
+from CRGLoCoSegmentLib.nodes.corrections import FROM_FOLDER, copiesOf, correctedName
 from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultNodesOf, setCorrected
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
@@ -214,6 +214,7 @@ def _labelNode(name: str, volumeNode: Any, answer: Mapping[str, Any], arrays: Ma
     title = correctedName(name)
     labels = checkedLabels(arrays["label"], geometry, table, title, volumeNode)
     node = newSegmentation(labels, table, title, volumeNode, copy=False)
+    node.SetAttribute(FROM_FOLDER, name)
     setCorrected(volumeNode, node)
     return node
 

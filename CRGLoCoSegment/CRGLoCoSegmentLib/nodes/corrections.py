@@ -27,6 +27,7 @@ from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 
 STARTS = "CRGLoCoSegment.starts"
 LOST = "CRGLoCoSegment.lost"
+FROM_FOLDER = "CRGLoCoSegment.fromFolder"  # the label of a cases folder as it was loaded
 
 
 def checkedStarts(result: Result, starts: Mapping[str, str] | None) -> dict[str, str]:
@@ -103,12 +104,14 @@ def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
 
 
 def copiesOf(volumeNode: Any) -> list[Any]:
-    """Return every copy of a volume's answers that may hold edits, the present one first."""
+    """Return all copies of answers, and labels of the folder, that may hold edits; the present one first."""
     present = correctedOf(volumeNode)
     copies = [
         node
         for node in nodesOfClass(volumeNode.GetScene(), "vtkMRMLSegmentationNode")
-        if node is not present and node.GetAttribute(STARTS) and volumeOf(node) is volumeNode
+        if node is not present
+        and (node.GetAttribute(STARTS) or node.GetAttribute(FROM_FOLDER))
+        and volumeOf(node) is volumeNode
     ]
     return copies if present is None else [present, *copies]
 

@@ -73,6 +73,8 @@ def draw_spatial(
     thick = mm > 3 * mm.min()
     if thick.any():
         angles[~thick] = 0.0
+    if thick.sum() > 1:  # no plane of short axes is left
+        angles[:] = 0.0
     matrix = np.diag(1 / mm) @ rotation_matrix(angles) @ np.diag(mm) / zoom
     matrix[thick, thick] = 1.0
     return SpatialDraw(flips, rows(matrix))

@@ -260,7 +260,8 @@ class _Walk:
             self._model.classes,
             answer,
             weights=weights,
-            temperature=self._predictor.temperature,
+            # Fitted on fused answers; the global branch alone is not too sure (docs/measurements.md).
+            temperature=self._predictor.temperature if with_local else 1.0,
             with_local=with_local,
             probes=probes,
             orientation=self._orientation,

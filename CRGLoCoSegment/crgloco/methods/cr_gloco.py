@@ -176,6 +176,7 @@ class CRGLoCo(Method):
         if self.released:
             return (
                 *shared,
+                "Windows are planned from the scans, unless `local_window` and `global_window` name them.",
                 "Labelled affine by linear instead of cubic interpolation, on the training device.",
             )
         return (

@@ -106,7 +106,7 @@ class Config(DualResolutionOptions):
     agreement: float = option(
         0.0,
         label="Stability filter",
-        help="Leave out scans whose mirrored predictions agree by less than this Dice; 0 keeps all.",
+        help="Leave out scans that are predicted otherwise with other grey values: least Dice; 0 keeps all.",
         minimum=0.0,
         maximum=1.0,
         advanced=True,
@@ -150,6 +150,7 @@ class LocalContrastive(Method):
             "3-D windows instead of slices; the last decoder map is enlarged to full resolution.",
             "Labels teach by Dice and cross-entropy, as in the supervised control.",
             "The segmentation head is not made anew after the warm start.",
+            "The segmentation head is one linear layer; the labelled view has strong grey values.",
             "Pseudo-labels are refined by the largest component, not by a dense CRF.",
             "Pseudo-labels are predicted by the moving average of the weights, not by the best checkpoint.",
             "The projection head has group norm; windows that lack a class are kept, and the class skipped.",

@@ -207,6 +207,7 @@ class MCSC(Method):
             "Attention looks at 4 to 7 tokens per axis, as suits the window, not at 7 throughout.",
             "Contrast sets are sampled over the whole window, with a floor per class, not cut into blocks.",
             "The coarse scale of the convolutional network is that of its coarsest decoder map.",
+            "No dropout in the convolutional network, no drop-path in the transformer; weight decay 0.01.",
             "Labels teach by the project's Dice and cross-entropy; anchors without partner are left out.",
             *DEPLOYED[self.config.inference],
         )

@@ -2,7 +2,8 @@
 
 No wrapper around the networks: every process computes its share of the update, then gradients are
 averaged before the optimiser moves. Losses are means over samples, so the average over processes
-is what one process with the whole batch would have found.
+is what one process with the whole batch would have found; contrasts between samples are those of the
+samples of one process, of which there are fewer pairs then.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from crgloco.atomic import LONG_PAUSES_S, appearing, saving
+from crgloco.data.augment import IntensityDraw, apply_intensity
 from crgloco.data.cache import PreparedCase, sample_locations
 from crgloco.data.patches import TrainingCase
 from crgloco.errors import Cancelled
@@ -19,7 +20,9 @@ from crgloco.methods.base import Labels
 from crgloco.progress import Reporter
 from crgloco.training.distributed import Team, agreed_stop
 
-_PLAIN: tuple[int, ...] = ()
+# The second look of the stability filter: grey values changed as in training. Not a mirror: bodies are not
+# mirrored in training, and good answers would look unsure.
+_OTHER_VIEW = IntensityDraw(noise=0.1, factor=0.8, shift=0.1, gamma=1.2)
 # Kept on disk in place of a label, so that a resumed run need not predict the case again.
 _NOT_TRUSTED = np.zeros(1, np.uint8)
 
@@ -91,24 +94,26 @@ class _Labeller:
         return replace(case, label=tensor, locations=sample_locations(label))
 
     def _predicted(self, case: TrainingCase, refine: Callable[[Labels], Labels], agreement: float) -> Labels:
-        label = self._predict(case, _PLAIN)
+        label = self._predict(case)
         if agreement > 0 and self._agreement(case, label) < agreement:
             return _NOT_TRUSTED
         return refine(label)
 
-    def _predict(self, case: TrainingCase, mirrored: tuple[int, ...]) -> Labels:
-        """Return class numbers (K, J, I) on the prepared grid, seen in a mirror along some axes."""
+    def _predict(self, case: TrainingCase, change: IntensityDraw | None = None) -> Labels:
+        """Return class numbers (K, J, I) on the prepared grid, seen with other grey values if wanted."""
         if self._predictor is None:
             self._predictor = self._rounds.predictor()
         prepared = self._rounds.cases[case.name]
-        image = np.flip(prepared.image(), tuple(1 + axis for axis in mirrored))
+        image = np.array(prepared.image())
+        if change is not None:
+            image = apply_intensity(torch.from_numpy(image).float(), change).numpy().astype(np.float16)
         grid = prepared.geometry  # that of the image and of the answer
-        prediction = self._predictor.predict_prepared(np.ascontiguousarray(image), grid, prepared=grid)
-        return np.ascontiguousarray(np.flip(prediction.fused, mirrored))
+        prediction = self._predictor.predict_prepared(image, grid, prepared=grid)
+        return prediction.fused
 
     def _agreement(self, case: TrainingCase, label: Labels) -> float:
-        """Return the mean Dice of the structures between a prediction and one in the mirror, 0..1."""
-        other = self._predict(case, (1,))
+        """Return the mean Dice of the structures between a prediction and one of other grey values, 0..1."""
+        other = self._predict(case, _OTHER_VIEW)
         shares = [
             2 * int(((label == c) & (other == c)).sum()) / total
             for c in np.union1d(label, other)

@@ -190,10 +190,13 @@ class Trainer:
         parts["total"].backward()
         parameters = [p for group in self.groups for p in group["params"]]
         average_gradients(parameters, self.team)
-        for group in self.groups:
+        norms = [
             nn.utils.clip_grad_norm_(group["params"], group.get("clip_norm", CLIP_NORM))
+            for group in self.groups
+        ]
         self.optimiser.step()
-        self._total = parts["total"].detach()
+        # What is no number in a gradient has spoiled the weights already; the loss tells only the next time.
+        self._total = parts["total"].detach() + 0 * sum(norms)
         self.method.after_step(step)
         return parts
 

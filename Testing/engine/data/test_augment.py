@@ -145,6 +145,13 @@ def test_zoom_stays_in_its_range_and_above_one_enlarges():
     assert max(zooms) - min(zooms) > 0.3
 
 
+def test_with_two_thick_axes_nothing_is_turned():
+    for seed in range(20):
+        draw = draw_spatial(SpatialRanges(share=1.0), (5.0, 5.0, 1.0), np.random.default_rng(seed))
+        matrix = np.asarray(draw.matrix)
+        np.testing.assert_allclose(matrix, np.diag(np.diag(matrix)), atol=1e-12)
+
+
 @pytest.mark.parametrize("thick", [0, 1, 2])
 def test_thick_slices_are_neither_turned_out_of_their_plane_nor_zoomed(thick):
     spacing = [1.0, 1.0, 1.0]

@@ -290,6 +290,14 @@ def test_twenty_classes_and_two_channels_pass():
     assert set(np.unique(result.fused)) == {0, 1, 2}
 
 
+def test_the_temperature_of_fused_answers_is_not_that_of_the_global_one_alone():
+    image, geometry = scan_of((20, 30, 31))
+    plain, warm = (
+        predict(FakeModel(shift=0.2), image, geometry, "fast", temperature=t).confidence for t in (1.0, 2.0)
+    )
+    np.testing.assert_array_equal(plain, warm)
+
+
 def test_a_temperature_changes_the_confidence_and_no_label():
     image, geometry = scan_of((20, 30, 31))
     cool = predict(FakeModel(shift=0.2), image, geometry, "balanced")

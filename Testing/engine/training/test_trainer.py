@@ -238,6 +238,27 @@ def test_a_diverged_run_never_replaces_the_last_good_checkpoint(tmp_path):
     assert all(torch.isfinite(value).all() for value in weights_of(resumed.method).values())
 
 
+@pytest.mark.parametrize("last", [3, 6])
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_kept(tmp_path, monkeypatch, last):
+    file = tmp_path / "checkpoint.safetensors"
+    trainer = make_trainer(
+        make_method("supervised"), iterations=6, checkpoint=file, save_every=-1.0, tell_every=1e9
+    )
+    updates = []
+
+    def spoil(parameters, _team):
+        updates.append(1)
+        if len(updates) == last:
+            parameters[0].grad[...] = float("nan")
+
+    monkeypatch.setattr("crgloco.training.trainer.average_gradients", spoil)
+    with pytest.raises(TrainingDiverged, match=f"update {last}"):
+        trainer.fit()
+    resumed = make_trainer(make_method("supervised", seed=3), iterations=6, checkpoint=file)
+    assert resumed.checkpoint.load(resumed.method, resumed.optimiser).updates == last - 1
+    assert all(torch.isfinite(value).all() for value in weights_of(resumed.method).values())
+
+
 def test_validation_comes_when_due_but_not_after_the_last_update():
     report, seen = Recorder(), []
     trainer = make_trainer(make_method("supervised"), report=report, iterations=6, validate_every=2)

@@ -50,6 +50,7 @@ def test_segments_that_overlap_or_reach_beyond_the_volume_are_kept_whole(volume,
     found = {segment.id: segment for segment in after.segments}
     assert after.voxelsOf(found["a"]) == inside.size
     assert after.voxelsOf(found["b"]) == beyond.size
+    assert after.voxelsOf(found["c"]) == 0  # its value is that of "a", in whose layer it is none
     places = np.argwhere(after.maskOf(found["b"])) + after.layers[found["b"].layer].first
     assert places.min(axis=0).tolist() == [-1, shape[1] - 1, 0]
     assert places.max(axis=0).tolist() == [0, shape[1] + 1, 3]
