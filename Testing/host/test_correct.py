@@ -65,6 +65,12 @@ def test_a_copy_starts_as_the_fused_answer_and_shares_nothing_with_it(correction
     assert told == ["corrected"]
 
 
+def test_a_copy_is_made_though_somebody_deleted_how_the_answer_looks(correction, result):
+    slicer.mrmlScene.RemoveNode(result.fused.GetDisplayNode())
+    copy = correction.start(result)
+    assert np.array_equal(labelsOf(copy, result), arraysOn(STRAIGHT)["fused"])
+
+
 def test_each_label_starts_from_its_own_answer(correction, result):
     copy = correction.start(result, {"liver": "local", "spleen": "fused"})
     answers = arraysOn(STRAIGHT)
