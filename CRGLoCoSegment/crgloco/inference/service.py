@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from crgloco import model_store
+from crgloco.channels import assert_same_order
 from crgloco.data.case_files import UNLABELLED
 from crgloco.data.cases import open_cases
-from crgloco.data.manifest import DATASET
+from crgloco.data.manifest import DATASET, read_dataset
 from crgloco.data.scans import find_scans
 from crgloco.errors import CasesError
 from crgloco.inference import folder
@@ -116,6 +117,9 @@ class Service:
             out: Folder of the results.
             report: Hears of progress, may stop.
             how: See ``How``.
+
+        Raises:
+            ModelError: The model cannot be used, or a cases folder has its channels in another order.
         """
         cases = _cases(model, scans)
         return folder.predict_folder(self.job(model, report=report, **how), cases, out, report)
@@ -183,9 +187,29 @@ def _warmed(model: Path, device: torch.device) -> Warm:
     return Warm(model.absolute(), loaded.card, device, Predictor.of(loaded, device))
 
 
+def assert_channels_fit(model: Path, scans: Path) -> None:
+    """Refuse a cases folder whose channels a model would take for one another; others name no channels.
+
+    Raises:
+        ModelError: The model cannot be used, or a channel of it has another place in the folder.
+    """
+    card = model_store.read_card(model)
+    assert_same_order(f"The model {card.title}", card.channel_names, _names_in(scans))
+
+
+def _names_in(scans: Path) -> tuple[str, ...]:
+    if not (scans / DATASET).is_file():
+        return ()
+    try:
+        return read_dataset(scans).channel_names
+    except CasesError:  # scans alone are predicted without a description too
+        return ()
+
+
 def _unlabelled(model: Path, scans: Path | Sequence[Case]) -> Sequence[Case]:
     if not (isinstance(scans, Path) and (scans / DATASET).is_file()):
         return _cases(model, scans)
+    assert_channels_fit(model, scans)
     cases = open_cases(scans).unlabelled
     if not cases:
         msg = f"{scans} has no unlabelled case to rank. Put scans into its folder {UNLABELLED}."
@@ -196,4 +220,5 @@ def _unlabelled(model: Path, scans: Path | Sequence[Case]) -> Sequence[Case]:
 def _cases(model: Path, scans: Path | Sequence[Case]) -> Sequence[Case]:
     if not isinstance(scans, Path):
         return scans
+    assert_channels_fit(model, scans)
     return find_scans(scans, len(model_store.read_card(model).channel_names))

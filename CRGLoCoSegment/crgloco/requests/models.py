@@ -13,7 +13,7 @@ from crgloco.errors import CRGLoCoError, GeometryError, OptionError
 from crgloco.inference.folder import describe
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import QUALITIES
-from crgloco.inference.service import How, Service, Work
+from crgloco.inference.service import How, Service, Work, assert_channels_fit
 from crgloco.io.files import assert_usable_image, source_geometry
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.labels import LabelTable
@@ -130,7 +130,10 @@ def _write(prediction: Prediction, table: LabelTable, out: Path, report: Reporte
 def _scans(fields: Fields) -> Path | Sequence[Case]:
     """Return ``input``; or one case: ``case`` of ``folder``, or a list of files as ``channels``."""
     if fields.get("folder") is not None:
-        return (open_cases(read.path(fields, "folder")).find(read.text(fields, "case")),)
+        folder = read.path(fields, "folder")
+        case = open_cases(folder).find(read.text(fields, "case"))
+        assert_channels_fit(read.path(fields, "model"), folder)
+        return (case,)
     paths = fields.get("channels")
     if paths is None:
         return read.path(fields, "input")

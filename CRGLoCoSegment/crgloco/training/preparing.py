@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from crgloco import model_store
+from crgloco.channels import assert_same_order
 from crgloco.data.cache import PreparedCase, is_there, prepare_case
 from crgloco.data.cases import Case, assert_channels
 from crgloco.data.preparation import Preparation
@@ -89,7 +90,7 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
     """Refuse a start model that knows other structures, channels or voxel sizes, before anything is read.
 
     Raises:
-        ModelError: The start model knows other structures or channels.
+        ModelError: The start model knows other structures or channels, or channels in another order.
         OptionError: The voxel size that was asked for is not that of the start model.
     """
     _assert_same_structures(parent, selection.table)
@@ -99,6 +100,8 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
             f"cases have {len(selection.channel_names)}."
         )
         raise ModelError(msg)
+    names = parent.card.channel_names
+    assert_same_order(f"The start model {parent.card.name!r}", names, selection.channel_names)
     if spacing is not None and not np.allclose(spacing, parent.preparation.spacing, rtol=1e-3):
         known, asked = (",".join(f"{mm:g}" for mm in size) for size in (parent.preparation.spacing, spacing))
         msg = (

@@ -223,3 +223,21 @@ def test_an_estimate_takes_a_shape_or_a_case(requests, model, tmp_path):
     assert first["windows_possible"] == second["windows_possible"]
     with pytest.raises(OptionError, match="shape"):
         requests.answer("estimate", {**of_shape, "spacing": [1, 1]}, Silent())
+
+
+@pytest.mark.parametrize("command", ["predict", "rank"])
+def test_a_cases_folder_with_the_channels_in_another_order_is_refused(requests, tmp_path, command):
+    model = save_tiny_model(tmp_path / "two", channels=("MR1", "MR0"))
+    cases = write_cases_folder(tmp_path / "cases", 0, 1, channels=2)
+    fields = {"model": str(model), "out": str(tmp_path / "out"), "device": "cpu"}
+    for scans in ({"input": str(cases)}, {"folder": str(cases), "case": "phantom_000"}):
+        with pytest.raises(ModelError, match="the channels MR1, MR0; the cases have MR0, MR1, so"):
+            requests.answer(command, {**fields, **scans}, Silent())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plain_folder_of_scans_names_no_channels(requests, tmp_path):
+    model = save_tiny_model(tmp_path / "two", channels=("MR1", "MR0"))
+    cases = write_cases_folder(tmp_path / "cases", 0, 1, channels=2)
+    fields = {"model": str(model), "out": str(tmp_path / "out"), "device": "cpu", "quality": "fast"}
+    assert requests.answer("predict", {**fields, "input": str(cases / "imagesUl")}, Silent())["failed"] == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from cards import make_card
+from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ModelError
 from crgloco.labels import LabelTable
@@ -40,3 +42,13 @@ def test_the_same_structures_with_other_values_are_told_with_their_values(found:
     assert f"the cases have {', '.join(f'{value} {name}' for name, value in found.items())}." in said
     assert "Change the values in the labels and in dataset.json" in said
     assert "or train without a start model" in said
+
+
+def test_a_start_model_with_the_channels_in_another_order_is_refused() -> None:
+    rules = (ChannelRule("mr"), ChannelRule("mr"))
+    card = make_card(channel_names=("T1", "T2"))
+    parent = StartModel(card, {}, Preparation((1.0, 1.0, 1.0), rules))
+    selection = Selection((), (), (), card.labels, ("t2", "t1"))
+    with pytest.raises(ModelError, match="expects the channels T1, T2; the cases have t2, t1"):
+        assert_goes_on(parent, selection, None)
+    assert_goes_on(parent, replace(selection, channel_names=("t1", "T2 ")), None)
