@@ -4,16 +4,26 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import qt
 import slicer
 
+from case_phantoms import GRID, TABLE, label, scan
+from crgloco.data.case_store import add_case, create_cases
+from crgloco.data.cases import open_cases
+from crgloco.errors import InputError, ModelError
+from crgloco.io.files import read_volume
 from crgloco.model_store import read_card
+from CRGLoCoSegmentLib.background.worker import Worker
+from CRGLoCoSegmentLib.logic.case_accepting import imagesOf
 from CRGLoCoSegmentLib.logic.environment import Environment
+from CRGLoCoSegmentLib.nodes.results import importResult
+from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 from stand_ins import StandInWorker, addVolume, answerSegment
 
 RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"
@@ -185,6 +195,121 @@ def test_the_channels_of_a_case_come_with_it_and_those_of_another_case_go(
     assert [chosenWith(name) for name in ("A_T1", "B_T1", "A_T1", "C_T1")] == ["A_T2", "B_T2", "A_T2", None]
     second.setCurrentNode(volumes["C_T2"])
     assert chosenWith("C_T1") == "C_T2"
+
+
+@pytest.fixture
+def ofTwo(widget: Any, models: Path, tmp_path: Path) -> Iterator[Any]:
+    """A cases folder with the channels T2 and T1, open with a model that wants T1 and T2."""
+    root, files = tmp_path / "cases", Worker("files")
+    create_cases(root, TABLE, ["T2", "T1"])
+    add_case(root, "a", [scan(2), scan(1)])
+    cases = widget.logic.cases
+    cases._files = cases._scene._files = files
+    widget.logic.models.current = addModel(models, "two", channel_names=["T1", "T2"])
+    cases.open(root).wait()
+    yield cases
+    files.end()
+
+
+def test_a_case_with_the_channels_in_another_order_is_segmented_by_their_names(
+    ofTwo: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    loaded = ofTwo.load("a").wait()
+    panel.ui.inputSelector.setCurrentNode(loaded.volume)
+    assert panel.ui.secondChannelSelector.currentNode() is loaded.channels[0]
+    assert panel.ui.secondChannelLabel.text == "T1:"
+    panel.ui.applyButton.click()
+    waitUntil(lambda: compute.of("segment"), 5)
+    request = compute.of("segment")[0]
+    arrays = [np.load(array["file"]) for array in request.fields["arrays"]]
+    assert np.array_equal(arrays[0], scan(1).array)
+    assert np.array_equal(arrays[1], scan(2).array)
+    answerSegment(request)
+    waitUntil(lambda: panel.logic.resultOf(loaded.volume) is not None, 5)
+
+
+def test_a_volume_chosen_beside_a_channel_of_a_case_is_the_other_channel(
+    ofTwo: Any, panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    loaded = ofTwo.load("a").wait()
+    mine = volumeNodeFromVolume(scan(9), "mine")
+    panel.ui.inputSelector.setCurrentNode(mine)
+    assert panel.ui.secondChannelLabel.text == "T2:"
+    panel.ui.inputSelector.setCurrentNode(loaded.volume)
+    panel.ui.secondChannelSelector.setCurrentNode(mine)
+    assert panel.ui.secondChannelLabel.text == "T1:"
+    panel.ui.applyButton.click()
+    waitUntil(lambda: compute.of("segment"), 5)
+    first = np.load(compute.of("segment")[0].fields["arrays"][0]["file"])
+    assert np.array_equal(first, scan(9).array)
+
+
+def test_a_case_with_other_channels_than_the_models_is_refused(
+    ofTwo: Any, widget: Any, models: Path, panel: Any
+):
+    loaded = ofTwo.load("a").wait()
+    widget.logic.models.current = addModel(models, "other", channel_names=["T1", "FLAIR"])
+    panel.ui.inputSelector.setCurrentNode(loaded.volume)
+    assert not panel.ui.applyButton.enabled
+    assert "needs the channels T1, FLAIR; the chosen volumes are T2, T1." in panel.ui.estimateLabel.text
+    widget.logic.models.current = addModel(models, "single", channel_names=["MR"])
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_folder_with_the_channels_in_another_order_is_not_predicted_as_a_whole(
+    ofTwo: Any, widget: Any, models: Path, compute: StandInWorker
+):
+    with pytest.raises(ModelError, match="expects the channels T1, T2; the cases of this folder have T2, T1"):
+        ofTwo.predictAll()
+    widget.sections["cases"].open()
+    panel = widget.sections["cases"].panel
+    panel.ui.predictButton.click()
+    assert "expects the channels T1, T2" in panel.ui.messageLabel.text
+    assert not compute.of("predict")
+    widget.logic.models.current = addModel(models, "same", channel_names=["t2", "t1 "])
+    ofTwo.predictAll()
+    assert compute.of("predict")
+    ofTwo.batch.cancel()
+
+
+def test_a_new_case_is_stored_in_the_order_of_its_folder(ofTwo: Any, widget: Any, panel: Any, waitUntil: Any):
+    t1, t2 = volumeNodeFromVolume(scan(1), "my T1"), volumeNodeFromVolume(scan(2), "my T2")
+    panel.ui.inputSelector.setCurrentNode(t1)
+    panel.ui.secondChannelSelector.setCurrentNode(t2)
+    answer = {"labels": TABLE.to_json(), "geometry": GRID.to_json(), "title": "m", "model": "m"}
+    importResult(t1, answer, {"fused": label().array.copy()})
+    widget.logic.listeners.tell("result")
+    widget.sections["cases"].open()
+    widget.sections["cases"].panel.ui.acceptButton.click()
+    waitUntil(lambda: not ofTwo.isAccepting and not ofTwo.isReading)
+    (case,) = open_cases(ofTwo.folder).labelled
+    stored = [read_volume(source.path).array for source in case.channels]
+    assert np.array_equal(stored[0], scan(2).array)
+    assert np.array_equal(stored[1], scan(1).array)
+
+
+@pytest.mark.parametrize(
+    ("chosenAs", "stored"),
+    [
+        ((), ["first", "second"]),
+        (("T2", "T1"), ["first", "second"]),
+        ((" t1", "T2"), ["second", "first"]),
+        (("T1", ""), None),
+        (("T1", "FLAIR"), None),
+    ],
+)
+def test_volumes_are_stored_as_the_channels_that_they_were_chosen_as(
+    widget: Any, chosenAs: tuple[str, ...], stored: list[str] | None
+):
+    volumes = {name: addVolume(name) for name in ("first", "second")}
+    for number, node in enumerate(volumes.values()):
+        slicer.util.arrayFromVolume(node)[0, 0, 0] = 1000 + number
+    if stored is None:
+        with pytest.raises(InputError, match="have the channels T2, T1; the volumes were chosen as T1, "):
+            imagesOf(list(volumes.values()), ["T2", "T1"], chosenAs)
+        return
+    images = imagesOf(list(volumes.values()), ["T2", "T1"], chosenAs)
+    assert [image.array[0, 0, 0] - 1000 for image in images] == [["first", "second"].index(n) for n in stored]
 
 
 def test_a_volume_that_is_deleted_is_not_replaced_by_its_neighbour(widget: Any, models: Path, panel: Any):

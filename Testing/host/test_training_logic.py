@@ -220,6 +220,17 @@ def test_what_would_spoil_the_training_is_found_before_it_starts(
     assert re.search(said, finding.text)
 
 
+@pytest.mark.parametrize(
+    ("found", "severities"),
+    [(["t1", "T2 "], []), (["T2", "T1"], ["error"]), (["T2", "FLAIR"], ["error"]), (["A", "B"], ["warning"])],
+)
+def test_channels_are_compared_by_their_names(startModel: Path, found: list[str], severities: list[str]):
+    card = dataclasses.replace(read_card(startModel), channel_names=("T1", "T2"))
+    findings = casesCheck(ANSWER | {"problems": [], "channel_names": found}, card).findings
+    assert [finding.severity for finding in findings] == severities
+    assert all(", ".join(found) in finding.text and "T1, T2" in finding.text for finding in findings)
+
+
 def test_a_pretrained_model_knows_no_labels_and_suits_all(startModel: Path):
     card = dataclasses.replace(read_card(startModel), branches=())
     other = ANSWER | {"problems": [], "labels": [{"value": 1, "name": "liver"}]}

@@ -208,7 +208,8 @@ class SegmentLogic:
             quality: ``"fast"``, ``"balanced"`` or ``"full"``.
             keepIslands: Leave the islands of structures that were one piece in every label of the training.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; from the settings if none is given.
-            channels: Volumes of a multi-channel model's further channels, in the card's order.
+            channels: Volumes of a multi-channel model's further channels, in the card's order; those of a
+                loaded case in any order, because they know their names.
             waitForCompletion: Return the ``Result`` instead of a ``Task``.
             onProgress: Hears ``(text, done, total, secondsLeft)``.
             onFinished: Hears the ``Result``.

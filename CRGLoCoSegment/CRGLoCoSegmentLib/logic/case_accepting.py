@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco.channels import in_other_order, order_by_name
 from crgloco.errors import CasesError, InputError, LabelError
 from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
@@ -151,20 +152,42 @@ def conflict(labels: LabelTable, folder: LabelTable) -> str:
     return ""
 
 
-def imagesOf(volumeNodes: Sequence[Any], channelNames: Sequence[str]) -> tuple[Volume, ...]:
-    """Return the channels of a new case.
+def imagesOf(
+    volumeNodes: Sequence[Any], channelNames: Sequence[str], given: Sequence[str] = ()
+) -> tuple[Volume, ...]:
+    """Return the channels of a new case, in the folder's order.
+
+    Args:
+        volumeNodes: One per channel.
+        channelNames: Of the folder.
+        given: Which channel each volume is; where that is not known, they are in the folder's order.
 
     Raises:
-        InputError: The folder has another number of channels, or a volume cannot be used.
+        InputError: The folder has other channels, or another number of them, or a volume cannot be used.
     """
     if len(volumeNodes) != len(channelNames):
         msg = _(
             "The cases of this folder have {wanted} channels ({names}); {given} given. "
             "Choose a volume for each channel."
         )
-        names, given = ", ".join(channelNames), len(volumeNodes)
-        raise InputError(msg.format(wanted=len(channelNames), names=names, given=given))
-    return tuple(volumeFromNode(node) for node in volumeNodes)
+        names, count = ", ".join(channelNames), len(volumeNodes)
+        raise InputError(msg.format(wanted=len(channelNames), names=names, given=count))
+    return tuple(volumeFromNode(volumeNodes[place]) for place in _folderOrder(channelNames, given))
+
+
+def _folderOrder(channelNames: Sequence[str], given: Sequence[str]) -> tuple[int, ...]:
+    """Return where each channel of the folder is among volumes that were chosen as others."""
+    asTheyAre = tuple(range(len(channelNames)))
+    isKnown = len(given) == len(channelNames) and all(given)
+    order = order_by_name(channelNames, given) if isKnown else asTheyAre
+    if order is None or (not isKnown and in_other_order(channelNames, given)):
+        msg = _(
+            "The cases of this folder have the channels {wanted}; the volumes were chosen as {found}. Choose "
+            "a model with the channels of the folder and a volume for each, or another cases folder."
+        )
+        found = ", ".join(name or _("unknown") for name in given)
+        raise InputError(msg.format(wanted=", ".join(channelNames), found=found))
+    return order
 
 
 def writeLabel(

@@ -9,7 +9,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from crgloco.errors import Cancelled, CasesError, InputError
+from crgloco.channels import order_by_name
+from crgloco.errors import Cancelled, CasesError, InputError, ModelError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
@@ -181,12 +182,13 @@ class CasesLogic(CaseList):
 
         Raises:
             CasesError: No cases folder is chosen, every case has a label, or a batch is under way.
-            ModelError: There is no model.
+            ModelError: There is no model, or its channels are not those of the folder, in that order.
         """
         folder, model = self._chosenFolder(), self._models.resolve()
         wanted = tuple(names) if names is not None else toPredict(self.rows)
         if not wanted:
             raise CasesError(_("There is no case to predict: every case of the folder has a label."))
+        self._assertSameChannels(model)
         return self.batch.start(
             folder,
             wanted,
@@ -215,6 +217,18 @@ class CasesLogic(CaseList):
         task = Task(_("Ranking"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         self._predictFor(task, lambda _outcome: task.finish(byUsefulness(self.rows)), **how)
         return task
+
+    def _assertSameChannels(self, model: Path) -> None:
+        """Refuse a model whose channels have other names or another order; their number is the worker's."""
+        wanted, found = self._models.card(model).channel_names, self.channelNames
+        if len(wanted) != len(found) or order_by_name(wanted, found) == tuple(range(len(wanted))):
+            return
+        msg = _(
+            "The model expects the channels {wanted}; the cases of this folder have {found}. Choose a model "
+            "with the channels of the folder in the same order. If the order alone differs, load a case "
+            "and segment it by itself: there the names tell the channels apart."
+        )
+        raise ModelError(msg.format(wanted=", ".join(wanted), found=", ".join(found)))
 
     def _predictFor(self, task: Task, onFinished: Callable[[BatchOutcome], None], **how: Any) -> None:
         """Predict all cases without a label as the first part of a task."""
@@ -259,6 +273,14 @@ class CasesLogic(CaseList):
         result = resultOf(what)
         return correctedOf(what) or (result.fused if result is not None else None), what
 
+    def chosenAs(self, volumeNodes: Sequence[Any]) -> tuple[str, ...]:
+        """Return as which channels volumes are chosen in the panel; empty where it names none."""
+        try:
+            wanted = self._models.card().channel_names
+        except ModelError:  # a label needs no model
+            wanted = ()
+        return nodes.channelNamesOf(volumeNodes, wanted)
+
     def isAccepted(self, segmentationNode: Any) -> bool:
         """Whether the folder has a segmentation as it is now; unknown counts as no."""
         return segmentationNode is not None and self._scene.isAccepted(segmentationNode)
@@ -277,6 +299,7 @@ class CasesLogic(CaseList):
         caseName: str = "",
         annotator: str = "",
         channels: Sequence[Any] = (),
+        channelNames: Sequence[str] = (),
         onProgress: Any = None,
         onFinished: Any = None,
         onFailed: Any = None,
@@ -291,6 +314,8 @@ class CasesLogic(CaseList):
             caseName: Of a case that the folder does not have yet; never a patient's name.
             annotator: A role such as ``"radiologist"``, never a name; from the settings if none is given.
             channels: Volumes of the further channels of a new case.
+            channelNames: Which channel the volume and the further ones are; by default those of the folder,
+                in its order.
             onProgress: Hears ``(text, done, total, secondsLeft)``.
             onFinished: Hears what was ``Accepted``.
             onFailed: Hears a message in words and details.
@@ -309,7 +334,7 @@ class CasesLogic(CaseList):
             raise InputError(_("There is no label to accept. Segment the volume, or load a case."))
         case, isNew = self._caseFor(volume, caseName)
         role = annotator or str(self._settings.get("annotator", ""))
-        images = imagesOf((volume, *channels), self.channelNames) if isNew else ()
+        images = imagesOf((volume, *channels), self.channelNames, channelNames) if isNew else ()
         stamp = nodes.editStamp(segmentation)
         if isNew:
             refuseOtherVoxels(segmentation, volume)

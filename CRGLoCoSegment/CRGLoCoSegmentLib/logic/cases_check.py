@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco.channels import in_other_order, order_by_name
 from crgloco.labels import LabelTable
 from crgloco.model_card import ModelCard
 from crgloco.model_store import is_pretraining
@@ -143,7 +144,25 @@ def _ofStart(answer: Mapping[str, Any], start: ModelCard) -> list[Finding]:
             expected=len(start.channel_names), wanted=", ".join(start.channel_names),
         )  # fmt: skip
         findings.append(Finding(ERROR, "", text))
+    elif channels and order_by_name(start.channel_names, channels) != tuple(range(len(channels))):
+        findings.append(_ofChannelNames(channels, start.channel_names))
     return findings
+
+
+def _ofChannelNames(found: Sequence[str], wanted: Sequence[str]) -> Finding:
+    """Channels at other places would be taken for one another; names that are new may mean the same."""
+    names = {"found": ", ".join(found), "wanted": ", ".join(wanted)}
+    if in_other_order(wanted, found):
+        text = _(
+            "The image channels of the cases are {found}; the start model expects {wanted}, in this order. "
+            "Choose another start model, or train from scratch."
+        )
+        return Finding(ERROR, "", text.format(**names))
+    text = _(
+        "The image channels of the cases are named {found}, those of the start model {wanted}. They are "
+        "taken in this order; choose another start model if they are not the same."
+    )
+    return Finding(WARNING, "", text.format(**names))
 
 
 def _labelsInWords(table: LabelTable) -> str:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from crgloco.channels import order_by_name
 from crgloco.errors import CRGLoCoError, InputError, ModelError
 from crgloco.io.volume import Volume, assert_same_grid
 from crgloco.model_store import assert_segments
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
+from CRGLoCoSegmentLib.nodes.cases import channelNamesOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Segmentation:
         }
 
     def _checked(self, nodes: Sequence[Any], model: Path, *, evenIfRunning: bool = False) -> list[Volume]:
-        """Return what the nodes hold, one volume per channel, or say what is wrong."""
+        """Return what the nodes hold, one volume per channel in the model's order, or say what is wrong."""
         if nodes[0] is None:
             raise InputError(_("Choose a volume to segment."))
         if self.taskOf(nodes[0]) is not None and not evenIfRunning:
@@ -142,7 +144,7 @@ class Segmentation:
             raise InputError(msg.format(name=nodes[0].GetName()))
         card = self._models.card(model)
         assert_segments(card, model)
-        _assertChannels(nodes, card)
+        order = _channelOrder(nodes, card)
         scans = [volumeFromNode(node) for node in nodes]
         for node, scan in zip(nodes[1:], scans[1:], strict=True):
             what = _("{first} and {second}").format(first=nodes[0].GetName(), second=node.GetName())
@@ -150,11 +152,27 @@ class Segmentation:
             if node.GetTransformNodeID() != nodes[0].GetTransformNodeID():
                 msg = _("{channels} have different transforms; give them the same one.")
                 raise InputError(msg.format(channels=what))
-        return scans
+        return [scans[place] for place in order]
 
     def _ended(self, run: SegmentRun) -> None:
         self._runs.remove(run)
         self._listeners.tell("result" if run.task.state == "done" else "worker")
+
+
+def _channelOrder(nodes: Sequence[Any], card: Any) -> tuple[int, ...]:
+    """Return where each channel of the model is among the nodes."""
+    _assertChannels(nodes, card)
+    names = channelNamesOf(nodes, card.channel_names)
+    order = order_by_name(card.channel_names, names)
+    if order is None:
+        msg = _(
+            "The model {title} needs the channels {wanted}; the chosen volumes are {found}. Choose a model "
+            "or volumes with the same channels, or correct channel_names in dataset.json of the cases folder "
+            "and load the case again."
+        )
+        found = ", ".join(names)
+        raise ModelError(msg.format(title=card.title, wanted=", ".join(card.channel_names), found=found))
+    return order
 
 
 def _assertChannels(nodes: Sequence[Any], card: Any) -> None:

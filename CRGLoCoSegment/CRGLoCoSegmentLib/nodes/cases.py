@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 
+from crgloco.channels import channel_key
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.corrections import FROM_FOLDER, copiesOf, correctedName
@@ -20,6 +21,7 @@ from CRGLoCoSegmentLib.nodes.volumes import storable, volumeNodeFromVolume, wind
 CASE = "CRGLoCoSegment.Case"
 FOLDER = "CRGLoCoSegment.CasesFolder"
 CHANNEL = "CRGLoCoSegment.Channel"
+CHANNEL_NAME = "CRGLoCoSegment.ChannelName"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,22 @@ def channelsFor(volumeNode: Any, chosen: Sequence[Any]) -> list[Any]:
     return [own[number] if number < len(own) else None for number in range(len(chosen))]
 
 
+def channelNamesOf(volumeNodes: Sequence[Any], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return which channel each volume is: a case's own know it, the others are the rest of a model's.
+
+    Args:
+        volumeNodes: In any order; ``None`` where nothing is chosen.
+        wanted: Channels of the model, in its order.
+
+    Returns:
+        One name per volume; empty where there are more volumes than channels.
+    """
+    own = [node.GetAttribute(CHANNEL_NAME) if node is not None else None for node in volumeNodes]
+    known = {channel_key(name) for name in own if name}
+    rest = iter([name for name in wanted if channel_key(name) not in known])
+    return tuple(name or next(rest, "") for name in own)
+
+
 def _furtherChannels() -> set[str]:
     """Return the IDs of all volumes that are a further channel of a case."""
     found = nodesOfClass(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
@@ -191,6 +209,10 @@ def _volumeNodes(name: str, answer: Mapping[str, Any], found: CaseArrays) -> lis
         made.append(volumeNodeFromVolume(volume, title, copy=False, window=found.windows[kind]))
     for node in made[1:]:
         made[0].AddNodeReferenceID(CHANNEL, node.GetID())
+    names = answer.get("channel_names") or ()
+    if len(made) > 1 and len(names) == len(made):  # a single channel goes by any name
+        for node, channel in zip(made, names, strict=True):
+            node.SetAttribute(CHANNEL_NAME, channel)
     return made
 
 

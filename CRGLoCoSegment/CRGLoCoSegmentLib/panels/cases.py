@@ -250,12 +250,16 @@ class CasesPanel(Panel):
 
     def _accept(self) -> None:
         self._storeRole()
-        others = [getattr(self.parameters, name, None) for name in CHANNELS]
-        channels = [node for node in others if node is not None][: max(len(self._cases.channelNames) - 1, 0)]
+        volume = self._volume()
+        channels = [getattr(self.parameters, name, None) for name in CHANNELS]
+        names = self._cases.chosenAs((volume, *channels))
+        further = max(len(self._cases.channelNames) - 1, 0)
+        chosen = [(node, name) for node, name in zip(channels, names[1:], strict=True) if node is not None]
         self._cases.accept(
-            self._volume(),
+            volume,
             caseName=self.ui.caseNameEdit.text.strip(),
-            channels=channels,
+            channels=[node for node, _name in chosen[:further]],
+            channelNames=(names[0], *(name for _node, name in chosen[:further])),
             onProgress=lambda text, _done, _total, _left: self._say(text),
             onFinished=self._accepted,
             onFailed=self._say,

@@ -12,7 +12,7 @@ from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.logic.model_text import onePieceText
 from CRGLoCoSegmentLib.logic.result_text import resultText, secondsText
 from CRGLoCoSegmentLib.logic.task import Task
-from CRGLoCoSegmentLib.nodes.cases import channelsFor
+from CRGLoCoSegmentLib.nodes.cases import channelNamesOf, channelsFor
 from CRGLoCoSegmentLib.nodes.inputs import overlayIds
 from CRGLoCoSegmentLib.nodes.scene import isSameNode
 from CRGLoCoSegmentLib.panels.device_list import listDevices
@@ -103,14 +103,14 @@ class SegmentPanel(Panel):
     def _show(self, *, force: bool = False) -> None:
         """Show what follows from the choices; a slider of another section changes none of them."""
         ui = self.ui
-        card = self._models.card
+        card, volumes = self._models.card, self._volumes()
+        names = channelNamesOf(volumes, card.channel_names) if card is not None else ()
         for number, (label, selector) in enumerate(zip(self._channelLabels, self._channels, strict=True), 2):
-            wanted = card is not None and len(card.channel_names) >= number
-            label.visible = selector.visible = wanted
-            if wanted:
-                label.text = f"{card.channel_names[number - 1]}:"
+            label.visible = selector.visible = len(names) >= number
+            if len(names) >= number:
+                label.text = f"{names[number - 1]}:"
         self._offerIslands(card)
-        state = (self._volumes(), self._models.path, ui.qualitySelector.currentIndex, self._device())
+        state = (volumes, self._models.path, ui.qualitySelector.currentIndex, self._device())
         if force or state != self._shown:
             self._shown = state
             self._showProblem()
