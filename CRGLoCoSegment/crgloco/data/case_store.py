@@ -52,6 +52,7 @@ from crgloco.io.files import (
     write_volume,
 )
 from crgloco.io.label_files import read_label
+from crgloco.io.orientation import turned_onto
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.labels import LabelTable
 
@@ -148,7 +149,8 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
     Args:
         root: The cases folder.
         case: Name of a labelled or unlabelled case.
-        label: Values of the label table, on the grid of the case's image.
+        label: Values of the label table, on the grid of the case's image; its axes may be stored in another
+            order or direction.
         provenance: Model, edits, role, and the structures that the label shows; untold, these are those of
             the revision before (all, if it is the first) and what is drawn. Time, hashes and revision are
             filled in.
@@ -231,9 +233,11 @@ def _label_volume(label: Path | Volume, table: LabelTable, grid: Geometry, case:
     if isinstance(label, Path):
         classes = read_label(label, table, grid).array
     else:
-        assert_same_grid(grid, label.geometry, f"The label of case {case} and its image")
+        # Slicer turns left-handed images round when it loads a saved scene, and labels come as it has them.
+        turned = turned_onto(label, grid) or label
+        assert_same_grid(grid, turned.geometry, f"The label of case {case} and its image")
         try:
-            classes = table.to_classes(label.array)
+            classes = table.to_classes(turned.array)
         except LabelError as error:
             msg = f"The label of case {case}: {error}"
             raise LabelError(msg) from error

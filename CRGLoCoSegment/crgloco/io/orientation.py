@@ -43,7 +43,19 @@ class Orientation:
         cosines. A tie, at 45 degrees, is decided by how the axes lie in the patient, so that it does not
         depend on the order in which they are stored. The result is right-handed.
         """
-        stored = np.asarray(geometry.direction, float)[::-1, ::-1]  # rows z, y, x; columns K, J, I
+        return cls._closest(np.asarray(geometry.direction, float))
+
+    @classmethod
+    def onto(cls, geometry: Geometry, wanted: Geometry) -> Orientation:
+        """Return the way of a grid to the closest axes of another grid, which take the place of canonical ones.
+
+        Whether that grid is then reached is not said: compare it with what ``apply_geometry`` gives.
+        """
+        return cls._closest(np.asarray(wanted.direction, float).T @ np.asarray(geometry.direction, float))
+
+    @classmethod
+    def _closest(cls, direction: npt.NDArray[np.float64]) -> Orientation:
+        stored = direction[::-1, ::-1]  # rows z, y, x; columns K, J, I
         turned = {order: _forwards(stored[:, order]) for order in itertools.permutations(range(3))}
         closest = max(float(np.trace(axes)) for axes in turned.values())
         near = [order for order, axes in turned.items() if np.trace(axes) > closest - TIE]
@@ -125,6 +137,24 @@ CANONICAL = Orientation()
 def canonical_geometry(geometry: Geometry) -> Geometry:
     """Return the grid with canonical axes; every voxel stays where it is, in mm."""
     return Orientation.of(geometry).apply_geometry(geometry)
+
+
+def turned_onto(volume: Volume, grid: Geometry) -> Volume | None:
+    """Return a volume with its axes in the order and direction of a grid, if its voxels are those of the grid.
+
+    Exact: voxels change places in the array, and none moves in the patient.
+
+    Args:
+        volume: For example one that Slicer has turned round when it loaded it.
+        grid: What the answer lies on.
+
+    Returns:
+        A view, or ``None`` if the voxels lie elsewhere by more than ``Geometry.same_grid`` allows.
+    """
+    way = Orientation.onto(volume.geometry, grid)
+    if not grid.same_grid(way.apply_geometry(volume.geometry)):
+        return None
+    return Volume(way.apply(volume.array), grid)
 
 
 def _forwards(axes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

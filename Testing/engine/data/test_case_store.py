@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, GeometryError, InputError, LabelError, ResourceError
 from crgloco.folder_lock import LOCK
 from crgloco.io.files import find_volumes, read_geometry, read_volume, write_volume
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from phantoms import two_ellipsoids, write_cases_folder
@@ -169,6 +171,34 @@ def test_a_label_that_does_not_fit_is_refused_and_nothing_changes(
     with pytest.raises(kind, match="first"):
         accept_label(root, "first", wrong, Provenance())
     assert (files(root), content_hash(root / "labelsTr/first.nii.gz"), revisions(root)) == before
+
+
+ALL_48 = [
+    Orientation(order, flips)
+    for order in itertools.permutations(range(3))
+    for flips in itertools.product((False, True), repeat=3)
+]
+
+
+@pytest.mark.parametrize("way", ALL_48[1::7])
+def test_a_label_with_turned_axes_is_stored_on_the_grid_of_its_image(root: Path, way: Orientation) -> None:
+    path = accept_label(root, "first", way.apply(label(1)), Provenance())
+    stored = read_volume(path)
+    assert stored.geometry.same_grid(GRID)
+    np.testing.assert_array_equal(stored.array, label(1).array)
+
+
+@pytest.mark.parametrize("way", ALL_48[::7])
+@pytest.mark.parametrize("voxels", [0.5, 1.0, -1.0])
+def test_a_label_with_turned_axes_that_lies_beside_its_image_is_refused(
+    root: Path, way: Orientation, voxels: float
+) -> None:
+    beside = tuple((GRID.affine @ [voxels, 0.0, 0.0, 1.0])[:3].tolist())
+    wrong = way.apply(Volume(label(1).array, replace(GRID, origin=beside)))
+    before = content_hash(root / "labelsTr/first.nii.gz")
+    with pytest.raises(GeometryError, match="first and its image lie on different grids"):
+        accept_label(root, "first", wrong, Provenance())
+    assert content_hash(root / "labelsTr/first.nii.gz") == before
 
 
 def test_a_case_that_lacks_a_channel_gets_no_label_and_nothing_changes(root: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crgloco.io.files import read_volume
-from crgloco.io.orientation import Orientation, canonical_geometry
+from crgloco.io.orientation import Orientation, canonical_geometry, turned_onto
 from crgloco.io.volume import Geometry, Volume
 
 ALL_48 = [
@@ -133,3 +133,49 @@ def test_simpleitk_agrees(way, tmp_path):
     expected = sitk.DICOMOrient(image, "LPS")
     np.testing.assert_array_equal(canonical.array, sitk.GetArrayFromImage(expected))
     np.testing.assert_allclose(canonical.geometry.origin, expected.GetOrigin(), atol=1e-6)
+
+
+NUMBERED = np.arange(3 * 4 * 5).reshape(3, 4, 5)
+
+
+@given(way=WAYS, other=WAYS, turn=TURNS)
+def test_a_volume_is_turned_onto_every_other_storage_of_its_voxels(way, other, turn):
+    stored, wanted = geometry_of(way, turn), geometry_of(other, turn)
+    turned = turned_onto(Volume(way.apply(NUMBERED), stored), wanted)
+    assert turned is not None
+    assert turned.geometry == wanted
+    np.testing.assert_array_equal(turned.array, other.apply(NUMBERED))
+
+
+@given(way=WAYS, turn=TURNS, axis=st.integers(0, 2), voxels=st.sampled_from([-1.0, -0.5, 0.05, 0.5, 1.0]))
+def test_a_volume_that_lies_elsewhere_is_never_turned_onto_a_grid(way, turn, axis, voxels):
+    grid = geometry_of(ALL_48[0], turn)
+    step = np.eye(4)[axis] * voxels
+    origin = tuple((grid.affine @ (step + [0, 0, 0, 1]))[:3].tolist())
+    moved = way.apply_geometry(Geometry(grid.shape, grid.spacing, origin, grid.direction))
+    assert turned_onto(Volume(way.apply(NUMBERED), moved), grid) is None
+
+
+@given(way=WAYS, turn=TURNS, axis=st.integers(0, 2))
+def test_a_volume_of_other_voxel_size_or_turned_a_little_is_never_turned_onto_a_grid(way, turn, axis):
+    grid = geometry_of(ALL_48[0], turn)
+    spacing = tuple(mm * (1.01 if number == axis else 1.0) for number, mm in enumerate(grid.spacing))
+    wider = way.apply_geometry(Geometry(grid.shape, spacing, grid.origin, grid.direction))
+    assert turned_onto(Volume(way.apply(NUMBERED), wider), grid) is None
+    tilt = sitk.Euler3DTransform()
+    tilt.SetRotation(*(0.01 * np.eye(3)[axis]).tolist())
+    direction = np.array(tilt.GetMatrix()).reshape(3, 3) @ np.array(grid.direction)
+    tilted = Geometry(grid.shape, grid.spacing, grid.origin, tuple(map(tuple, direction.tolist())))
+    assert turned_onto(Volume(way.apply(NUMBERED), way.apply_geometry(tilted)), grid) is None
+
+
+def test_voxels_of_another_number_along_an_axis_are_never_turned_onto_a_grid():
+    grid = Geometry((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    longer = Volume(np.zeros((5, 4, 4)), Geometry((5, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+    assert turned_onto(longer, grid) is None
+
+
+def test_a_cube_that_was_turned_about_a_corner_is_never_turned_onto_its_former_grid():
+    grid = Geometry((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    corner = Geometry((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((-1.0, 0, 0), (0, -1.0, 0), (0, 0, 1.0)))
+    assert turned_onto(Volume(np.zeros((4, 4, 4)), corner), grid) is None
