@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+import vtk
 
 from case_phantoms import GRID, LIVER, SPLEEN, TABLE, label, makeFolder, predict, scan
-from crgloco.data.case_store import accept_label, add_case, revisions
+from crgloco.data.case_store import accept_label, add_case, create_cases, revisions
 from crgloco.data.cases import open_cases
 from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, InputError, LabelError, ResourceError
 from crgloco.io.files import read_volume
-from crgloco.io.volume import Geometry
+from crgloco.io.orientation import turned_onto
+from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.background.program import engineCommand
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
@@ -718,6 +720,32 @@ def test_an_edited_label_of_the_folder_counts_though_a_new_copy_has_taken_its_pl
     assert cases.hasUnsavedCorrection()
 
 
+def test_a_copy_knows_its_model_though_the_answer_that_it_was_made_from_was_deleted(cases: Any, folder: Path):
+    volume = cases.load("new_1").wait().volume
+    liver = LabelTable(TABLE.labels[:1])
+    found = label(3).array.copy()
+    found[found == SPLEEN] = 0
+    answer = {"labels": liver.to_json(), "geometry": GRID.to_json(), "title": "Liver", "model": "of livers"}
+    importResult(volume, answer, {"fused": found})
+    old = resultOf(volume).fused
+    edit(correct(volume), "label_1")
+    segmentAgain(volume, "whole body")
+    slicer.mrmlScene.RemoveNode(old)
+    cases.accept().wait()
+    (stored,) = revisions(folder)["new_1"]
+    assert (stored.model, stored.structures) == ("of livers", ("liver",))
+
+
+def test_another_frame_is_refused_also_where_the_answer_was_deleted(cases: Any):
+    volume = volumeNodeFromVolume(scan(20), "sequence")
+    segmentAgain(volume)
+    edit(correct(volume))
+    slicer.mrmlScene.RemoveNode(resultOf(volume).fused)
+    arrayOfImage(volume.GetImageData())[...] = scan(21).array
+    with pytest.raises(InputError, match="other voxels"):
+        cases.accept(volume, caseName="case_001")
+
+
 def test_the_folders_own_label_stays_what_it_was_though_a_model_was_asked_meanwhile(cases: Any, folder: Path):
     values = label().array.copy()
     values[values == SPLEEN] = 0
@@ -825,6 +853,252 @@ def test_the_label_of_one_frame_is_not_accepted_with_the_image_of_another(cases:
         cases.accept(volume, caseName="case_001")
     shown[...] = frame
     assert cases.accept(volume, caseName="case_001").wait().created
+
+
+def asNewCase(name: str = "scan") -> tuple[Any, Any]:
+    """A volume that the folder does not have, segmented and corrected."""
+    volume = volumeNodeFromVolume(scan(20), name)
+    segmentAgain(volume)
+    copy = correct(volume)
+    edit(copy)
+    return volume, copy
+
+
+def shiftByOneRow(volumeNode: Any) -> None:
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    volumeNode.SetOrigin(*matrix.MultiplyPoint((0, 1, 0, 1))[:3])
+
+
+def shiftByLess(volumeNode: Any) -> None:
+    volumeNode.SetOrigin(*(np.array(volumeNode.GetOrigin()) + 0.1))
+
+
+def widenVoxels(volumeNode: Any) -> None:
+    volumeNode.SetSpacing(*(np.array(volumeNode.GetSpacing()) * 1.1))
+
+
+def mirrorAxes(volumeNode: Any) -> None:
+    volumeNode.SetIJKToRASDirections(*(-part for row in directionsOf(volumeNode) for part in row))
+
+
+def turnAboutItsMiddle(volumeNode: Any) -> None:
+    """Half a turn: the voxels come to lie where others lay."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    i, j, _k = volumeNode.GetImageData().GetDimensions()
+    corner = matrix.MultiplyPoint((i - 1, j - 1, 0, 1))[:3]
+    axes = directionsOf(volumeNode) * (-1, -1, 1)
+    volumeNode.SetOrigin(*corner)
+    volumeNode.SetIJKToRASDirections(*axes.ravel())
+
+
+def directionsOf(volumeNode: Any) -> Any:
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASDirectionMatrix(matrix)
+    return np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
+
+
+MOVES = [shiftByOneRow, shiftByLess, widenVoxels, mirrorAxes, turnAboutItsMiddle]
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_new_case_whose_volume_was_moved_after_it_was_segmented_is_refused(
+    cases: Any, folder: Path, move: Any
+):
+    volume, _copy = asNewCase()
+    move(volume)
+    with pytest.raises(InputError, match=r"scan was moved.*wrong place.*can be exported"):
+        cases.accept(volume, caseName="case_001")
+    assert "case_001" not in [case.name for case in open_cases(folder).labelled]
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_case_whose_volume_was_moved_after_it_was_loaded_takes_no_answers_label(
+    cases: Any, folder: Path, move: Any
+):
+    volume = cases.load("wrong").wait().volume
+    edit(correct(volume))
+    move(volume)
+    with pytest.raises(InputError, match=r"wrong was moved.*wrong place"):
+        cases.accept()
+    assert not (folder / "labelsTr" / "wrong.nii.gz").exists()
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_case_whose_volume_was_moved_after_it_was_loaded_takes_no_label_of_the_folder(
+    cases: Any, folder: Path, move: Any
+):
+    loaded = cases.load("done").wait()
+    edit(loaded.corrected)
+    move(loaded.volume)
+    with pytest.raises((InputError, CasesError), match=r"done was moved|lie on different grids"):
+        cases.accept().wait()
+    assert np.array_equal(read_volume(folder / "labelsTr" / "done.nii.gz").array, label().array)
+
+
+def test_a_volume_that_is_turned_together_with_the_folders_label_is_refused(cases: Any):
+    loaded = cases.load("done").wait()
+    transform = halfTurnAboutTheMiddle(loaded.volume)
+    for node in (loaded.volume, loaded.corrected):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        assert node.HardenTransform()
+    with pytest.raises(InputError, match=r"done was moved"):
+        cases.accept()
+
+
+def test_a_new_case_stays_where_it_was_when_it_was_accepted(cases: Any, waitUntil: Any):
+    volume = volumeNodeFromVolume(scan(20), "scan")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    task = cases.accept(segmentation, caseName="case_001")
+    turnAboutItsMiddle(volume)
+    task.wait()
+    settled(cases, waitUntil)
+    with pytest.raises(InputError, match=r"scan was moved"):
+        cases.accept(segmentation)
+
+
+def halfTurnAboutTheMiddle(volumeNode: Any) -> Any:
+    before, after = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(before)
+    clone = volumeNodeFromVolume(volumeFromNode(volumeNode), "turned")
+    turnAboutItsMiddle(clone)
+    clone.GetIJKToRASMatrix(after)
+    slicer.mrmlScene.RemoveNode(clone)
+    before.Invert()
+    way = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Multiply4x4(after, before, way)
+    return transformNode(way)
+
+
+def transformNode(matrix: Any) -> Any:
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(matrix)
+    return transform
+
+
+def oneRow(volumeNode: Any) -> Any:
+    """A transform by one row of a volume: its labelmaps then look as if they had been cropped."""
+    matrix, way = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    for row in range(3):
+        way.SetElement(row, 3, matrix.GetElement(row, 1))
+    return transformNode(way)
+
+
+@pytest.mark.parametrize("name", ["wrong", "done"])
+@pytest.mark.parametrize("which", ["image", "label"])
+def test_a_transform_on_the_image_or_the_label_alone_is_refused(
+    cases: Any, folder: Path, name: str, which: str
+):
+    loaded = cases.load(name).wait()
+    copy = loaded.corrected or correct(loaded.volume)
+    moved = loaded.volume if which == "image" else copy
+    moved.SetAndObserveTransformNodeID(oneRow(loaded.volume).GetID())
+    with pytest.raises(InputError, match=r"under different transforms.*wrong place.*can be exported"):
+        cases.accept()
+    moved.SetAndObserveTransformNodeID(None)
+    stored = read_volume(cases.accept().wait().path).array
+    assert np.array_equal(stored, label(2 if name == "wrong" else 0).array)
+
+
+def test_a_transform_on_the_image_of_a_new_case_alone_is_refused(cases: Any):
+    volume, _copy = asNewCase()
+    volume.SetAndObserveTransformNodeID(oneRow(volume).GetID())
+    with pytest.raises(InputError, match=r"under different transforms"):
+        cases.accept(volume, caseName="case_001")
+
+
+def test_a_transform_on_the_image_alone_that_moves_nothing_is_no_matter(cases: Any):
+    loaded = cases.load("wrong").wait()
+    correct(loaded.volume)
+    loaded.volume.SetAndObserveTransformNodeID(transformNode(vtk.vtkMatrix4x4()).GetID())
+    assert np.array_equal(read_volume(cases.accept().wait().path).array, label(2).array)
+
+
+# By dcm2niix: i to the left, j to the front, k up; left-handed.
+LAS = replace(GRID, direction=((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)))
+RIGHT_HANDED = replace(GRID, direction=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+
+
+def saveAndOpenAgain(logic: SegmentLogic, root: Path) -> None:
+    """As Slicer does: every volume is written and read, and left-handed ones come back turned round."""
+    scene = slicer.mrmlScene
+    root.mkdir()
+    saved = ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode")
+    for kind, ending in zip(saved, (".seg.nrrd", ".nrrd"), strict=True):
+        for number in range(scene.GetNumberOfNodesByClass(kind)):
+            node = scene.GetNthNodeByClass(number, kind)
+            if node.GetStorageNode() is None:
+                node.AddDefaultStorageNode()
+            node.GetStorageNode().SetFileName(str(root / f"{number}{ending}"))
+            assert node.GetStorageNode().WriteData(node)
+    scene.SetRootDirectory(str(root))
+    scene.SetURL(str(root / "scene.mrml"))
+    assert scene.Commit(scene.GetURL())
+    logic.sceneClosed()
+    scene.Clear(False)
+    assert scene.Import(None)
+
+
+def segmentOn(volumeNode: Any, grid: Geometry) -> Any:
+    """Bring in an answer and begin its correction."""
+    answer = {"labels": TABLE.to_json(), "geometry": grid.to_json(), "title": "m", "model": "m"}
+    importResult(volumeNode, answer, {"fused": label(0, grid).array.copy()})
+    copy = correct(volumeNode)
+    edit(copy)
+    return copy
+
+
+def volumeInScene() -> Any:
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+
+
+@pytest.mark.parametrize("grid", [LAS, RIGHT_HANDED, GRID])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_correction_is_accepted_after_its_scene_was_saved_and_opened_again(
+    logic: SegmentLogic, tmp_path: Path, grid: Geometry, again: bool
+):
+    create_cases(tmp_path / "own", TABLE, ["MR"])
+    add_case(tmp_path / "own", "p1", [scan(1, grid)])
+    logic.cases.open(tmp_path / "own").wait()
+    volume = logic.cases.load("p1").wait().volume
+    want = labelsFromSegmentation(segmentOn(volume, grid), TABLE, volume).array.copy()
+    saveAndOpenAgain(logic, tmp_path / "scene")
+    if again:
+        logic.cases.load("p1").wait()
+    done = logic.cases.accept(volumeInScene()).wait()
+    stored = read_volume(done.path)
+    assert stored.geometry.same_grid(grid)
+    assert np.array_equal(stored.array, want)
+    assert revisions(tmp_path / "own")["p1"][-1].model == "m"
+
+
+@pytest.mark.parametrize("grid", [LAS, RIGHT_HANDED, GRID])
+def test_a_new_case_is_accepted_after_its_scene_was_saved_and_opened_again(
+    cases: Any, logic: SegmentLogic, tmp_path: Path, grid: Geometry
+):
+    volume = volumeNodeFromVolume(scan(20, grid), "scan")
+    copy = segmentOn(volume, grid)
+    want = Volume(labelsFromSegmentation(copy, TABLE, volume).array.copy(), grid)
+    saveAndOpenAgain(logic, tmp_path / "scene")
+    done = cases.accept(volumeInScene(), caseName="case_001").wait()
+    image = read_volume(open_cases(cases.folder).find("case_001").channels[0].path)
+    assert np.array_equal(turned_onto(image, grid).array, scan(20, grid).array)
+    assert np.array_equal(turned_onto(read_volume(done.path), grid).array, want.array)
+
+
+@pytest.mark.parametrize("grid", [LAS, RIGHT_HANDED])
+@pytest.mark.parametrize("move", MOVES)
+def test_a_volume_that_was_moved_before_its_scene_was_saved_is_refused(
+    cases: Any, logic: SegmentLogic, tmp_path: Path, grid: Geometry, move: Any
+):
+    volume = volumeNodeFromVolume(scan(20, grid), "scan")
+    segmentOn(volume, grid)
+    move(volume)
+    saveAndOpenAgain(logic, tmp_path / "scene")
+    with pytest.raises(InputError, match=r"scan was moved"):
+        cases.accept(volumeInScene(), caseName="case_001")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "CON", " case", "done", "DONE", "..", "x" * 201])

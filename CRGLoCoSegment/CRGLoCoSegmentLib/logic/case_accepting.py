@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from slicer.i18n import tr as _
 
 from crgloco.channels import in_other_order, order_by_name
@@ -17,12 +18,14 @@ from CRGLoCoSegmentLib.logic.case_loading import temporaryFolder
 from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
-from CRGLoCoSegmentLib.nodes.corrections import answerBehind
+from CRGLoCoSegmentLib.nodes.corrections import answerBehind, beganWith
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
+from CRGLoCoSegmentLib.nodes.geometry import arrayOf
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
-from CRGLoCoSegmentLib.nodes.results import VOXELS, isEdited
-from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
-from CRGLoCoSegmentLib.nodes.volumes import contentStamp, volumeFromNode
+from CRGLoCoSegmentLib.nodes.places import isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
+from CRGLoCoSegmentLib.nodes.results import isEdited
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf, wayBetween
+from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
 
 
 @dataclass(frozen=True)
@@ -99,27 +102,58 @@ def labelOf(
     now = snapshotOf(segmentationNode, volumeNode)
     answer = answerBehind(segmentationNode, volumeNode)
     if answer is None:
-        return Label(case, table, now, annotator=annotator)
+        began = beganWith(segmentationNode)
+        looked = tableOf(segmentationNode) if began else None
+        return Label(case, table, now, None, looked, began.get("model") or None, annotator)
     model = str(answer.record.get("model") or "") or None
     # What the model had said is lost once its answer itself was painted into.
     before = None if isEdited(answer.fused) else snapshotOf(answer.fused, volumeNode)
     return Label(case, table, now, before, answer.table, model, annotator)
 
 
-def refuseOtherVoxels(segmentationNode: Any, volumeNode: Any) -> None:
-    """Refuse a new case whose volume shows other voxels than those that its label was made on.
+def refuseMoved(segmentationNode: Any, volumeNode: Any, *, isNew: bool) -> None:
+    """Refuse a label that does not lie in its volume any more as it did when it was made.
+
+    A label of a case that no answer is behind is compared with the file of its image when it is written.
+
+    Args:
+        segmentationNode: The label.
+        volumeNode: What it was made on.
+        isNew: Whether the volume is written too: its voxels then count as well.
 
     Raises:
-        InputError: A sequence shows another frame, or a filter has changed the volume in place.
+        InputError: The volume was moved, or shows other voxels: another frame of a sequence, say.
+        GeometryError: The way between both bends.
     """
+    _refuseApart(segmentationNode, volumeNode)
     answer = answerBehind(segmentationNode, volumeNode)
-    known = answer.record.get(VOXELS) if answer is not None else None
-    if known is not None and known != contentStamp(volumeNode):
+    known = answer.record if answer is not None else beganWith(segmentationNode)
+    stored = {} if isNew else markedPlace(volumeNode)
+    if liesElsewhere(volumeNode, known) or any(isTurnedInPlace(volumeNode, at) for at in (known, stored)):
+        msg = _(
+            "{volume} was moved after it was segmented or loaded: its origin, voxel size or axes are others, "
+            "and the label would be stored at a wrong place. Undo that, or load or segment it again. "
+            "The label can be exported as it lies now."
+        )
+        raise InputError(msg.format(volume=volumeNode.GetName()))
+    if isNew and showsOthers(volumeNode, known):
         msg = _(
             "{volume} shows other voxels than those that were segmented: another frame of a sequence, or a "
             "filter has changed it. Go back to that frame, or segment it again. The label can be exported."
         )
         raise InputError(msg.format(volume=volumeNode.GetName()))
+
+
+def _refuseApart(segmentationNode: Any, volumeNode: Any) -> None:
+    """Refuse a label and a volume that a transform has moved apart: it lies on other anatomy."""
+    if np.allclose(arrayOf(wayBetween(segmentationNode, volumeNode)), np.eye(4), rtol=0, atol=1e-6):
+        return
+    msg = _(
+        "{segmentation} and {volume} stand under different transforms, and the label would be stored at a "
+        "wrong place. Put both under the same transform in the module Data, or both under none. "
+        "The label can be exported as it lies now."
+    )
+    raise InputError(msg.format(segmentation=segmentationNode.GetName(), volume=volumeNode.GetName()))
 
 
 def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:

@@ -14,7 +14,7 @@ from crgloco.errors import Cancelled, CasesError, InputError, ModelError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
-from CRGLoCoSegmentLib.logic.case_accepting import Label, imagesOf, labelOf, refuseOtherVoxels, writeLabel
+from CRGLoCoSegmentLib.logic.case_accepting import Label, imagesOf, labelOf, refuseMoved, writeLabel
 from CRGLoCoSegmentLib.logic.case_list import CaseList
 from CRGLoCoSegmentLib.logic.case_loading import CaseInScene, LoadedCase
 from CRGLoCoSegmentLib.logic.case_rows import (
@@ -29,6 +29,7 @@ from CRGLoCoSegmentLib.logic.label_rescue import KEPT, Keeping
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
+from CRGLoCoSegmentLib.nodes.places import markPlace
 from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, isEdited, resultOf, volumeOf
 
 ARRIVAL_S = 2.0  # that a label on its way is waited for when Slicer closes
@@ -323,7 +324,7 @@ class CasesLogic(CaseList):
         Raises:
             CasesError: No cases folder is chosen or it has no labels, a label is being written, or the
                 name does not do.
-            InputError: There is nothing to accept, or it cannot be written as it is.
+            InputError: There is nothing to accept, it cannot be written as it is, or its volume was moved.
             LabelError: The labels contradict the folder's.
         """
         folder, table = self._chosenFolder(), self._chosenTable()
@@ -336,8 +337,7 @@ class CasesLogic(CaseList):
         role = annotator or str(self._settings.get("annotator", ""))
         images = imagesOf((volume, *channels), self.channelNames, channelNames) if isNew else ()
         stamp = nodes.editStamp(segmentation)
-        if isNew:
-            refuseOtherVoxels(segmentation, volume)
+        refuseMoved(segmentation, volume, isNew=isNew)
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         self._accepting, self._onItsWay = task, label
@@ -345,6 +345,8 @@ class CasesLogic(CaseList):
         # When Slicer closes, ``shutDown`` keeps it: a thread of ours would not live to its end.
         isSafe = lambda: self._isClosing or nodes.isInScene(segmentation)  # noqa: E731
         writeLabel(self._files, folder, label, task, isSafe=isSafe)
+        if isNew:  # when it has arrived, the volume may lie elsewhere
+            markPlace(volume)
         self._listeners.tell("cases")
         return task
 

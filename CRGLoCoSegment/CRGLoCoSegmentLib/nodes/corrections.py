@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError, OptionError
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition
+from CRGLoCoSegmentLib.nodes.places import GRID, VOXELS
 from CRGLoCoSegmentLib.nodes.results import (
     SEGMENTATIONS,
     Result,
@@ -27,6 +28,7 @@ from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 
 STARTS = "CRGLoCoSegment.starts"
 LOST = "CRGLoCoSegment.lost"
+BEGAN = "CRGLoCoSegment.began"  # what is to be known of the answer when it has been deleted
 FROM_FOLDER = "CRGLoCoSegment.fromFolder"  # the label of a cases folder as it was loaded
 
 
@@ -63,6 +65,8 @@ def newCorrection(result: Result, composed: Composition, starts: Mapping[str, st
     node = newSegmentation(composed.values, result.table, _freeName(volume), volume, copy=False)
     node.SetAttribute(STARTS, json.dumps(dict(starts)))
     node.SetAttribute(LOST, json.dumps(dict(composed.lost)))
+    known = {key: result.record[key] for key in ("model", VOXELS, GRID) if key in result.record}
+    node.SetAttribute(BEGAN, json.dumps(known))
     for kind in SEGMENTATIONS:
         answer = result.segmentation(kind)
         if answer is not None:
@@ -90,8 +94,8 @@ def originalsOf(correctedNode: Any) -> dict[str, Any]:
 def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
     """Return the result that a segmentation belongs to: for a copy the one it was made from, newest or not.
 
-    ``None`` for a segmentation that is no part of a result. Only ``fused``, ``record`` and ``table`` are
-    those of an older result.
+    ``None`` for a segmentation that is no part of a result, and for a copy whose answer was deleted: see
+    ``beganWith``. Only ``fused``, ``record`` and ``table`` are those of an older result.
     """
     newest = resultOf(volumeNode)
     original = originalsOf(segmentationNode).get(FUSED)
@@ -99,8 +103,12 @@ def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
         return newest
     if original is not None:
         return replace(newest, fused=original, record=recordOf(original))
-    copied = segmentationNode is newest.corrected and segmentationNode.GetAttribute(STARTS)
-    return newest if copied or segmentationNode is newest.fused else None
+    return newest if segmentationNode is newest.fused else None
+
+
+def beganWith(correctedNode: Any) -> dict[str, Any]:
+    """Return the model, the voxels and the grid of the answer that a copy was made from; empty for others."""
+    return _mapping(correctedNode, BEGAN)
 
 
 def copiesOf(volumeNode: Any) -> list[Any]:

@@ -19,16 +19,15 @@ from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
 from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, colourOverlay, overlayVolume
+from CRGLoCoSegmentLib.nodes.places import placeOf
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
-from CRGLoCoSegmentLib.nodes.volumes import contentStamp
 
 SEGMENTATIONS = ("fused", "global", "local")
 RECORD = "CRGLoCoSegment.record"
 EDITED = "CRGLoCoSegment.edited"
 # On a node's Python object, which VTK keeps as long as the node: an attribute of MRML would be saved.
 NOTES = "crglocoNotesEdits"
-VOXELS = "voxels"  # in the record: what the volume held when it was segmented
 
 # Paths of temporary files; a patient's name could be in them.
 NOT_KEPT = ("arrays", "out", "input")
@@ -106,7 +105,7 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
             volumeNode.GetScene().RemoveNode(node)
         raise
     record = {key: value for key, value in answer.items() if key not in NOT_KEPT}
-    record[VOXELS] = contentStamp(volumeNode)
+    record |= placeOf(volumeNode)
     nodes["fused"].SetAttribute(RECORD, json.dumps(record))
     for kind, node in nodes.items():
         if kind in SEGMENTATIONS:

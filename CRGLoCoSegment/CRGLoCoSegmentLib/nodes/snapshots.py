@@ -147,7 +147,7 @@ class _Grid:
         self.node, self.volume = segmentationNode, volumeNode
         self.geometry = geometryOfNode(volumeNode)
         self.notes: list[str] = []
-        self._between = _between(segmentationNode, volumeNode)
+        self._between = wayBetween(segmentationNode, volumeNode)
         self._toGrid = np.linalg.inv(ijkToRas(self.geometry)) @ arrayOf(self._between)
 
     def layerOf(self, image: Any) -> Layer:
@@ -182,8 +182,12 @@ class _Grid:
         return arrayOfImage(output).copy()
 
 
-def _between(segmentationNode: Any, volumeNode: Any) -> vtk.vtkMatrix4x4:
-    """Return the way from the segmentation's coordinates to the volume's own: the identity, as a rule."""
+def wayBetween(segmentationNode: Any, volumeNode: Any) -> vtk.vtkMatrix4x4:
+    """Return the way from the segmentation's coordinates to the volume's own: the identity, as a rule.
+
+    Raises:
+        GeometryError: It bends.
+    """
     ours, theirs = segmentationNode.GetParentTransformNode(), volumeNode.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()
     if ours is theirs:

@@ -9,7 +9,8 @@ import vtk
 from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError, InputError
-from crgloco.io.volume import Volume
+from crgloco.io.orientation import Orientation
+from crgloco.io.volume import Geometry, Volume
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeNode
 from CRGLoCoSegmentLib.nodes.images import Array, arrayOfImage, imageOfArray
 
@@ -104,9 +105,16 @@ def isUnchanged(mark: Fingerprint) -> bool:
         return False
 
 
-def contentStamp(volumeNode: Any) -> str:
-    """Return by what a volume's voxels are known again, in a saved scene too; looks at about a million."""
+def contentStamp(volumeNode: Any, axes: Geometry | None = None) -> str:
+    """Return by what a volume's voxels are known again, in a saved scene too; looks at about a million.
+
+    Args:
+        volumeNode: Slicer may have turned its axes round when it loaded the scene.
+        axes: A grid with the axes that the voxels had; by default those that they have now.
+    """
     array = arrayOfImage(volumeNode.GetImageData())
+    if axes is not None:
+        array = Orientation.onto(geometryOfNode(volumeNode), axes).apply(array)
     return hashlib.sha256(np.ascontiguousarray(_thinned(array)).tobytes()).hexdigest()[:16]
 
 

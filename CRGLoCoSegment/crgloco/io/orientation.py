@@ -47,7 +47,7 @@ class Orientation:
 
     @classmethod
     def onto(cls, geometry: Geometry, wanted: Geometry) -> Orientation:
-        """Return the way of a grid to the closest axes of another grid, which take the place of canonical ones.
+        """Return the way of a grid to the closest axes of another one, instead of canonical ones.
 
         Whether that grid is then reached is not said: compare it with what ``apply_geometry`` gives.
         """
@@ -140,7 +140,7 @@ def canonical_geometry(geometry: Geometry) -> Geometry:
 
 
 def turned_onto(volume: Volume, grid: Geometry) -> Volume | None:
-    """Return a volume with its axes in the order and direction of a grid, if its voxels are those of the grid.
+    """Return a volume with its axes stored as those of a grid, if its voxels are those of the grid.
 
     Exact: voxels change places in the array, and none moves in the patient.
 

@@ -150,8 +150,8 @@ def test_a_volume_is_turned_onto_every_other_storage_of_its_voxels(way, other, t
 @given(way=WAYS, turn=TURNS, axis=st.integers(0, 2), voxels=st.sampled_from([-1.0, -0.5, 0.05, 0.5, 1.0]))
 def test_a_volume_that_lies_elsewhere_is_never_turned_onto_a_grid(way, turn, axis, voxels):
     grid = geometry_of(ALL_48[0], turn)
-    step = np.eye(4)[axis] * voxels
-    origin = tuple((grid.affine @ (step + [0, 0, 0, 1]))[:3].tolist())
+    step = np.eye(3)[axis] * voxels
+    origin = tuple((grid.affine @ [*step, 1.0])[:3].tolist())
     moved = way.apply_geometry(Geometry(grid.shape, grid.spacing, origin, grid.direction))
     assert turned_onto(Volume(way.apply(NUMBERED), moved), grid) is None
 

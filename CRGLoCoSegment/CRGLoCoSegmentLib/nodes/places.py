@@ -1,0 +1,64 @@
+"""Where a volume lay, and what it held, when something was made on it: written down as JSON, compared later.
+
+Slicer turns left-handed volumes round when it loads them: the same voxels lie at the same places, stored in
+another order. That is no move.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from crgloco.io.orientation import Orientation
+from crgloco.io.volume import Geometry
+from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
+from CRGLoCoSegmentLib.nodes.volumes import contentStamp
+
+VOXELS = "voxels"
+GRID = "grid"
+# On a volume: for a label of a case that no model's answer is behind.
+PLACE = "CRGLoCoSegment.Place"
+
+
+def placeOf(volumeNode: Any) -> dict[str, Any]:
+    """Return what a volume holds and where, in its own coordinates; ready for JSON."""
+    return {VOXELS: contentStamp(volumeNode), GRID: geometryOfNode(volumeNode).to_json()}
+
+
+def markPlace(volumeNode: Any) -> None:
+    """Write on a volume that it holds what the file of its case holds; saved with the scene."""
+    volumeNode.SetAttribute(PLACE, json.dumps(placeOf(volumeNode)))
+
+
+def markedPlace(volumeNode: Any) -> dict[str, Any]:
+    """Return what ``markPlace`` wrote; empty if it wrote nothing that can be read."""
+    try:
+        place = json.loads(volumeNode.GetAttribute(PLACE) or "{}")
+    except ValueError:
+        return {}
+    return place if isinstance(place, dict) else {}
+
+
+def liesElsewhere(volumeNode: Any, place: Mapping[str, Any]) -> bool:
+    """Whether the voxels of a volume lie elsewhere than they did, in whatever order they are stored."""
+    if GRID not in place:
+        return False
+    then, now = Geometry.from_json(place[GRID]), geometryOfNode(volumeNode)
+    return not then.same_grid(Orientation.onto(now, then).apply_geometry(now))
+
+
+def showsOthers(volumeNode: Any, place: Mapping[str, Any]) -> bool:
+    """Whether a volume shows other voxels than it did, in whatever order they are stored."""
+    if VOXELS not in place:
+        return False
+    axes = Geometry.from_json(place[GRID]) if GRID in place else None
+    return bool(place[VOXELS] != contentStamp(volumeNode, axes))
+
+
+def isTurnedInPlace(volumeNode: Any, place: Mapping[str, Any]) -> bool:
+    """Whether a volume was turned about its own middle, say: onto the places that other voxels had.
+
+    Slicer's reader leaves every voxel at its place when it turns the axes round.
+    """
+    if GRID not in place or Geometry.from_json(place[GRID]).same_grid(geometryOfNode(volumeNode)):
+        return False
+    return not liesElsewhere(volumeNode, place) and showsOthers(volumeNode, place)
