@@ -29,7 +29,7 @@ from CRGLoCoSegmentLib.logic.label_rescue import KEPT, Keeping
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
-from CRGLoCoSegmentLib.nodes.places import markPlace
+from CRGLoCoSegmentLib.nodes.places import markPlace, placeOf
 from CRGLoCoSegmentLib.nodes.results import Result, correctedOf, isEdited, resultOf, volumeOf
 
 ARRIVAL_S = 2.0  # that a label on its way is waited for when Slicer closes
@@ -341,12 +341,19 @@ class CasesLogic(CaseList):
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         self._accepting, self._onItsWay = task, label
-        task.onEnd(lambda: self._acceptEnded(task, segmentation, volume, stamp, folder))
+        place = placeOf(volume) if isNew else None  # when it has arrived, the volume may lie elsewhere
+
+        def ended() -> None:
+            if task.state == "done" and nodes.isInScene(volume):
+                nodes.markCase(volume, task.value.case, folder)  # whatever folder is open by now
+                if place is not None:
+                    markPlace(volume, place)
+            self._acceptEnded(task, segmentation, stamp)
+
+        task.onEnd(ended)
         # When Slicer closes, ``shutDown`` keeps it: a thread of ours would not live to its end.
         isSafe = lambda: self._isClosing or nodes.isInScene(segmentation)  # noqa: E731
         writeLabel(self._files, folder, label, task, isSafe=isSafe)
-        if isNew:  # when it has arrived, the volume may lie elsewhere
-            markPlace(volume)
         self._listeners.tell("cases")
         return task
 
@@ -387,14 +394,10 @@ class CasesLogic(CaseList):
             self._settings.set(KEPT, None)
         return text
 
-    def _acceptEnded(
-        self, task: Task, segmentation: Any, volume: Any, stamp: tuple[Any, ...], folder: Path
-    ) -> None:
+    def _acceptEnded(self, task: Task, segmentation: Any, stamp: tuple[Any, ...]) -> None:
         self._onItsWay = None
         if task.state == "done":
             self._scene.accepted(segmentation, stamp)
-            if nodes.isInScene(volume):  # whatever folder is open by now
-                nodes.markCase(volume, task.value.case, folder)
             self.refresh()
         else:
             self._listeners.tell("cases")

@@ -13,7 +13,7 @@ from crgloco.channels import channel_key
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.corrections import FROM_FOLDER, copiesOf, correctedName
-from CRGLoCoSegmentLib.nodes.places import markPlace
+from CRGLoCoSegmentLib.nodes.places import markPlace, placeOf
 from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultNodesOf, setCorrected
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
@@ -78,7 +78,7 @@ def makeCaseNodes(name: str, folder: Path, answer: Mapping[str, Any], found: Cas
     try:
         for volume in volumes:
             markCase(volume, name, folder)
-            markPlace(volume)
+            markPlace(volume, placeOf(volume))
         result = _result(first, answer, found.arrays)
         return CaseNodes(tuple(volumes), result, _labelNode(name, first, answer, found.arrays))
     except Exception:

@@ -24,9 +24,9 @@ def placeOf(volumeNode: Any) -> dict[str, Any]:
     return {VOXELS: contentStamp(volumeNode), GRID: geometryOfNode(volumeNode).to_json()}
 
 
-def markPlace(volumeNode: Any) -> None:
-    """Write on a volume that it holds what the file of its case holds; saved with the scene."""
-    volumeNode.SetAttribute(PLACE, json.dumps(placeOf(volumeNode)))
+def markPlace(volumeNode: Any, place: Mapping[str, Any]) -> None:
+    """Write on a volume what the file of its case holds, and where; saved with the scene."""
+    volumeNode.SetAttribute(PLACE, json.dumps(dict(place)))
 
 
 def markedPlace(volumeNode: Any) -> dict[str, Any]:
