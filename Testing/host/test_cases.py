@@ -662,6 +662,17 @@ def test_a_first_label_from_a_model_of_fewer_structures_says_nothing_of_the_othe
     assert (stored.model, stored.structures) == ("of livers", ("liver",))
 
 
+def test_a_case_of_another_folder_hides_none_of_its_name_in_this_one(
+    cases: Any, folder: Path, tmp_path: Path
+):
+    best = cases.mostUseful().name
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    cases.load(best).wait()
+    assert cases.mostUseful().name != best
+    cases.open(other).wait()
+    assert cases.mostUseful().name == best
+
+
 def test_what_was_said_of_one_case_is_not_done_to_the_next_that_the_user_chose_meanwhile(
     cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
 ):

@@ -365,6 +365,19 @@ def test_then_load_the_next_case(opened: CasesPanel, waitUntil: Any):
     assert opened.parameters.caseName == "mild"
 
 
+def test_a_name_that_was_typed_for_one_volume_is_not_given_to_the_next(opened: CasesPanel):
+    volumes = [volumeNodeFromVolume(scan(number), f"scan {number}") for number in (31, 32)]
+    for volume in volumes:
+        setCorrected(volume, segmentationFromLabels(label().array, GRID, TABLE, "mine", volume))
+    for volume in volumes:
+        opened.parameters.inputVolume = volume
+        opened.refresh("parameters")
+        assert opened.ui.caseNameEdit.text == "case_001"
+        opened.ui.caseNameEdit.text = "smith"
+        opened.refresh("cases")
+        assert opened.ui.caseNameEdit.text == "smith"
+
+
 def test_a_new_volume_is_accepted_under_a_name_that_is_proposed(
     opened: CasesPanel, logic: SegmentLogic, waitUntil: Any
 ):

@@ -108,7 +108,7 @@ class CasesLogic(CaseList):
 
     def mostUseful(self) -> CaseRow | None:
         """Return the predicted case most worth correcting next; neither for validation nor loaded."""
-        inScene = self.loaded.name if self.loaded is not None else None
+        inScene = self._nameInScene()
         return next((row for row in byUsefulness(self.rows) if row.name != inScene), None)
 
     def loadNext(
@@ -129,6 +129,7 @@ class CasesLogic(CaseList):
         """
         self._chosenFolder()
         task = Task(_("Next case"), onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        self._turns += 1
         row, waiting = self.mostUseful(), self._withoutLabel()
         if row is None and not waiting:
             raise CasesError(_("Every case of the folder has a label. Add cases, or fine-tune with these."))
@@ -136,13 +137,12 @@ class CasesLogic(CaseList):
             self._load(row.name if row is not None else waiting[0], task, discardUnsaved=discardUnsaved)
             return task
 
-        self._turns += 1
         turn = self._turns
 
         def ranked(outcome: BatchOutcome) -> None:
             best = self.mostUseful()
             if turn != self._turns:
-                # What the user then said of the case of that time must not meet the one of now.
+                # What the user said then was meant for the case of then.
                 task.fail(CasesError(_("Another case was chosen meanwhile; the list tells the most useful.")))
             elif best is None:
                 task.fail(CasesError(outcome.inWords()))
@@ -164,8 +164,13 @@ class CasesLogic(CaseList):
             self._listeners.tell("result")
 
     def _withoutLabel(self) -> tuple[str, ...]:
-        inScene = self.loaded.name if self.loaded is not None else None
+        inScene = self._nameInScene()
         return tuple(name for name in toPredict(self.rows) if name != inScene)
+
+    def _nameInScene(self) -> str | None:
+        """Name the case of this folder that is loaded; another folder may have one of the same name."""
+        loaded = self.loaded
+        return loaded.name if loaded is not None and loaded.folder == self.folder else None
 
     # ------------------------------------------------------------------------------------ predictions
 

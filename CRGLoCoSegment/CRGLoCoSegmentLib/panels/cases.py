@@ -33,6 +33,7 @@ class CasesPanel(Panel):
         super().__init__(logic, resources)
         self._cases = logic.cases
         self._proposed = ""
+        self._named = ""  # the volume that the name is for
         self._table = CaseTable(
             self.ui.casesTable,
             lambda name: self._try(lambda: self._load(name)),
@@ -124,7 +125,7 @@ class CasesPanel(Panel):
         cases, ui = self._cases, self.ui
         segmentation, volume = cases.acceptable(self._volume())
         row = cases.row(cases.caseOf(volume))
-        self._showName(isNew=volume is not None and row is None and cases.table is not None)
+        self._showName(volume, isNew=volume is not None and row is None and cases.table is not None)
         name = ui.caseNameEdit.text.strip()
         problem = nameProblem(name, [known.name for known in cases.rows]) if row is None else ""
         ui.acceptLabel.text = acceptText(
@@ -141,9 +142,12 @@ class CasesPanel(Panel):
         ui.acceptButton.enabled = canWrite and not cases.isAccepting
         ui.exportButton.enabled = segmentation is not None
 
-    def _showName(self, *, isNew: bool) -> None:
-        """Propose a name for a new case, unless the user has typed one."""
+    def _showName(self, volume: Any, *, isNew: bool) -> None:
+        """Propose a name for a new case, unless the user has typed one for it."""
         edit = self.ui.caseNameEdit
+        if isNew and volume.GetID() != self._named:  # what was typed is the name of another patient
+            self._named = volume.GetID()
+            edit.text = ""
         edit.visible = self.ui.caseNameLabel.visible = isNew
         if isNew and edit.text in {"", self._proposed}:
             self._proposed = self._cases.proposedName()
