@@ -278,6 +278,17 @@ def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path,
     assert jobs.JobFolder(tmp_path / "model.job").events()[0][-1]["event"] == "stopped"
 
 
+@pytest.mark.parametrize(("flips", "axes"), [("none", []), ("auto", [0, 1])])
+def test_scans_are_never_mirrored_left_to_right_whatever_their_labels_are_called(
+    cases_folder, tmp_path, flips, axes
+):
+    assert (
+        main(words_of(cases_folder, tmp_path / "model", f"flips={flips}")) == 0
+    )  # the last option takes many
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert card["network"]["flip_axes"] == axes
+
+
 def test_a_memory_that_does_not_even_hold_torch_is_told_in_words_and_in_the_diary(
     cases_folder, tmp_path, monkeypatch, capsys
 ):
