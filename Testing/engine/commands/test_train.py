@@ -282,9 +282,7 @@ def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path,
 def test_scans_are_never_mirrored_left_to_right_whatever_their_labels_are_called(
     cases_folder, tmp_path, flips, axes
 ):
-    assert (
-        main(words_of(cases_folder, tmp_path / "model", f"flips={flips}")) == 0
-    )  # the last option takes many
+    assert main(words_of(cases_folder, tmp_path / "model", f"flips={flips}")) == 0
     card = json.loads((tmp_path / "model" / "model.json").read_text())
     assert card["network"]["flip_axes"] == axes
 
