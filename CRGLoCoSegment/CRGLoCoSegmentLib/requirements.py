@@ -20,9 +20,9 @@ from crgloco.errors import CRGLoCoError
 
 FILE = Path(__file__).parents[1] / "Resources" / "requirements.txt"
 
-# Slicer's own builds, and the torch that was chosen for this computer: pip may use, never replace them.
 # The networks alone need these, and these need torch; files are read, written and checked without them.
 NEED_TORCH = ("monai",)
+# Slicer's own builds, and the torch that was chosen for this computer: pip may use, never replace them.
 KEPT = ("torch", "torchvision", "numpy", "scipy", "SimpleITK", "vtk", "pydicom", "pillow")
 
 

@@ -31,6 +31,11 @@ def order_by_name(wanted: Sequence[str], found: Sequence[str]) -> tuple[int, ...
     return tuple(theirs.index(name) for name in ours)
 
 
+def in_same_order(wanted: Sequence[str], found: Sequence[str]) -> bool:
+    """Whether the channels found are the wanted ones, one by one."""
+    return order_by_name(wanted, found) == tuple(range(len(wanted)))
+
+
 def in_other_order(wanted: Sequence[str], found: Sequence[str]) -> bool:
     """Whether channels, taken one by one, would be taken for one another: a known name has another place."""
     if len(wanted) < 2 or len(found) < 2:

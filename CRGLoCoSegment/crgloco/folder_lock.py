@@ -21,8 +21,8 @@ from crgloco.errors import ResourceError
 
 LOCK = "crgloco.json.lock"
 _ABANDONED_S = 900.0  # writing a case takes seconds; on another computer we can only go by the clock
-_held: set[str] = set()  # the locks that this process holds just now
 _UNFINISHED_S = 10.0  # a lock file is written at once; empty for longer means its writer was killed
+_held: set[str] = set()  # the locks that this process holds just now
 
 
 @contextmanager

@@ -133,6 +133,15 @@ def segmentAgain(volumeNode: Any, model: str = "later") -> Any:
     return resultOf(volumeNode)
 
 
+def segmentLiverOnly(volumeNode: Any) -> None:
+    """Bring in the answer of a model that knows no spleen."""
+    found = label(3).array.copy()
+    found[found == SPLEEN] = 0
+    liver = LabelTable(TABLE.labels[:1]).to_json()
+    answer = {"labels": liver, "geometry": GRID.to_json(), "title": "Liver", "model": "of livers"}
+    importResult(volumeNode, answer, {"fused": found})
+
+
 # ------------------------------------------------------------------------------------------ the folder
 
 
@@ -651,11 +660,7 @@ def test_only_the_answer_of_a_model_that_knows_all_structures_vouches_for_all(ca
 
 def test_a_first_label_from_a_model_of_fewer_structures_says_nothing_of_the_others(cases: Any, folder: Path):
     volume = cases.load("new_1").wait().volume
-    liver = LabelTable(TABLE.labels[:1])
-    found = label(3).array.copy()
-    found[found == SPLEEN] = 0
-    answer = {"labels": liver.to_json(), "geometry": GRID.to_json(), "title": "Liver", "model": "of livers"}
-    importResult(volume, answer, {"fused": found})
+    segmentLiverOnly(volume)
     edit(correct(volume), "label_1")
     cases.accept().wait()
     (stored,) = revisions(folder)["new_1"]
@@ -733,11 +738,7 @@ def test_an_edited_label_of_the_folder_counts_though_a_new_copy_has_taken_its_pl
 
 def test_a_copy_knows_its_model_though_the_answer_that_it_was_made_from_was_deleted(cases: Any, folder: Path):
     volume = cases.load("new_1").wait().volume
-    liver = LabelTable(TABLE.labels[:1])
-    found = label(3).array.copy()
-    found[found == SPLEEN] = 0
-    answer = {"labels": liver.to_json(), "geometry": GRID.to_json(), "title": "Liver", "model": "of livers"}
-    importResult(volume, answer, {"fused": found})
+    segmentLiverOnly(volume)
     old = resultOf(volume).fused
     edit(correct(volume), "label_1")
     segmentAgain(volume, "whole body")

@@ -9,7 +9,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from crgloco.channels import order_by_name
+from crgloco.channels import in_same_order
 from crgloco.errors import Cancelled, CasesError, InputError, ModelError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.ticker import waitUntil
@@ -227,7 +227,7 @@ class CasesLogic(CaseList):
     def _assertSameChannels(self, model: Path) -> None:
         """Refuse a model whose channels have other names or another order; their number is the worker's."""
         wanted, found = self._models.card(model).channel_names, self.channelNames
-        if len(wanted) != len(found) or order_by_name(wanted, found) == tuple(range(len(wanted))):
+        if len(wanted) != len(found) or in_same_order(wanted, found):
             return
         msg = _(
             "The model expects the channels {wanted}; the cases of this folder have {found}. Choose a model "

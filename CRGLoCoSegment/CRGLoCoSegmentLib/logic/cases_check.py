@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from crgloco.channels import in_other_order, order_by_name
+from crgloco.channels import in_other_order, in_same_order
 from crgloco.labels import LabelTable
 from crgloco.model_card import ModelCard
 from crgloco.model_store import is_pretraining
@@ -144,7 +144,7 @@ def _ofStart(answer: Mapping[str, Any], start: ModelCard) -> list[Finding]:
             expected=len(start.channel_names), wanted=", ".join(start.channel_names),
         )  # fmt: skip
         findings.append(Finding(ERROR, "", text))
-    elif channels and order_by_name(start.channel_names, channels) != tuple(range(len(channels))):
+    elif channels and not in_same_order(start.channel_names, channels):
         findings.append(_ofChannelNames(channels, start.channel_names))
     return findings
 

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError, OptionError
+from CRGLoCoSegmentLib.nodes.attributes import mappingOf
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition
 from CRGLoCoSegmentLib.nodes.places import GRID, VOXELS
 from CRGLoCoSegmentLib.nodes.results import (
@@ -77,12 +78,12 @@ def newCorrection(result: Result, composed: Composition, starts: Mapping[str, st
 
 def startsOf(correctedNode: Any) -> dict[str, str]:
     """Return the answer that each label of a corrected copy started from; empty for other nodes."""
-    return _mapping(correctedNode, STARTS)
+    return mappingOf(correctedNode, STARTS)
 
 
 def lostOf(correctedNode: Any) -> dict[str, int]:
     """Return how many voxels each label lost to others when the copy was put together."""
-    return _mapping(correctedNode, LOST)
+    return mappingOf(correctedNode, LOST)
 
 
 def originalsOf(correctedNode: Any) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
 
 def beganWith(correctedNode: Any) -> dict[str, Any]:
     """Return the model, the voxels and the grid of the answer that a copy was made from; empty for others."""
-    return _mapping(correctedNode, BEGAN)
+    return mappingOf(correctedNode, BEGAN)
 
 
 def copiesOf(volumeNode: Any) -> list[Any]:
@@ -190,14 +191,6 @@ def _freeName(volumeNode: Any) -> str:
         number += 1
         free = f"{name} {number}"
     return free
-
-
-def _mapping(node: Any, attribute: str) -> dict[str, Any]:
-    try:
-        found = json.loads(node.GetAttribute(attribute) or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def differ(first: Any, second: Any) -> bool:

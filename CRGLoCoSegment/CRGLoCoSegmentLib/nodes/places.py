@@ -10,6 +10,7 @@ from typing import Any
 
 from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry
+from CRGLoCoSegmentLib.nodes.attributes import mappingOf
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
 from CRGLoCoSegmentLib.nodes.volumes import contentStamp
 
@@ -31,11 +32,7 @@ def markPlace(volumeNode: Any, place: Mapping[str, Any]) -> None:
 
 def markedPlace(volumeNode: Any) -> dict[str, Any]:
     """Return what ``markPlace`` wrote; empty if it wrote nothing that can be read."""
-    try:
-        place = json.loads(volumeNode.GetAttribute(PLACE) or "{}")
-    except ValueError:
-        return {}
-    return place if isinstance(place, dict) else {}
+    return mappingOf(volumeNode, PLACE)
 
 
 def liesElsewhere(volumeNode: Any, place: Mapping[str, Any]) -> bool:

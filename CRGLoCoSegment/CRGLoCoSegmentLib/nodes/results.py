@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from crgloco.errors import GeometryError, LabelError
 from crgloco.io.volume import Geometry
 from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.nodes.attributes import mappingOf
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
 from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
@@ -245,8 +246,4 @@ def _checked(
 
 def recordOf(fusedNode: Any) -> dict[str, Any]:
     """Return the worker's record of a fused answer; empty for other nodes."""
-    try:
-        record = json.loads(fusedNode.GetAttribute(RECORD) or "{}")
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
+    return mappingOf(fusedNode, RECORD)

@@ -330,7 +330,7 @@ def _write_record(
     with locked(out):
         stored = read_predictions(out)
         ours = begun | (stored.begun or frozenset())
-        hashes = {**stored.hashes, **_hashes(out, records[-1:])}
+        hashes = {**_hashes(out, records[-1:], stored.hashes), **stored.hashes}
         answer: Mapping[str, Any] = _answer(job, records, _further(job, own, stored, records, known))
         if not records and stored.document:  # until a case is done, the folder is what it was
             answer = stored.document
@@ -343,11 +343,14 @@ def _there(cases: Sequence[Case], out: Path) -> frozenset[str]:
     return frozenset(name for name in names if any(is_there(out / file_name(name, kind)) for kind in KINDS))
 
 
-def _hashes(out: Path, records: Sequence[Record]) -> dict[str, str]:
-    """Hash the label files of cases that have just been written."""
+def _hashes(out: Path, records: Sequence[Record], noted: Mapping[str, str]) -> dict[str, str]:
+    """Hash the label files of cases that have just been written, but for those noted when they were."""
     new = [record["files"] for record in records if "error" not in record and not record["kept"]]
     return {
-        name: content_hash(out / name) for files in new for kind, name in files.items() if kind in LABEL_KINDS
+        name: content_hash(out / name)
+        for files in new
+        for kind, name in files.items()
+        if kind in LABEL_KINDS and name not in noted
     }
 
 

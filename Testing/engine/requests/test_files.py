@@ -71,25 +71,27 @@ def test_a_gpu_that_torch_has_no_code_for_is_listed_with_its_fault(monkeypatch):
     }
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a script of POSIX")
-def test_a_look_at_torch_that_never_ends_is_given_up(tmp_path, monkeypatch):
-    script = tmp_path / "python"
-    script.write_text("#!/bin/sh\nexec sleep 60\n")
+def python_that(folder, monkeypatch, does):
+    """Put a script in the place of Python."""
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\n{does}\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script of POSIX")
+def test_a_look_at_torch_that_never_ends_is_given_up(tmp_path, monkeypatch):
+    python_that(tmp_path, monkeypatch, "exec sleep 60")
     monkeypatch.setattr(graphics, "PATIENCE_S", 0.2)
     assert "did not answer" in machine.probe({}, Silent())["torch_error"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script of POSIX")
 def test_a_look_at_torch_that_crashes_is_told_and_ends_nothing_else(tmp_path, monkeypatch):
-    script = tmp_path / "python"
-    script.write_text("#!/bin/sh\necho first >&2; echo 'the driver is gone' >&2; kill -9 $$\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
+    python_that(tmp_path, monkeypatch, "echo first >&2; echo 'the driver is gone' >&2; kill -9 $$")
     answer = machine.probe({}, Silent())
     assert (answer["torch"], answer["gpus"], answer["torch_error"]) == (None, [], "the driver is gone")
-    script.write_text("#!/bin/sh\nexit 7\n")
+    python_that(tmp_path, monkeypatch, "exit 7")
     assert machine.probe({}, Silent())["torch_error"] == "The process ended with code 7."
 
 
