@@ -196,7 +196,7 @@ def test_the_check_lists_errors_first_and_counts_the_cases():
     ]
     assert check.hasErrors
     assert check.summary() == (
-        "4 labelled cases to learn from, 1 for validation, 9 unlabelled. Errors to mend first: 1."
+        "Labelled: 4 to learn from, 1 for validation. Unlabelled: 9. Errors to mend first: 1."
     )
 
 
@@ -245,7 +245,7 @@ def test_pretraining_asks_for_scans_alone(session: Session, cases: Path):
     assert session.files.asked == [("check", {"folder": str(cases), "unlabelled": [], "labels": False})]
     bare = {"problems": [], "labelled": 0, "validation": 0, "unlabelled": 7, "channel_names": ["MR"]}
     session.files.callbacks["onResult"](bare)
-    assert heard[0].summary() == "7 scans to learn from, without labels. All is well."
+    assert heard[0].summary() == "To learn from, without labels: 7. All is well."
     none = casesCheck(bare | {"unlabelled": 0}, pretraining=True)
     assert [finding.severity for finding in none.findings] == ["error"]
 

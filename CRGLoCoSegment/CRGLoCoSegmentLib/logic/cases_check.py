@@ -55,10 +55,10 @@ class CasesCheck:
     def summary(self) -> str:
         """Say in one line what was found."""
         counts = _(
-            "{labelled} labelled cases to learn from, {validation} for validation, {unlabelled} unlabelled."
+            "Labelled: {labelled} to learn from, {validation} for validation. Unlabelled: {unlabelled}."
         ).format(labelled=self.labelled, validation=self.validation, unlabelled=self.unlabelled)
         if self.pretraining:
-            counts = _("{count} scans to learn from, without labels.").format(count=self.unlabelled)
+            counts = _("To learn from, without labels: {count}.").format(count=self.unlabelled)
         errors = sum(finding.severity == ERROR for finding in self.findings)
         warnings = len(self.findings) - errors
         if errors:
