@@ -69,7 +69,8 @@ def lattice(shape: Shape, branch: Branch) -> tuple[Grid, Shape]:
     for length, window, tensor in zip(shape, branch.window, tensor_size(branch), strict=True):
         cell = window / tensor
         more = max(0, math.ceil(length / cell - 1e-9) - tensor)
-        count = tensor + math.ceil(more / TILE_STEP) * TILE_STEP
+        step = tile_step(tensor)
+        count = tensor + math.ceil(more / step) * step
         total = max(round(count * cell), length) if more else window
         start.append((length - total) // 2)
         cells.append(count)
@@ -179,10 +180,14 @@ def tiles_of(shape: Shape, branch: Branch) -> list[Shape]:
 
 
 def tile_starts(cells: int, size: int) -> tuple[int, ...]:
-    """Return the first cells of the tiles of one axis, multiples of ``TILE_STEP``."""
-    return tuple(
-        sorted({round(start / TILE_STEP) * TILE_STEP for start in spread(cells, size, TILE_OVERLAP)})
-    )
+    """Return the first cells of the tiles of one axis, multiples of ``tile_step``."""
+    step = tile_step(size)
+    return tuple(sorted({round(start / step) * step for start in spread(cells, size, TILE_OVERLAP)}))
+
+
+def tile_step(size: int) -> int:
+    """Return what the first cells of tiles are multiples of: between small tiles 4 would leave gaps."""
+    return math.gcd(size, TILE_STEP)
 
 
 def _answer(

@@ -7,7 +7,7 @@ import torch
 from crgloco.data.boxes import Box
 from crgloco.data.patches import resize
 from crgloco.inference.execution import Execution
-from crgloco.inference.global_pass import lattice, reduce_volume, run_global
+from crgloco.inference.global_pass import lattice, reduce_volume, run_global, tile_starts
 from crgloco.inference.local_pass import sample_window
 from crgloco.networks.dual_resolution import sample_context
 from crgloco.progress import Silent
@@ -84,6 +84,17 @@ def test_tiles_of_a_model_of_single_voxels_equal_the_whole(shape, logit_stride, 
     assert torch.allclose(answer.probabilities, logits[0].softmax(0), atol=1e-5)
     assert torch.allclose(answer.features, features[0], atol=1e-5)
     assert answer.feature_grid.cell == tuple(2 * cell for cell in grid.cell)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 6, 7, 8, 10, 12])
+def test_tiles_of_any_side_leave_no_gap(side):
+    branch = FakeBranch("global", (side, 32, 32), (1.0, 0.5, 0.5))
+    for length in range(1, 60):
+        grid, _ = lattice((length, 32, 32), branch)
+        covered = {cell for start in tile_starts(grid.shape[0], side) for cell in range(start, start + side)}
+        assert covered == set(range(grid.shape[0]))
+    answer = run(image_of((40, 32, 32)), FakeModel(global_=branch))
+    assert torch.isfinite(answer.probabilities).all()
 
 
 def test_features_of_an_odd_stride_are_brought_to_the_tiles_grid():
