@@ -24,7 +24,8 @@ def choose_device(
 
     Raises:
         OptionError: There is no device of that kind.
-        ResourceError: CUDA is asked for and there is none, or it does not work.
+        ResourceError: CUDA is asked for and there is none, or it does not work; in a team, whoever asks:
+            processes on CPUs and on GPUs would wait for one another for ever.
     """
     kind = name.partition(":")[0]
     if kind not in {"auto", "cpu", "cuda"}:
@@ -44,12 +45,13 @@ def choose_device(
         msg = f"{device} was asked for, but there are {count} CUDA devices."
         raise ResourceError(msg)
     fault = fault_of(device)
-    return _instead(kind, device, fault, report or Silent()) if fault else device
+    insists = kind == "cuda" or number is not None
+    return _instead(device, fault, report or Silent(), insists=insists) if fault else device
 
 
-def _instead(kind: str, device: torch.device, fault: str, report: Reporter) -> torch.device:
+def _instead(device: torch.device, fault: str, report: Reporter, *, insists: bool) -> torch.device:
     """Return the CPU, if nobody insists on the GPU that does not work."""
-    if kind == "cuda":
+    if insists:
         msg = f"{device} does not work ({fault}). Use --device cpu, or install torch for it and its driver."
         raise ResourceError(msg)
     report.event("message", text=f"The GPU does not work ({fault}). The CPU computes, which takes longer.")

@@ -78,6 +78,12 @@ def test_whoever_insists_on_such_a_gpu_is_told_why_not_in_one_line(saying):
     assert "\n" not in str(told.value)
 
 
+def test_in_a_team_nobody_passes_over_a_gpu_for_the_others_would_wait_for_ever(saying):
+    saying(TOO_OLD)
+    with pytest.raises(ResourceError, match=r"cuda:1 does not work .*no kernel image"):
+        choose_device("auto", number=1)
+
+
 def test_a_gpu_that_is_full_works(saying):
     saying("CUDA error: out of memory")
     assert choose_device() == torch.device("cuda")
