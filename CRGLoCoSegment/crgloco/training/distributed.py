@@ -50,7 +50,8 @@ def join_team(device_type: str) -> Team:
     if local_rank is None:
         return Team()
     if not distributed.is_initialized():
-        backend = "nccl" if device_type == "cuda" else "gloo"
+        # Windows has no NCCL; gloo averages gradients on GPUs too, more slowly.
+        backend = "nccl" if device_type == "cuda" and distributed.is_nccl_available() else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
     rank, processes = distributed.get_rank(), distributed.get_world_size()
     return Team(rank, processes, local_rank, device_type)

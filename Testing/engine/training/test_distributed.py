@@ -117,6 +117,21 @@ def test_a_process_on_its_own_is_its_own_team(monkeypatch):
     leave_team()
 
 
+@pytest.mark.parametrize(
+    ("device", "nccl", "backend"), [("cuda", True, "nccl"), ("cuda", False, "gloo"), ("cpu", True, "gloo")]
+)
+def test_gpus_speak_by_nccl_where_torch_has_it(device, nccl, backend, monkeypatch):
+    chosen = []
+    answers = {"is_nccl_available": nccl, "is_initialized": False, "get_rank": 1, "get_world_size": 2}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.distributed, name, lambda answer=answer: answer)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda name, **_: chosen.append(name))
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert join_team(device) == Team(1, 2, 1, device)
+    assert chosen == [backend]
+
+
 def test_each_process_of_a_team_takes_the_gpu_of_its_number(monkeypatch):
     for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
