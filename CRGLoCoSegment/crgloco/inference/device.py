@@ -27,8 +27,8 @@ def choose_device(
         ResourceError: CUDA is asked for and there is none, or it does not work; in a team, whoever asks:
             processes on CPUs and on GPUs would wait for one another for ever.
     """
-    kind = name.partition(":")[0]
-    if kind not in {"auto", "cpu", "cuda"}:
+    kind, _, index = name.partition(":")
+    if kind not in {"auto", "cpu", "cuda"} or (index and not (kind == "cuda" and index.isdecimal())):
         msg = f"There is no device {name!r}; choose auto, cpu, cuda or cuda:N."
         raise OptionError(msg)
     available = kind != "cpu" and torch.cuda.is_available()
@@ -37,13 +37,12 @@ def choose_device(
         raise ResourceError(msg)
     if not available:
         return torch.device("cpu")
-    device = torch.device("cuda" if kind == "auto" else name)
-    if number is not None:
-        device = torch.device("cuda", number)
+    chosen = int(index or 0) if number is None else number
     count = torch.cuda.device_count()
-    if (device.index or 0) >= count:
-        msg = f"{device} was asked for, but there are {count} CUDA devices."
+    if chosen >= count:
+        msg = f"cuda:{chosen} was asked for, but there are {count} CUDA devices."
         raise ResourceError(msg)
+    device = torch.device("cuda", chosen) if index or number is not None else torch.device("cuda")
     fault = fault_of(device)
     insists = kind == "cuda" or number is not None
     return _instead(device, fault, report or Silent(), insists=insists) if fault else device

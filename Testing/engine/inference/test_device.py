@@ -43,8 +43,15 @@ def test_auto_takes_the_gpu_and_a_name_the_one_it_names():
     assert choose_device("cpu") == CPU
     with pytest.raises(ResourceError, match=r"cuda:2 was asked for, but there are 2"):
         choose_device("cuda:2")
-    with pytest.raises(OptionError, match="no device 'mps'"):
-        choose_device("mps")
+    with pytest.raises(ResourceError, match=r"cuda:999 was asked for, but there are 2"):
+        choose_device("cuda:999")  # to torch this is cuda:-25
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("name", ["mps", "cuda:x", "cuda:-1", "cpu:1", "auto:0"])
+def test_what_is_no_device_is_refused_in_words(name):
+    with pytest.raises(OptionError, match=f"no device '{name}'"):
+        choose_device(name)
 
 
 @pytest.mark.usefixtures("two_gpus")
