@@ -30,6 +30,7 @@ ON_NUMBERS = (torch.Tensor.data_ptr, torch.Tensor.tolist, torch.Tensor.untyped_s
 BY_INDEX = (torch.Tensor.__getitem__, torch.Tensor.__setitem__)
 plain_generator, plain_tensor = torch.Generator, torch.tensor
 places: dict[int, torch.device] = {}  # where generators are, by their number
+Full = Callable[[], bool]
 
 
 class PretendTensor(torch.Tensor):
@@ -88,10 +89,18 @@ class _AsMeta(TorchFunctionMode):
 
 
 class _Made(TorchDispatchMode):
-    """Lets tensors be made on the pretended device, also from those of the CPU."""
+    """Lets tensors be made on the pretended device, also from those of the CPU, until it is full."""
+
+    def __init__(self, full: Full) -> None:
+        super().__init__()
+        self.full = full
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        return _compute(func, args, kwargs or {})
+        made = _compute(func, args, kwargs or {})
+        if _storages(made) - _storages((args, kwargs)) and self.full():
+            msg = "CUDA out of memory. Tried to allocate 2.00 MiB."
+            raise torch.OutOfMemoryError(msg)
+        return made
 
 
 def _is_list(value: Any) -> bool:
@@ -145,6 +154,12 @@ def _is_on_gpu(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> boo
     return on_gpu
 
 
+def _storages(values: Any) -> set[int]:
+    """Return where the numbers of all pretended tensors among the values lie."""
+    leaves = tree_leaves(values)
+    return {leaf.held.untyped_storage().data_ptr() for leaf in leaves if isinstance(leaf, PretendTensor)}
+
+
 def _any_pretended(values: Any) -> bool:
     return any(isinstance(leaf, PretendTensor) for leaf in tree_leaves(values))
 
@@ -172,9 +187,13 @@ def _enter(modes: Sequence[Any]) -> None:
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[torch.device]:
-    """Pretend for a while that there is one NVIDIA GPU, of a kind that does not compute in bf16."""
-    modes = (_Made(), _AsMeta())
+def pretended_gpu(full: Full = lambda: False) -> Iterator[torch.device]:
+    """Pretend for a while that there is one NVIDIA GPU, of a kind that does not compute in bf16.
+
+    Args:
+        full: Asked whenever a tensor is made there, whether there is no memory for it.
+    """
+    modes = (_Made(full), _AsMeta())
     answers = {
         "is_available": lambda: True,
         "device_count": lambda: 1,

@@ -99,3 +99,41 @@ def test_a_model_answers_on_a_gpu_as_on_the_cpu_in_every_quality(method, tmp_pat
         assert np.array_equal(there.fused, on_cpu.fused)
         assert np.abs(there.confidence.astype(int) - on_cpu.confidence).max() <= 1
         assert np.allclose(there.probes, on_cpu.probes, atol=1e-4)
+
+
+class Full:
+    """Counts the tensors that are made on the GPU; has no memory for one of them, or from then on."""
+
+    def __init__(self, at=0, *, stays=False):
+        self.at, self.stays, self.made = at, stays, 0
+
+    def __call__(self):
+        self.made += 1
+        return bool(self.at) and (self.made >= self.at if self.stays else self.made == self.at)
+
+
+@pytest.mark.usefixtures("_float32")
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_gpu_that_is_full_at_whatever_point_leads_to_the_same_answer(stays, tmp_path):
+    image, _ = two_ellipsoids((14, 20, 40))
+    volume = Volume(image, Geometry(image.shape, (2.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+    loaded = model_store.load(save_tiny_model(tmp_path / "model"))
+
+    def predict(full):
+        with pretended_gpu(full):
+            predictor = Predictor(
+                loaded.network, loaded.preparation, loaded.table, temperature=1.3, device=GPU
+            )
+            result = predictor.predict([volume])
+        loaded.network.to(CPU)
+        return result
+
+    roomy = Full()
+    expected = predict(roomy)
+    assert expected.windows_run > 1
+    for at in range(1, roomy.made, roomy.made // 6):
+        result = predict(Full(at, stays=stays))
+        assert "memory of the device" in result.notes[0]
+        assert np.array_equal(result.fused, expected.fused)
+        assert np.abs(result.confidence.astype(int) - expected.confidence).max() <= 1
+        assert np.abs(result.disagreement.astype(int) - expected.disagreement).max() <= 1

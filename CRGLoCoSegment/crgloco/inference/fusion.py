@@ -71,7 +71,7 @@ class FusedSlices:
         self._weights = (weights[0] / total, 1 - weights[0] / total)
         out, prepared = Grid.over(field, shape), Grid.over(field, field)
         self._local_taps = [prepared.taps(axis, out.centres(axis)) for axis in range(3)]
-        self._answer = answer
+        self.answer = answer
         if answer is not None:
             self._global_taps = [answer.grid.taps(axis, out.centres(axis)) for axis in range(3)]
             self._unsettled = (answer.probabilities[0] <= 0.5).cpu().numpy()
@@ -81,9 +81,9 @@ class FusedSlices:
         )
 
     def move(self, device: torch.device) -> None:
-        """Compute on another device from now on."""
-        if self._answer is not None and self._answer.probabilities.device != device:
-            self._answer = self._answer.to(device)
+        """Compute on another device from now on; ``answer`` lies there then."""
+        if self.answer is not None and self.answer.probabilities.device != device:
+            self.answer = self.answer.to(device)
             self._background = self._background.to(device)
 
     def ready(self, finished: int) -> int:
@@ -115,7 +115,7 @@ class FusedSlices:
         rows = rows if rows is not None else (0, self.shape[1])
         local = _near(blend, self._local_taps[0].part(start, stop))
         box = self._interesting((start, stop), rows, local)
-        if self._answer is not None:
+        if self.answer is not None:
             self._write_background((start, stop), rows)
         if box is not None:
             self._write_box(box, local)
@@ -124,7 +124,7 @@ class FusedSlices:
         self, slices: Range, rows: Range, local: _Local | None
     ) -> tuple[Range, Range, Range] | None:
         """The part of the slices that is more than settled background."""
-        if self._answer is None or self._points is not None:
+        if self.answer is None or self._points is not None:
             return slices, rows, (0, self.shape[2])
         low, high = self._global_taps[0].part(*slices).source
         cells = any_along(self._unsettled[low:high], 0)
@@ -148,8 +148,8 @@ class FusedSlices:
     def _write_box(self, box: tuple[Range, Range, Range], local: _Local | None) -> None:
         where = tuple(slice(*part) for part in box)
         coarse, fine = None, None
-        if self._answer is not None:
-            coarse = _sample_part(self._answer.probabilities, self._global_taps, box)
+        if self.answer is not None:
+            coarse = _sample_part(self.answer.probabilities, self._global_taps, box)
         if local is not None:
             fine = self._sample_local(local, box, coarse)
         if coarse is not None and self.global_ is not None:

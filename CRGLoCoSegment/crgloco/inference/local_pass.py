@@ -48,8 +48,7 @@ class LocalPass:
     Args:
         image: (channels, K, J, I) on the prepared grid.
         fill: (channels,) value of padding.
-        answer: Gives the context, where the model takes one.
-        fused: Receives finished slices.
+        fused: Receives finished slices; its global answer gives the context, where the model takes one.
         execution: Runs the model.
         flip_axes: Axes that are mirrored for a mean over all mirrors.
         report: Hears of progress.
@@ -60,7 +59,6 @@ class LocalPass:
         self,
         image: npt.NDArray[np.float16],
         fill: torch.Tensor,
-        answer: GlobalAnswer | None,
         fused: FusedSlices,
         execution: Execution,
         *,
@@ -70,7 +68,6 @@ class LocalPass:
     ) -> None:
         self._image = image
         self._fill = fill.numpy()
-        self._answer = answer
         self._fused = fused
         self._execution = execution
         self._mirrors = mirrors(flip_axes)
@@ -115,6 +112,7 @@ class LocalPass:
             region = self._region(windows, strip)
             depth = windows[0].size[0] + EXTRA_SLICES
             blend = self._execution.allocate(partial(SlabBlend, region, self._classes, depth, dtype))
+            weight = self._execution.allocate(weight.to)
         done, total = progress
         written = 0
         for chunk, probabilities in self._execution.each(windows, self._forward):
@@ -131,12 +129,13 @@ class LocalPass:
 
     def _advance(self, blend: SlabBlend | None, finished: int, written: int, strip: tuple[int, int]) -> int:
         """Write all slices that need no prepared slice from ``finished`` on; return how many are written."""
-        if blend is not None:
-            if blend.device != self._execution.blend_device:
-                blend.move(self._execution.blend_device)
-            if finished > blend.finished:
+
+        def finish() -> None:
+            self._gather(blend)
+            if blend is not None:
                 blend.finish(finished)
-        self._fused.move(self._execution.blend_device)
+
+        self._execution.attempt(finish)
         until = self._fused.ready(finished)
         step = self._fused.chunk(self._classes)
         while written < until:
@@ -151,12 +150,16 @@ class LocalPass:
 
     def _write(self, start: int, stop: int, blend: SlabBlend | None, strip: tuple[int, int]) -> None:
         def work() -> None:
-            if blend is not None and blend.device != self._execution.blend_device:
-                blend.move(self._execution.blend_device)
-            self._fused.move(self._execution.blend_device)
+            self._gather(blend)
             self._fused.write(start, stop, blend, strip)
 
         self._execution.attempt(work)
+
+    def _gather(self, blend: SlabBlend | None) -> None:
+        """Bring what is blended, and the global answer, to where windows are blended now."""
+        if blend is not None and blend.device != self._execution.blend_device:
+            blend.move(self._execution.blend_device)
+        self._fused.move(self._execution.blend_device)
 
     def _forward(self, windows: Sequence[Box]) -> torch.Tensor:
         """Return the mean probabilities (B, C, *window) of a batch over all mirrors, float32."""
@@ -190,9 +193,11 @@ class LocalPass:
 
     def _context(self, windows: Sequence[Box]) -> torch.Tensor | None:
         stride = self._execution.model.context_stride
-        if stride is None or self._answer is None or self._answer.features is None:
+        self._fused.move(self._execution.blend_device)
+        answer = self._fused.answer
+        if stride is None or answer is None or answer.features is None:
             return None
-        maps = [sample_window(self._answer, window, stride) for window in windows]
+        maps = [sample_window(answer, window, stride) for window in windows]
         return torch.stack(maps).to(self._execution.device)
 
     def _in_strip(self, windows: tuple[Box, ...], strip: tuple[int, int]) -> tuple[Box, ...]:

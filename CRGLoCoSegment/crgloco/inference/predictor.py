@@ -254,23 +254,26 @@ class _Walk:
             weights = (self._model.local.weight, self._model.global_.weight)
         if probes is not None:
             probes = self._orientation.voxels(probes, self._geometry.shape)
-        fused = FusedSlices(
-            self._orientation.apply_geometry(self._geometry).shape,
-            self._prepared.shape,
-            self._model.classes,
-            answer,
-            weights=weights,
-            # Fitted on fused answers; the global branch alone is not too sure (docs/measurements.md).
-            temperature=self._predictor.temperature if with_local else 1.0,
-            with_local=with_local,
-            probes=probes,
-            orientation=self._orientation,
-        )
-        windows = self._windows(answer) if with_local else ()
+
+        def begin() -> FusedSlices:
+            return FusedSlices(
+                self._orientation.apply_geometry(self._geometry).shape,
+                self._prepared.shape,
+                self._model.classes,
+                None if answer is None else answer.to(self._execution.blend_device),
+                weights=weights,
+                # Fitted on fused answers; the global branch alone is not too sure (docs/measurements.md).
+                temperature=self._predictor.temperature if with_local else 1.0,
+                with_local=with_local,
+                probes=probes,
+                orientation=self._orientation,
+            )
+
+        fused = self._execution.attempt(begin)
+        windows = self._execution.attempt(partial(self._windows, fused)) if with_local else ()
         local = LocalPass(
             self._image,
             fill,
-            answer,
             fused,
             self._execution,
             flip_axes=self._flips,
@@ -303,10 +306,12 @@ class _Walk:
             )
         answer = run_global(self._image, fill, branch, self._execution, self._report, flip_axes=self._flips)
         self._memory.look()
-        return self._execution.allocate(answer.to)
+        return answer
 
-    def _windows(self, answer: GlobalAnswer | None) -> tuple[Box, ...]:
+    def _windows(self, fused: FusedSlices) -> tuple[Box, ...]:
         lay = self._all_windows
+        fused.move(self._execution.blend_device)
+        answer = fused.answer
         if answer is not None and self._fits:
             cells = open_cells(answer, self._prepared, self._predictor.openness)
             faces = tuple(answer.grid.faces(axis) for axis in range(3))

@@ -76,13 +76,18 @@ class SlabBlend:
         self.touched = max(self.touched, inside.stop[0])
 
     def finish(self, until: int) -> None:
-        """Turn the sums of all slices before ``until`` into means; no later window touches them."""
+        """Turn the sums of all slices before ``until`` into means; no later window touches them.
+
+        May be repeated where memory ran out: the weight of what is a mean already is 1.
+        """
         stop = min(until, self.touched)
         for ring, _ in self._pieces(self.finished, stop):
             for index in range(ring.start, ring.stop):
                 weight = self._weights[index]
-                self._sums[:, index] *= torch.where(weight > 0, 1 / weight, 0).to(self._sums.dtype)
-                self._weights[index] = (weight > 0).to(weight.dtype)
+                share = torch.where(weight > 0, 1 / weight, 0).to(self._sums.dtype)
+                present = (weight > 0).to(weight.dtype)
+                self._sums[:, index] *= share
+                self._weights[index] = present
         self.finished = max(self.finished, until)
 
     def read(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
