@@ -64,9 +64,16 @@ def own_gpu() -> int | None:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def leave_team() -> None:
-    """End the group of processes, if there is one."""
+def leave_team(*, alone: bool = False) -> None:
+    """End the group of processes, if there is one.
+
+    Args:
+        alone: Whether the others may not be leaving. NCCL would wait for them, and they wait for this one;
+            torchrun ends them once this process has ended.
+    """
     if distributed.is_available() and distributed.is_initialized():
+        if alone and distributed.get_backend() == "nccl":
+            return
         distributed.destroy_process_group()
         # That lets go of the group; what garbage still holds it would end its threads only while Python
         # itself ends, and they then abort the process (pytorch 96017, 179291).

@@ -15,7 +15,7 @@ from crgloco import gpu_faults, methods, model_store
 from crgloco.data.cache import PreparedCase
 from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
-from crgloco.errors import CasesError, ModelError, OptionError, ResourceError
+from crgloco.errors import Cancelled, CasesError, ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
 from crgloco.jobs import Job, JobFolder
 from crgloco.memory_faults import tells_of_memory
@@ -60,9 +60,15 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
     device = choose_device(job.device, report, number=own_gpu())
     team = join_team(device.type)
     claim = folder.claimed() if team.leads else contextlib.nullcontext()
+    alone = True  # what fails, fails in this process; who finishes or stops does so with all others
     try:
         with claim:
-            return _run(job, folder, report, device, team)
+            model = _run(job, folder, report, device, team)
+        alone = False
+        return model
+    except Cancelled:
+        alone = False
+        raise
     except (MemoryError, RuntimeError) as error:
         if not tells_of_memory(error):
             fault = gpu_faults.in_words(error)
@@ -77,7 +83,7 @@ def run(job: Job, folder: JobFolder, report: Reporter) -> Path:
         )
         raise ResourceError(msg) from error
     finally:
-        leave_team()
+        leave_team(alone=alone)
 
 
 def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, team: Team) -> Path:

@@ -1,5 +1,6 @@
 """Two processes (gloo, CPU) that share a run against one process with the same whole batch."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -7,10 +8,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from crgloco.errors import Cancelled
+from crgloco.jobs import Job, JobFolder
+from crgloco.progress import Silent
+from crgloco.training import fine_tune
 from crgloco.training.distributed import (
     Team,
     agree,
@@ -130,6 +136,33 @@ def test_gpus_speak_by_nccl_where_torch_has_it(device, nccl, backend, monkeypatc
         monkeypatch.setenv(name, value)
     assert join_team(device) == Team(1, 2, 1, device)
     assert chosen == [backend]
+
+
+@pytest.mark.parametrize(
+    ("backend", "alone", "ended"), [("nccl", True, 0), ("nccl", False, 1), ("gloo", True, 1)]
+)
+def test_a_process_that_fails_alone_does_not_wait_for_the_others_in_nccl(backend, alone, ended, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append(backend))
+    leave_team(alone=alone)
+    assert len(calls) == ended
+
+
+@pytest.mark.parametrize(
+    ("error", "alone"),
+    [(None, False), (Cancelled("Stopped."), False), (MemoryError(), True), (OSError(), True)],
+)
+def test_who_finishes_or_stops_leaves_with_all_and_who_fails_alone(error, alone, tmp_path, monkeypatch):
+    left = []
+    monkeypatch.setattr(fine_tune, "leave_team", lambda *, alone: left.append(alone))
+    monkeypatch.setattr(fine_tune, "_run", Mock(side_effect=error, return_value=tmp_path))
+    (tmp_path / "job").mkdir()
+    job = Job(cases=tmp_path, method="supervised", out=tmp_path / "model", device="cpu")
+    with contextlib.suppress(Exception):
+        fine_tune.run(job, JobFolder(tmp_path / "job"), Silent())
+    assert left == [alone]
 
 
 def test_each_process_of_a_team_takes_the_gpu_of_its_number(monkeypatch):
