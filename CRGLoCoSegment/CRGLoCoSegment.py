@@ -187,10 +187,13 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self._parameterNode = parameters
         self._observed = parameters.parameterNode if parameters is not None else None
+        if self._observed is not None:
+            # Behind the wrapper, which remembers its values and hears by this event what a script has set.
+            # And before the widgets are bound: with nobody behind them, VTK tells the first observer last.
+            modified = vtk.vtkCommand.ModifiedEvent
+            self.addObserver(self._observed, modified, self._onParametersModified, priority=-1.0)
         for section in self.sections.values():
             section.setParameters(parameters)
-        if self._observed is not None:
-            self.addObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
 
     def _takeUpScene(self):
         """Note edits of answers from now on, and show segmentations as the user had chosen."""

@@ -204,6 +204,16 @@ def test_a_scene_that_is_added_to_this_one_leaves_the_choices_as_they_are(widget
     assert widget._parameterNode.inputVolume is volume
 
 
+def test_a_volume_that_a_script_chooses_is_seen_in_every_section_at_once(widget: Any):
+    slicer.util.selectModule("Data")
+    slicer.util.selectModule("CRGLoCoSegment")  # the parameter node is bound anew, to its first wrapper
+    widget.sections["correct"].open()
+    for volume in (addVolume("first"), addVolume("second")):
+        widget.logic.getParameterNode().inputVolume = volume
+        assert widget.sections["segment"].panel.ui.inputSelector.currentNode() is volume
+        assert widget.sections["correct"].panel._volume is volume
+
+
 def test_edits_of_answers_are_noted_in_a_scene_that_was_loaded_before_the_module_was_opened(
     loadModule: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,6 +2,7 @@
 
 import types
 import typing
+import weakref
 from typing import Any
 
 import slicer
@@ -46,20 +47,19 @@ class Wrapped:
         self._guis: dict[int, tuple[dict[str, Connector], int]] = {}
         self._nextTag = 0
         self._updating = False
+        self._remembered: dict[str, Remembered] = {}
         for name, parameter in self.allParameters.items():
-            if not parameter.storage.isIn(parameterNode, self._prefix + name):
-                parameter.storage.write(parameterNode, self._prefix + name, parameter.first)
+            self._remembered[name] = Remembered(parameter, parameterNode, self._prefix + name)
 
     def getValue(self, name: str) -> Any:
         """A parameter by its name."""
         self._known(name)
-        return self.allParameters[name].storage.read(self.parameterNode, self._prefix + name)
+        return self._remembered[name].value
 
     def setValue(self, name: str, value: Any) -> None:
         """Set a parameter by its name."""
         self._known(name)
-        with slicer.util.NodeModify(self.parameterNode):
-            self.allParameters[name].storage.write(self.parameterNode, self._prefix + name, value)
+        self._remembered[name].write(value)
 
     def default(self, name: str) -> Default:
         """A parameter's value at first."""
@@ -145,6 +145,43 @@ class Wrapped:
     def Modified(self) -> None:
         """Tell the node's observers."""
         self.parameterNode.Modified()
+
+
+class Remembered:
+    """A value as one wrapper remembers it; it hears of others' changes by the node's event, as Slicer's does.
+
+    So whoever observes the node too may be told before, and still reads the former value.
+    """
+
+    def __init__(self, parameter: "Parameter", node: Any, name: str) -> None:
+        self._parameter, self._node, self._name = parameter, node, name
+        self._writing = False
+        self.value = self._read()
+        us = weakref.ref(self)
+        self._observer = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_given: us()._heard())
+
+    def __del__(self) -> None:
+        self._node.RemoveObserver(self._observer)
+
+    def write(self, value: Any) -> None:
+        """Set the value; the node's observers are told when it is remembered."""
+        self._writing = True
+        try:
+            with slicer.util.NodeModify(self._node):
+                self._parameter.storage.write(self._node, self._name, value)
+                self.value = self._read()
+        finally:
+            self._writing = False
+
+    def _heard(self) -> None:
+        if not self._writing:
+            self.value = self._read()
+
+    def _read(self) -> Any:
+        storage = self._parameter.storage
+        if not storage.isIn(self._node, self._name):
+            storage.write(self._node, self._name, self._parameter.first)
+        return storage.read(self._node, self._name)
 
 
 class Parameter:
