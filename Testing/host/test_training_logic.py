@@ -139,6 +139,16 @@ def test_proposed_names_are_free_and_do_not_grow_with_every_fine_tuning():
     assert proposedTitle("", (), TODAY) == "New model 2026-11-21"
 
 
+def test_a_long_name_leaves_room_for_what_makes_the_next_one_free():
+    long = "Abdomen MR of the university hospital, all structures, trained on the whole cohort"
+    first = proposedTitle(long, (), TODAY)
+    assert first.startswith("Abdomen MR of the university hospital")
+    assert first.endswith(" fine-tuned 2026-11-21")
+    second = proposedTitle(first, {folderName(first)}, TODAY)
+    assert second == f"{first} (2)"
+    assert folderName(second).endswith("_2")
+
+
 @pytest.mark.parametrize(
     ("title", "name"),
     [("Liver/left: 2", "Liver_left_2"), ("  Ménisque  ", "Ménisque"), ("../..", ""), ("x" * 200, "x" * 80)],

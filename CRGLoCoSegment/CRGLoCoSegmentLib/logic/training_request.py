@@ -111,7 +111,10 @@ def proposedTitle(startTitle: str, taken: Collection[str], today: date, *, pretr
     """
     template = _("{title} pre-trained {date}") if pretraining else _("{title} fine-tuned {date}")
     if startTitle:
-        title = template.format(title=_withoutEarlier(startTitle, template), date=today.isoformat())
+        # Date and number must stand in the folder's name too: what is beyond its end makes no name unique.
+        room = LONGEST_NAME - len(template.format(title="", date=today.isoformat()) + " (99)")
+        start = _withoutEarlier(startTitle, template)[:room].strip()
+        title = template.format(title=start, date=today.isoformat())
     else:
         new = _("Pre-trained {date}") if pretraining else _("New model {date}")
         title = new.format(date=today.isoformat())
