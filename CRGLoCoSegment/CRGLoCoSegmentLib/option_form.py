@@ -44,12 +44,16 @@ class OptionForm:
     def setStart(self, values: Mapping[str, Any]) -> None:
         """Show a configuration: what it says, and the defaults of the rest.
 
+        What the user has changed stays while the configuration is the same.
+
         Args:
             values: Options that differ from the defaults; names that the form lacks are passed over.
         """
         defaults = {option["name"]: option["default"] for option in self._options}
-        self._start = defaults | {name: value for name, value in values.items() if name in defaults}
-        self.reset()
+        start = defaults | {name: value for name, value in values.items() if name in defaults}
+        if start != self._start:
+            self._start = start
+            self.reset()
 
     def setFixed(self, names: Collection[str], why: str) -> None:
         """Grey out options that cannot be chosen now; all others can be.

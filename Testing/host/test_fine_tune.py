@@ -206,6 +206,14 @@ def test_a_start_model_brings_its_networks_and_without_one_they_can_be_chosen(be
     assert panel.ui.titleEdit.text.startswith("New model 20")
 
 
+def test_changed_options_stay_when_models_come_or_another_one_is_in_use(bench: Bench):
+    panel = bench.open()
+    panel.setup.form.fields["threshold"].widget.value = 0.9
+    bench.logic.models.changed()
+    bench.logic.models.current = next(path for path, _card in bench.logic.models.list())
+    assert panel.setup.request().options == {"threshold": 0.9}
+
+
 def test_every_choice_reaches_the_request(bench: Bench, cases: Path, tmp_path: Path, answers: Any):
     panel = bench.open()
     ui = panel.ui

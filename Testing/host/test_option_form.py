@@ -167,6 +167,16 @@ def test_options_can_be_asked_for_elsewhere_or_be_fixed_with_a_reason():
     assert form.fields["count"].widget.toolTip.startswith("Of anything.")
 
 
+def test_what_was_changed_stays_while_the_configuration_is_the_same():
+    form = OptionForm(STRANGE)
+    form.setStart({"count": 9})
+    form.show({"rate": 0.25})
+    form.setStart({"count": 9})
+    assert form.changed() == {"rate": 0.25}
+    form.setStart({"count": 8})
+    assert form.changed() == {}
+
+
 def test_the_reset_button_is_there_when_something_was_changed_and_takes_it_back():
     changes: list[int] = []
     form = OptionForm(STRANGE, onChanged=lambda: changes.append(1))
