@@ -178,6 +178,18 @@ def test_a_name_in_use_is_refused_whether_of_a_model_or_of_a_training(
     assert session.runs == {}
 
 
+def test_a_training_whose_folder_was_deleted_is_not_taken_for_the_next_one_of_its_name(
+    session: Session, request_: TrainingRequest
+):
+    first = session.training.start(request_)
+    session.runs.pop(first.path).state = "failed"
+    shutil.rmtree(first.path)
+    second = session.training.start(dataclasses.replace(request_, iterations=40))
+    assert second.job is not None
+    assert second.job.iterations == 40
+    assert session.training.known() == [second]
+
+
 def test_a_name_without_letters_and_a_start_model_that_is_gone_are_refused(
     session: Session, request_: TrainingRequest, tmp_path: Path, cases: Path
 ):

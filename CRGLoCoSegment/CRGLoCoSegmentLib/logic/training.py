@@ -174,6 +174,7 @@ class Training:
             self._models.card(request.startModel)
         out = self._models.folder / name
         folder = jobs.write_job(jobs.folder_beside(out), request.toJob(out))
+        self._jobs.pop(folder.path, None)  # of a training whose folder somebody has deleted
         return self._run(self._job(folder.path), keepRunning=request.keepRunning)
 
     def resume(self, job: TrainingJob, *, keepRunning: bool = False) -> TrainingJob:
