@@ -49,6 +49,7 @@ class TrainingRun:
         self._command = list(command) if command is not None else None
         self._child: Child | None = None
         self._ending: tuple[int | None] | None = None  # exit code of a process of ours that has ended
+        self._killed = False  # at the user's wish, which is no failure
         self._sizeBefore = 0  # of the events when it started
         self._log: list[str] = []
         self._offset = 0
@@ -68,7 +69,7 @@ class TrainingRun:
         if self.state == "running":
             return
         self.files.clear_stop()
-        self._ending, self._log, self._keepRunning = None, [], keepRunning
+        self._ending, self._log, self._keepRunning, self._killed = None, [], keepRunning, False
         self._sizeBefore = _size(self.files.events_file)
         self._child = Child(
             self._words(keepRunning=keepRunning),
@@ -102,6 +103,7 @@ class TrainingRun:
             JobError: It runs on another computer.
         """
         if self._child is not None:
+            self._killed = True
             self._child.kill()
             return
         number = self.files.process_id()
@@ -164,7 +166,7 @@ class TrainingRun:
         last = self._lastEvent()
         if last.get("event") == "failed":
             return "failed", str(last.get("text", "")), str(last.get("traceback") or "")
-        if last.get("event") != "stopped" and self._ending is not None:
+        if last.get("event") != "stopped" and self._ending is not None and not self._killed:
             lines = self.output()
             return "failed", whyEnded(self._ending[0], lines), "\n".join(lines)
         return self._unfinished(stopped=last.get("event") == "stopped")

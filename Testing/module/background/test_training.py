@@ -180,14 +180,15 @@ def test_a_program_that_cannot_be_started_is_a_failure(folder):
     assert "/no/such/PythonSlicer" in run.reason
 
 
-def test_killing_ends_it_at_once(runs):
+def test_killing_ends_it_at_once_and_is_no_failure(runs):
     run = runs("slow")
     run.start()
     waitForEvents(run)
     pid = run.files.process_id()
     run.kill()
-    waitFor(run, "failed", 5)
+    waitFor(run, "stopped", 5)
     assert diesWithin(pid, 1)
+    assert "interrupted" in run.reason  # not: killed, perhaps for want of memory
 
 
 def test_a_run_that_outlives_slicer_is_found_again_with_all_its_events_and_stopped(runs):
