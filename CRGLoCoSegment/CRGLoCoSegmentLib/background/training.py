@@ -4,7 +4,7 @@ What the job does is read from its files, so that a training that was started be
 found again just as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,16 +191,14 @@ class TrainingRun:
         """The last event; of a run of ours only what it said itself, not what one before it said."""
         if self._ending is not None and _size(self.files.events_file) <= self._sizeBefore:
             return {}
-        lines = _tail(self.files.events_file)
-        return next((event for line in reversed(lines) if (event := _event(line.encode()))), {})
+        return next(newestEvents(self.files), {})
 
 
-def lastEvents(files: JobFolder) -> list[dict[str, Any]]:
-    """Return the newest events of a job, as many as its file's last bytes hold."""
-    try:
-        return files.events(max(0, _size(files.events_file) - TAIL))[0]
-    except OSError:
-        return []
+def newestEvents(files: JobFolder) -> Iterator[dict[str, Any]]:
+    """Yield the events of a job from the newest one back, as many as its file's last bytes hold."""
+    for line in reversed(_tail(files.events_file)):
+        if event := _event(line.encode()):
+            yield event
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

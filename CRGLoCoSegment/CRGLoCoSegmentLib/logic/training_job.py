@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from crgloco import methods
 from crgloco.errors import JobError
 from crgloco.jobs import JOB_ENDING, Job, JobFolder, read_job
-from CRGLoCoSegmentLib.background.training import lastEvents
+from CRGLoCoSegmentLib.background.training import newestEvents
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING
 
@@ -155,8 +155,8 @@ class TrainingJob:
 
 def _lastUpdates(files: JobFolder) -> tuple[int, int]:
     """Say how far a training came, from the end of its events: the whole story is read when it is shown."""
-    told = [event for event in lastEvents(files) if event.get("stage") == "training"]
-    return (int(told[-1].get("done") or 0), int(told[-1].get("total") or 0)) if told else (0, 0)
+    told = next((event for event in newestEvents(files) if event.get("stage") == "training"), {})
+    return int(told.get("done") or 0), int(told.get("total") or 0)
 
 
 def _modified(file: Path) -> float:

@@ -11,9 +11,10 @@ from child_scripts import diesWithin, isAlive
 from crgloco import jobs
 from crgloco.data.cases import open_cases
 from crgloco.errors import JobError, ResourceError
+from crgloco.progress import parse_event
 from CRGLoCoSegmentLib.background import training as module
 from CRGLoCoSegmentLib.background.ticker import waitUntil
-from CRGLoCoSegmentLib.background.training import TrainingRun
+from CRGLoCoSegmentLib.background.training import TrainingRun, newestEvents
 from phantoms import write_cases_folder
 
 # What `crgloco train` does to its job folder, without a network.
@@ -277,6 +278,15 @@ def test_long_histories_come_in_pieces_and_damaged_lines_are_left_out(runs, fold
     with (folder / "events.jsonl").open("a") as file:
         file.write('way"}\n')
     assert run.poll() == [{"event": "halfway"}]
+
+
+def test_who_asks_for_the_newest_event_does_not_wait_for_all_others(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(module, "parse_event", lambda line: read.append(line) or parse_event(line))
+    lines = [json.dumps({"event": "progress", "done": n}) for n in range(1000)]
+    (folder / "events.jsonl").write_text("\n".join(lines) + '\n{"event": "half')
+    assert next(newestEvents(jobs.JobFolder(folder)))["done"] == 999
+    assert len(read) == 2
 
 
 def test_an_event_longer_than_what_is_read_at_once_still_arrives(runs, folder, monkeypatch):
