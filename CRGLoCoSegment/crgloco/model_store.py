@@ -303,12 +303,20 @@ def load(folder: Path) -> LoadedModel:
     Raises:
         ModelError: The folder is damaged, or the weights do not fit the method's networks.
     """
+    return build(folder, read_card(folder), load_tensors(folder))
+
+
+def build(folder: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> LoadedModel:
+    """Do what ``load`` does with a card and weights that were read before.
+
+    Raises:
+        ModelError: The model cannot segment, or the weights do not fit the method's networks.
+    """
     from crgloco import methods
     from crgloco.data.preparation import Preparation
     from crgloco.methods.base import Task
     from crgloco.options import from_mapping
 
-    card, tensors = read_card(folder), load_tensors(folder)
     assert_segments(card, folder)
     try:
         kind = methods.get(card.method)

@@ -51,7 +51,8 @@ def finish(
         cases, calibration = score_and_calibrate(new, selection.validation, report)
         scores["new"] = in_short(cases, selection.table)
         if job.start is not None and started.parent is not None and started.parent.card.branches:
-            loaded = model_store.load(job.start)
+            # As it was at the beginning: its folder may be renamed, deleted or another model's by now.
+            loaded = model_store.build(job.start, started.parent.card, started.parent.tensors)
             start = started.predictor(loaded.network)
             # Distances are comparable only where both found a structure; overlaps stay.
             both = where_both_found(cases, score_cases(start, selection.validation, report))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -539,6 +540,21 @@ def test_validation_labels_that_began_as_the_start_models_answers_are_named(
     metrics = training["metrics"]
     assert metrics["made_from_start"] == expected
     assert ("hd95_mm" in metrics["new"]) == ("hd95_mm" in metrics["start"])
+
+
+def test_a_start_model_that_is_deleted_meanwhile_does_not_cost_the_new_one(tiny_model, tmp_path, monkeypatch):
+    cases = write_cases_folder(tmp_path / "cases", 2, 1)
+    start, out, finish = tmp_path / "start", tmp_path / "model", fine_tune.finish
+    shutil.copytree(tiny_model, start)
+
+    def finish_late(*values):
+        shutil.rmtree(start)
+        return finish(*values)
+
+    monkeypatch.setattr("crgloco.training.fine_tune.finish", finish_late)
+    words = ["train", "--cases", str(cases), "--out", str(out), "--iterations", "1"]
+    assert main([*words, "--start", str(start), "--device", "cpu"]) == 0
+    assert "start" in json.loads((out / "model.json").read_text())["training"]["metrics"]
 
 
 @pytest.mark.parametrize(
