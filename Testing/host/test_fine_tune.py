@@ -50,7 +50,7 @@ class Bench:
     def __init__(self, models: Path, **parts: Any) -> None:
         self.runs: dict[Path, StandInRun] = {}
         self.logic = SegmentLogic(**parts)
-        self.files = parts.get("files")
+        self.checker = parts.get("checker")
         self.logic.settings.set("modelsFolder", str(models))
         self.panels: list[FineTunePanel] = []
 
@@ -59,7 +59,7 @@ class Bench:
             settings=self.logic.settings,
             listeners=self.logic.listeners,
             models=self.logic.models,
-            files=self.logic.files,
+            checker=self.logic.checker,
             makeRun=lambda path: self.runs.setdefault(path, StandInRun(path)),
         )
         self.logic.environment.problem = lambda: ""
@@ -72,7 +72,7 @@ class Bench:
 
     def answer(self, **changes: Any) -> None:
         """Answer the newest check."""
-        self.files.of("check")[-1].answer(**ALL_WELL | changes)
+        self.checker.of("check")[-1].answer(**ALL_WELL | changes)
 
     def newest(self) -> StandInRun:
         return list(self.runs.values())[-1]
@@ -96,7 +96,9 @@ class Bench:
 
 @pytest.fixture
 def bench(scene: Any, cases: Path, tinyModel: Path, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "models", compute=StandInWorker(), files=StandInWorker())
+    bench = Bench(
+        tmp_path / "models", compute=StandInWorker(), files=StandInWorker(), checker=StandInWorker()
+    )
     bench.useStandInRuns()
     bench.logic.settings.set("casesFolder", str(cases))
     bench.logic.models.current = tinyModel
@@ -307,7 +309,7 @@ def test_a_typed_name_stays_and_a_proposed_one_follows_the_start_model(bench: Be
 def test_the_check_tells_how_far_it_is_and_what_it_found(bench: Bench, cases: Path):
     ui = bench.open().ui
     ui.checkButton.click()
-    (asked,) = bench.files.of("check")
+    (asked,) = bench.checker.of("check")
     assert asked.fields == {"folder": str(cases), "unlabelled": [], "method": "cr_gloco"}
     asked.tell(event="progress", stage="check", done=1, total=5)
     assert ui.checkLabel.text == "Reading the cases: 1 of 5"
@@ -324,7 +326,7 @@ def test_a_check_can_be_cancelled_and_says_so(bench: Bench):
     ui.checkButton.click()
     assert ui.checkButton.text == "Cancel the check"
     ui.checkButton.click()
-    assert bench.files.of("check")[0].wasCancelled
+    assert bench.checker.of("check")[0].wasCancelled
     assert ui.checkLabel.text == "Cancelled."
     assert ui.checkButton.text == "Check the cases"
 
@@ -338,10 +340,10 @@ def test_start_checks_first_and_errors_keep_it_from_starting(bench: Bench):
     assert "mend the errors" in ui.messageLabel.text
     assert texts(ui.findingsTable) == [["Error", "a", "It is cut off."]]
     ui.startButton.click()  # nothing has changed: the answer is still known
-    assert len(bench.files.of("check")) == 1
+    assert len(bench.checker.of("check")) == 1
     bench.logic.listeners.tell("cases")
     ui.startButton.click()
-    assert len(bench.files.of("check")) == 2
+    assert len(bench.checker.of("check")) == 2
 
 
 def test_cases_with_other_labels_than_the_start_models_are_found_before_the_start(bench: Bench):
@@ -401,7 +403,7 @@ def test_pretraining_starts_on_scans_alone_and_ends_without_a_comparison(bench: 
     assert ui.titleEdit.text.startswith("Pre-trained 20")
     ui.casesFolderEdit.currentPath = str(tmp_path)
     ui.startButton.click()
-    assert bench.files.of("check")[-1].fields["labels"] is False
+    assert bench.checker.of("check")[-1].fields["labels"] is False
     bench.answer(labelled=0, validation=0, labels=None)
     (path,) = bench.runs
     job = read_job(path)
@@ -429,7 +431,7 @@ def test_what_is_missing_is_said_beside_the_button(bench: Bench, spoil: Callable
     panel = bench.open()
     spoil(panel.ui)
     panel.ui.startButton.click()
-    if bench.files.of("check"):
+    if bench.checker.of("check"):
         bench.answer()
     assert said in panel.ui.messageLabel.text
     assert bench.runs == {}
@@ -447,7 +449,7 @@ def test_without_the_packages_nothing_is_started_and_the_way_out_is_named(bench:
     ui = bench.open().ui
     ui.startButton.click()
     assert ui.messageLabel.text == "PyTorch: not installed. See the section Environment."
-    assert bench.files.of("check") == []
+    assert bench.checker.of("check") == []
 
 
 # ---------------------------------------------------------------------------------------- while it runs
@@ -597,7 +599,7 @@ def test_a_panel_that_is_closed_cancels_its_check(bench: Bench):
     panel = bench.open()
     panel.ui.checkButton.click()
     panel.cleanup()
-    assert bench.files.of("check")[0].wasCancelled
+    assert bench.checker.of("check")[0].wasCancelled
 
 
 def test_every_control_has_a_tooltip():

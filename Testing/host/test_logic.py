@@ -444,6 +444,17 @@ def test_a_logic_that_did_nothing_has_nothing_to_end():
     assert set(vars(logic)) == {"listeners"}
 
 
+def test_a_check_before_a_training_keeps_nobody_waiting_who_accepts_or_loads_a_case(
+    scene: Any, tmp_path: Path
+):
+    files, checker = StandInWorker(), StandInWorker()
+    logic = SegmentLogic(files=files, checker=checker)
+    logic.training.check(tmp_path)
+    assert (len(checker.of("check")), files.requests) == (1, [])
+    logic.shutDown()
+    assert checker.isEnded
+
+
 def test_shutting_down_cancels_and_ends_both_workers_even_if_a_part_fails(
     logic: SegmentLogic,
     compute: StandInWorker,

@@ -107,7 +107,7 @@ def test_the_cases_open_by_themselves_where_a_label_was_kept_when_slicer_closed(
 
 def test_opening_starts_no_process(widget: Any, processEvents: Any):
     processEvents()
-    for worker in ("compute", "files"):
+    for worker in ("compute", "files", "checker"):
         assert worker not in vars(widget.logic) or not getattr(widget.logic, worker).isRunning()
 
 

@@ -59,7 +59,7 @@ class Session:
             folder / "bundled", settings=self.settings, files=self.files, listeners=self.listeners
         )
         self.training = Training(
-            settings=self.settings, listeners=self.listeners, models=self.models, files=self.files, **parts
+            settings=self.settings, listeners=self.listeners, models=self.models, checker=self.files, **parts
         )
 
 
@@ -278,7 +278,7 @@ def test_a_folder_that_cannot_be_read_is_not_called_empty_as_well(startModel: Pa
     assert [finding.text for finding in check.findings] == ["No folder."]
 
 
-def test_the_check_asks_the_files_worker_and_can_be_cancelled(session: Session, cases: Path, tmp_path: Path):
+def test_the_check_asks_its_worker_and_can_be_cancelled(session: Session, cases: Path, tmp_path: Path):
     heard: list[Any] = []
     task = session.training.check(
         cases, (tmp_path,), onProgress=lambda *p: heard.append(p[:3]), onFinished=heard.append,
@@ -625,12 +625,12 @@ def test_a_training_that_cannot_begin_says_why_in_the_users_words(
     assert "Traceback" not in job.reason
 
 
-def test_the_real_check_reads_the_cases_in_the_files_worker(
+def test_the_real_check_reads_the_cases_in_its_worker(
     sessions: Callable[[], Session], cases: Path, startModel: Path, waitUntil: Callable[..., None]
 ):
     session, heard = sessions(), []
-    worker = Worker("files")
-    session.training._files = worker
+    worker = Worker("check")
+    session.training._checker = worker
     try:
         task = session.training.check(
             cases,

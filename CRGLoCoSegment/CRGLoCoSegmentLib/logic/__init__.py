@@ -32,7 +32,7 @@ WORKERS_S = 0.8  # that the workers get at least
 class SegmentLogic:
     """The one door for scripts and panels; knows no widget and works without a main window.
 
-    Nothing is started by making one: the two worker processes start with the first request, and each
+    Nothing is started by making one: the worker processes start with the first request, and each
     part is imported when it is first used.
 
     Example:
@@ -60,6 +60,7 @@ class SegmentLogic:
     Args:
         compute: Worker that holds the model; segments, predicts, ranks, estimates.
         files: Worker that reads and writes files, so that these never wait behind a prediction.
+        checker: Worker that checks cases before a training.
         prober: Worker that tells what torch and the graphics card say.
         settings: What belongs to this computer.
         view: The side-by-side comparison.
@@ -73,13 +74,15 @@ class SegmentLogic:
         *,
         compute: "Worker | None" = None,
         files: "Worker | None" = None,
+        checker: "Worker | None" = None,
         prober: "Worker | None" = None,
         settings: "Settings | None" = None,
         view: "CompareView | None" = None,
     ) -> None:
         self.listeners = Listeners()
         given = {
-            "compute": compute, "files": files, "prober": prober, "settings": settings, "view": view
+            "compute": compute, "files": files, "checker": checker, "prober": prober, "settings": settings,
+            "view": view,
         }  # fmt: skip
         # A cached_property is only asked for what the instance does not hold yet.
         self.__dict__.update({name: value for name, value in given.items() if value is not None})
@@ -106,6 +109,13 @@ class SegmentLogic:
         from CRGLoCoSegmentLib.background.worker import Worker
 
         return Worker("files")
+
+    @cached_property
+    def checker(self) -> "Worker":
+        """The worker process that reads all cases before a training: it takes minutes, nobody else waits."""
+        from CRGLoCoSegmentLib.background.worker import Worker
+
+        return Worker("check")
 
     @cached_property
     def prober(self) -> "Worker":
@@ -161,7 +171,7 @@ class SegmentLogic:
             settings=self.settings,
             prober=self.prober,
             listeners=self.listeners,
-            workers=(self.files, self.compute),
+            workers=(self.files, self.checker, self.compute),
             models=self.models,
         )
 
@@ -179,7 +189,7 @@ class SegmentLogic:
         from CRGLoCoSegmentLib.logic.training import Training
 
         return Training(settings=self.settings, listeners=self.listeners, models=self.models,
-                        files=self.files)  # fmt: skip
+                        checker=self.checker)  # fmt: skip
 
     # ---------------------------------------------------------------------------------- the requests
 
@@ -327,7 +337,7 @@ class SegmentLogic:
         for name in ("segmentation", "labelExport", "cases", "correction", "environment", "training", "view"):
             self._ifMade(name, "shutDown")
         until = max(until, time.monotonic() + WORKERS_S)
-        workers = ("compute", "files", "prober")
+        workers = ("compute", "files", "checker", "prober")
         for name in workers:
             self._ifMade(name, "closeInput")
         for name in workers:

@@ -51,7 +51,7 @@ class Training:
         settings: What belongs to this computer.
         listeners: Hear ``"training"`` when something new is known, ``"models"`` when a model was made.
         models: The models; new ones are made in ``models.folder``.
-        files: Worker that reads and checks cases.
+        checker: Worker that reads and checks cases.
         makeRun: Makes what watches over a job's process.
         ticker: When the main thread looks after the jobs.
     """
@@ -62,11 +62,11 @@ class Training:
         settings: "Settings",
         listeners: "Listeners",
         models: "Models",
-        files: "Worker",
+        checker: "Worker",
         makeRun: Callable[[Path], Any] = TrainingRun,
         ticker: Ticker | None = None,
     ) -> None:
-        self._settings, self._listeners, self._models, self._files = settings, listeners, models, files
+        self._settings, self._listeners, self._models, self._checker = settings, listeners, models, checker
         self._makeRun = makeRun
         self._ticker = ticker if ticker is not None else SharedTicker()
         self._jobs: dict[Path, TrainingJob] = {}
@@ -114,7 +114,7 @@ class Training:
         """
         start = None if startModel is None else self._models.card(startModel)
         task = Task(casesFolder.name, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
-        request = self._files.ask(
+        request = self._checker.ask(
             "check",
             {
                 "folder": str(casesFolder),
