@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from crgloco.data.dataset import Samples, SampleStream
-from crgloco.errors import Cancelled, TrainingDiverged
+from crgloco.errors import Cancelled, CRGLoCoError, TrainingDiverged
 from crgloco.methods.base import Batch, Method
 from crgloco.networks.precision import mixed_precision
 from crgloco.progress import Reporter
@@ -255,10 +254,17 @@ class Trainer:
             return
         self._save(step)  # whatever measuring may meet, the updates are kept
         if self.team.leads:
-            # An end that is asked for meanwhile is still asked for after the next update, when all agree.
-            with suppress(Cancelled):
-                self.report.event("validation", step=step, **self.validate(step))
+            self._measure(step, self.validate)
         self._go_on_learning()
+
+    def _measure(self, step: int, validate: Callable[[int], dict[str, Any]]) -> None:
+        try:
+            self.report.event("validation", step=step, **validate(step))
+        except Cancelled:
+            pass  # an end that is asked for meanwhile still is after the next update, when all agree
+        except CRGLoCoError as error:  # a drive that is away tonight shall not end what learns without it
+            text = f"After update {step} nothing was measured; the training goes on. {error}"
+            self.report.event("message", text=text)
 
     def _go_on_learning(self) -> None:
         """Take the networks back from a prediction, which may have moved them off a GPU that was full."""

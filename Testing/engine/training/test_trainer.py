@@ -8,7 +8,7 @@ import torch
 
 from crgloco import atomic
 from crgloco.data.dataset import SampleStream, Slots
-from crgloco.errors import Cancelled, ResourceError, TrainingDiverged
+from crgloco.errors import Cancelled, InputError, ResourceError, TrainingDiverged
 from crgloco.training.trainer import Timings
 from tiny_training import RECIPES, Recorder, differing, make_method, make_trainer, phantom_case, weights_of
 
@@ -273,6 +273,22 @@ def test_validation_comes_when_due_but_not_after_the_last_update():
     assert seen == [2, 4]
     assert report.of_kind("validation") == [{"step": 2, "dice": 0.5}, {"step": 4, "dice": 0.5}]
     assert trainer.method.networks.training
+
+
+def test_validation_cases_that_are_away_for_a_while_do_not_end_the_training():
+    report = Recorder()
+    trainer = make_trainer(make_method("supervised"), report=report, iterations=6, validate_every=2)
+
+    def validate(step):
+        if step == 2:
+            raise InputError("The drive is gone.")
+        return {"dice": 0.5}
+
+    trainer.validate = validate
+    assert trainer.fit().updates == 6
+    assert report.of_kind("validation") == [{"step": 4, "dice": 0.5}]
+    text = "After update 2 nothing was measured; the training goes on. The drive is gone."
+    assert report.of_kind("message") == [{"text": text}]
 
 
 def test_each_group_of_weights_is_clipped_at_its_own_norm():
