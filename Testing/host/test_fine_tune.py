@@ -149,6 +149,15 @@ def test_methods_start_models_and_a_free_name_are_on_offer(bench: Bench, cases: 
     assert ui.casesFolderEdit.currentPath == str(cases)
 
 
+def test_two_start_models_with_one_title_are_told_apart_by_their_folders(bench: Bench, tinyModel: Path):
+    shutil.copytree(tinyModel, bench.logic.models.folder / "ellipsoids-2")
+    ui = bench.open().ui
+    assert entries(ui.startModelCombo)[1:3] == [
+        "Two ellipsoids (ellipsoids)",
+        "Two ellipsoids (ellipsoids-2)",
+    ]
+
+
 def test_the_configuration_sets_the_options_and_the_number_of_updates(bench: Bench):
     panel = bench.open()
     panel.ui.startModelCombo.setCurrentIndex(panel.ui.startModelCombo.count - 1)

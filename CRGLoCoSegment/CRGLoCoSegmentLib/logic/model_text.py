@@ -1,7 +1,8 @@
 """What a model says of itself, in words: for lists, details and tooltips."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -11,6 +12,23 @@ from crgloco.labels import LabelTable
 from crgloco.methods import card as methodCard
 from crgloco.model_card import ModelCard
 from crgloco.model_store import classes_told
+
+
+def listTitles(found: Sequence[tuple[Path, Any]]) -> dict[str, str]:
+    """Return what each model is called in a list; two with one title are told apart by their folders.
+
+    Args:
+        found: Folder and card of each, or what is wrong with it.
+    """
+    titles = {
+        str(path): card.title if isinstance(card, ModelCard) else _("{name} (damaged)").format(name=path.name)
+        for path, card in found
+    }
+    names = list(titles.values())
+    return {
+        path: f"{title} ({Path(path).name})" if names.count(title) > 1 else title
+        for path, title in titles.items()
+    }
 
 
 def labelsText(table: LabelTable) -> str:

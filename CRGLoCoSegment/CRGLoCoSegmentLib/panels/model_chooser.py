@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from crgloco.model_card import ModelCard
-from CRGLoCoSegmentLib.logic.model_text import detailsText, labelsText
+from CRGLoCoSegmentLib.logic.model_text import detailsText, labelsText, listTitles
 
 
 class ModelChooser:
@@ -57,7 +57,7 @@ class ModelChooser:
         selector = self._ui.modelSelector
         self._filling = True
         selector.clear()
-        for number, (path, title) in enumerate(_titles(found).items()):
+        for number, (path, title) in enumerate(listTitles(found).items()):
             selector.addItem(title, path)
             selector.setItemData(number, path, qt.Qt.ToolTipRole)
         if current in self._cards:
@@ -135,16 +135,3 @@ class ModelChooser:
         if chosen:
             self._logic.settings.set("modelsFolder", chosen)
             self._logic.models.changed()
-
-
-def _titles(found: list[tuple[Path, Any]]) -> dict[str, str]:
-    """Return what each model is called in the list; two with one title are told apart by their folders."""
-    titles = {
-        str(path): card.title if isinstance(card, ModelCard) else _("{name} (damaged)").format(name=path.name)
-        for path, card in found
-    }
-    names = list(titles.values())
-    return {
-        path: f"{title} ({Path(path).name})" if names.count(title) > 1 else title
-        for path, title in titles.items()
-    }

@@ -10,6 +10,7 @@ from crgloco.errors import CRGLoCoError, OptionError
 from crgloco.model_card import ModelCard
 from crgloco.model_store import is_pretraining
 from crgloco.networks.options import NETWORK_OPTIONS, updates_going_on
+from CRGLoCoSegmentLib.logic.model_text import listTitles
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
 from CRGLoCoSegmentLib.panels.device_list import listDevices
@@ -109,12 +110,12 @@ class TrainingSetup:
         combo, models = self._ui.startModelCombo, self._logic.models
         wanted = str(self.startModel or "") if combo.count else str(models.current or "")
         found = [(path, card) for path, card in models.list() if isinstance(card, ModelCard)]
-        self._cards = {str(path): card for path, card in found}
+        self._cards, titles = {str(path): card for path, card in found}, listTitles(found)
         self._filling = True
         combo.clear()
         for number, (path, card) in enumerate(found):
             title = _("{title} (pre-trained)") if is_pretraining(card) else "{title}"
-            combo.addItem(title.format(title=card.title), str(path))
+            combo.addItem(title.format(title=titles[str(path)]), str(path))
             combo.setItemData(number, str(path), qt.Qt.ToolTipRole)
         combo.addItem(_("None: train from scratch"), "")
         combo.setCurrentIndex(max(combo.findData(wanted), 0))
