@@ -10,6 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from crgloco import methods
+from crgloco.atomic import PART
 from crgloco.errors import OptionError
 from crgloco.jobs import Job
 from crgloco.options import from_mapping
@@ -95,9 +96,12 @@ class TrainingRequest:
 
 
 def folderName(title: str) -> str:
-    """Return a folder's name that every system accepts; empty if the title has no letter or digit."""
-    plain = re.sub(r"[^\w.-]+", "_", title.strip())
-    return plain.strip("._-")[:LONGEST_NAME].rstrip("._-")
+    """Return a folder's name that every system accepts; empty if the title has no letter or digit.
+
+    It never ends as the names of models do that are half written: no list would show it.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", title.strip()).strip("._-")[:LONGEST_NAME].rstrip("._-")
+    return f"{plain}_" if plain.endswith(PART) else plain
 
 
 def proposedTitle(startTitle: str, taken: Collection[str], today: date, *, pretraining: bool = False) -> str:
