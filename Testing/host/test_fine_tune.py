@@ -548,6 +548,17 @@ def test_at_the_end_old_and_new_stand_side_by_side_and_the_user_chooses(bench: B
     assert str(new) in [ui.startModelCombo.itemData(n) for n in range(ui.startModelCombo.count)]
 
 
+def test_a_new_model_that_was_deleted_is_not_called_ready(bench: Bench):
+    panel = begun(bench)
+    (path,) = bench.runs
+    new = save_tiny_model(read_job(path).out)
+    bench.tell({"event": "model", "path": str(new)}, state="finished")
+    assert panel.ui.statusLabel.text.endswith(" is ready.")
+    shutil.rmtree(new)
+    panel.enter()
+    assert panel.ui.statusLabel.text.endswith(f" was trained, but its model is not in {new} any more.")
+
+
 def test_a_new_model_that_is_worse_is_called_so():
     mean, kidney, liver = (
         ComparisonRow("", 0.9, 0.85),

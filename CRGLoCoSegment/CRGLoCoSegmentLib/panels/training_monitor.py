@@ -162,8 +162,11 @@ def stateText(job: TrainingJob) -> str:
 
 def statusText(job: TrainingJob) -> str:
     """Say what a training is doing, or how it ended."""
-    if job.state == "finished":
+    if job.hasModel:
         return _("{title} is ready.").format(title=job.title)
+    if job.state == "finished" and job.job is not None:
+        text = _("{title} was trained, but its model is not in {folder} any more.")
+        return text.format(title=job.title, folder=job.job.out)
     if job.state != "running":
         return job.reason or _("{title} was not begun.").format(title=job.title)
     return " ".join(part for part in (job.reason, _runningText(job)) if part)
