@@ -151,7 +151,13 @@ def test_a_long_name_leaves_room_for_what_makes_the_next_one_free():
 
 @pytest.mark.parametrize(
     ("title", "name"),
-    [("Liver/left: 2", "Liver_left_2"), ("  Ménisque  ", "Ménisque"), ("../..", ""), ("x" * 200, "x" * 80), ("a.part", "a.part_")],
+    [
+        ("Liver/left: 2", "Liver_left_2"),
+        ("  Ménisque  ", "Ménisque"),
+        ("../..", ""),
+        ("x" * 200, "x" * 80),
+        ("a.part", "a.part_"),
+    ],
 )
 def test_a_title_becomes_a_folder_name_that_every_system_accepts(title: str, name: str):
     assert folderName(title) == name
