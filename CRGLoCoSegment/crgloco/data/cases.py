@@ -241,6 +241,9 @@ def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:
     if not folder.is_dir():
         msg = f"{folder} is no folder. Give a folder of volumes or of DICOM series."
         raise CasesError(msg)
+    if folder.name == LABELS and (folder.parent / IMAGES).is_dir():
+        msg = f"{folder} holds the labels of a cases folder, no scans. Give a folder of scans."
+        raise CasesError(msg)
     places = [folder / name for name in (IMAGES, UNLABELLED) if (folder / name).is_dir()]
     in_cases_folder, places = bool(places), places or [folder]
     found: dict[str, Channels] = {}

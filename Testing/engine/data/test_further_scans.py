@@ -129,6 +129,11 @@ def test_names_are_told_apart_and_those_of_the_scans_too() -> None:
     assert [case.channels[0].path for case in apart] == [case.channels[0].path for case in cases]
 
 
+def test_the_folder_of_the_labels_beside_that_of_the_images_is_told(root: Path) -> None:
+    with pytest.raises(CasesError, match="labelsTr holds the labels of a cases folder, no scans"):
+        with_further(open_cases(root), [root / "labelsTr"])
+
+
 def test_a_folder_that_does_not_exist_is_told(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CasesError, match="nowhere"):
         with_further(open_cases(root), [tmp_path / "nowhere"])
