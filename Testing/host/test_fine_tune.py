@@ -125,11 +125,11 @@ def entries(combo: Any) -> list[str]:
     return [combo.itemText(number) for number in range(combo.count)]
 
 
-def begun(bench: Bench) -> FineTunePanel:
+def begun(bench: Bench, **found: Any) -> FineTunePanel:
     """A panel whose training has just been started."""
     panel = bench.open()
     panel.ui.startButton.click()
-    bench.answer()
+    bench.answer(**found)
     return panel
 
 
@@ -191,6 +191,20 @@ def test_from_a_start_model_few_labels_are_taught_for_a_short_while_unless_the_u
     bench.logic.listeners.tell("cases")
     ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1)
     assert ui.iterationsSpinBox.value == 1234
+
+
+def test_the_engine_counts_the_cases_where_no_number_of_updates_is_named_and_the_check_shows_what_suits(
+    bench: Bench,
+):
+    """The folder may not be listed yet, and further unlabelled scans are in no list."""
+    ui = begun(bench, labelled=2, unlabelled=30).ui
+    (path,) = bench.runs
+    assert read_job(path).iterations is None
+    assert ui.iterationsSpinBox.value == 2 * 100 + 30 * 20
+    bench.tell(state="stopped")
+    ui.iterationsSpinBox.value = 123
+    ui.startButton.click()
+    assert read_job(list(bench.runs)[-1]).iterations == 123
 
 
 def test_another_method_brings_its_own_options(bench: Bench, processEvents: Callable[[], None]):
@@ -367,7 +381,7 @@ def test_after_a_good_check_the_training_runs_as_it_was_asked_for(bench: Bench, 
     panel = begun(bench)
     (path,) = bench.runs
     job = read_job(path)
-    assert (job.cases, job.start, job.iterations) == (cases, bench.logic.models.current, 4000)
+    assert (job.cases, job.start, job.iterations) == (cases, bench.logic.models.current, None)
     assert bench.newest().calls == [("start", False)]
     ui = panel.ui
     assert (ui.startButton.enabled, ui.stopButton.enabled, ui.resumeButton.enabled) == (False, True, False)

@@ -31,7 +31,7 @@ class TrainingRequest:
         method: Name of the method; the default one if empty.
         configName: A named configuration of the method.
         options: Options that differ from it.
-        iterations: Updates; ``None`` for the configuration's number.
+        iterations: Updates; ``None`` for as many as suit configuration, start model and cases.
         minutes: The training ends after this time, if the updates have not ended it before.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         seed: Of everything random.

@@ -114,6 +114,7 @@ class FineTunePanel(Panel):
     def _checkEnded(self, request: TrainingRequest, check: CasesCheck) -> None:
         wanted, self._wanted, self._check = self._wanted, None, None
         self._checked = (_inputs(request), check)
+        self.setup.counted(check)
         self._showFindings(check)
         if wanted is not None:
             self._startChecked(wanted, check)

@@ -10,6 +10,7 @@ from crgloco.errors import CRGLoCoError, OptionError
 from crgloco.model_card import ModelCard
 from crgloco.model_store import is_pretraining
 from crgloco.networks.options import NETWORK_OPTIONS, updates_going_on
+from CRGLoCoSegmentLib.logic.cases_check import CasesCheck
 from CRGLoCoSegmentLib.logic.model_text import listTitles
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
@@ -37,6 +38,7 @@ class TrainingSetup:
         self._cards: dict[str, ModelCard] = {}
         self._filling = False
         self._titleIsOurs = self._iterationsAreOurs = True
+        self._counts: tuple[int, int] | None = None  # labelled and unlabelled cases, as a check found them
         self.form: OptionForm | None = None
         self._typing = typingPause(ui.casesFolderEdit, self._casesFolderChosen)
         self._fillMethods()
@@ -87,7 +89,8 @@ class TrainingSetup:
             method=self._method()["name"],
             configName=self._configuration(),
             options=self.form.changed(),
-            iterations=int(self._ui.iterationsSpinBox.value),
+            # What the cases ask for is known to who reads them; here they may not even be listed yet.
+            iterations=None if self._iterationsAreOurs else int(self._ui.iterationsSpinBox.value),
             minutes=float(self._ui.minutesSpinBox.value) if self._ui.minutesCheckBox.checked else None,
             device=str(self._ui.deviceCombo.currentData or "auto"),
             keepRunning=bool(self._ui.keepRunningCheckBox.checked),
@@ -102,8 +105,14 @@ class TrainingSetup:
             self._filling = True
             self._ui.casesFolderEdit.currentPath = str(folder or "")
             self._filling = False
+        self._counts = None
         if self.form is not None:
             self._proposeIterations()
+
+    def counted(self, check: CasesCheck) -> None:
+        """Show how many updates suit the cases that a check has counted, those of further folders too."""
+        self._counts = check.labelled, check.unlabelled
+        self._proposeIterations()
 
     def showModels(self) -> None:
         """List the sound models; the chosen one stays chosen, at first the current one."""
@@ -236,15 +245,18 @@ class TrainingSetup:
             return
         named, card = self._chosen().get("iterations"), self._cards.get(str(self.startModel or ""))
         wanted = int(options["iterations"]["default"] if named is None else named)
-        rows = self._logic.cases.rows
-        labelled = sum(row.state == "corrected" for row in rows)
+        labelled, unlabelled = self._counts or self._listed()
         if named is None and labelled and card is not None and not is_pretraining(card):
             looksAtThem = options["unlabelled_batch"]["maximum"] > 0
-            unlabelled = sum(not row.isLabelled for row in rows) if looksAtThem else 0
-            wanted = updates_going_on(wanted, labelled, unlabelled)
+            wanted = updates_going_on(wanted, labelled, unlabelled if looksAtThem else 0)
         self._filling = True
         self._ui.iterationsSpinBox.value = wanted
         self._filling = False
+
+    def _listed(self) -> tuple[int, int]:
+        """Count the labelled cases that teach and the unlabelled ones, as far as the folder is listed."""
+        rows = self._logic.cases.rows
+        return sum(row.state == "corrected" for row in rows), sum(not row.isLabelled for row in rows)
 
     def _iterationsChosen(self, _value: int) -> None:
         self._iterationsAreOurs = self._iterationsAreOurs and self._filling
@@ -301,6 +313,7 @@ class TrainingSetup:
 
     def _keepUnlabelled(self) -> None:
         self._logic.settings.set("unlabelledFolders", [str(path) for path in self.unlabelledFolders])
+        self._counts = None
 
     def _unlabelledSelected(self) -> None:
         self._ui.removeUnlabelledButton.enabled = len(self._ui.unlabelledList.selectedItems()) > 0
