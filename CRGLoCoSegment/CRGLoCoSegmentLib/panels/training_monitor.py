@@ -175,7 +175,7 @@ def statusText(job: TrainingJob) -> str:
 def _runningText(job: TrainingJob) -> str:
     record = job.record
     if job.isStopping:
-        return _("Stopping after this update; the state is kept. Press End at once to lose it.")
+        return _("Stopping at the next step; the state is kept. End at once returns to the last checkpoint.")
     if not record.stage:
         return _("Starting")
     if record.stage == "training":
