@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from crgloco import model_card
 from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving, write_through
 from crgloco.errors import ModelError, OptionError
+from crgloco.file_names import is_litter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -165,7 +166,8 @@ def check(folder: Path) -> list[str]:
         problems.append(f"{folder / WEIGHTS}: {strange[0]!r} holds NaN or infinite numbers. Train it anew.")
     if card.name != folder.name:
         problems.append(f"{folder}: the card calls the model {card.name!r}; the folder's name counts.")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in (CARD, WEIGHTS))
+    names = (path.name for path in folder.iterdir())
+    others = sorted(name for name in names if name not in (CARD, WEIGHTS) and not is_litter(name))
     if others:
         problems.append(f"{folder} holds {others[0]!r}, which is no part of a model.")
     return problems

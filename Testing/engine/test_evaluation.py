@@ -87,6 +87,14 @@ def test_a_case_that_is_truly_named_like_a_companion_is_scored(folders: tuple[Pa
     assert [case.case for case in evaluate_folders(predictions, labels).cases] == ["a", "a_local", "b"]
 
 
+def test_what_macos_leaves_beside_a_file_is_no_case(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        (folder / "._a.nii.gz").write_bytes(b"Mac OS X")
+    evaluation = evaluate_folders(*folders)
+    assert [case.case for case in evaluation.cases] == ["a", "b"]
+    assert evaluation.skipped == {}
+
+
 def test_a_prediction_on_another_grid_is_named_and_passed_over(folders: tuple[Path, Path]) -> None:
     predictions, labels = folders
     shifted = Geometry(GRID.shape, GRID.spacing, (0.0, 2.0, 0.0))

@@ -248,6 +248,12 @@ def test_check_names_weights_that_are_not_finite_and_foreign_files(tmp_path: Pat
     assert "no weights" in model_store.check(tmp_path / "empty")[0]
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "._model.json", "desktop.ini"])
+def test_what_systems_leave_in_a_folder_makes_no_model_unsound(a_model: Path, name: str) -> None:
+    (a_model / name).write_bytes(b"")
+    assert model_store.check(a_model) == []
+
+
 def test_reading_a_card_needs_no_torch(a_model: Path) -> None:
     code = (
         "import sys, pathlib; from crgloco import model_store; "

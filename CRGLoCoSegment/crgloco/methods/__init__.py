@@ -64,7 +64,7 @@ class MethodCard:
 def available() -> tuple[str, ...]:
     """Return the names of all methods, the default first."""
     files = Path(__file__).parent.glob("*.py")
-    names = {file.stem for file in files if not file.stem.startswith("_")} - SHARED
+    names = {file.stem for file in files if not file.stem.startswith(("_", "."))} - SHARED
     return tuple(sorted(names, key=lambda name: (name != DEFAULT, name)))
 
 

@@ -58,6 +58,13 @@ def test_the_default_method_leads_the_list():
     assert {"cr_gloco", "supervised"} <= set(methods.available())
 
 
+def test_what_macos_leaves_beside_a_file_is_no_method(tmp_path, monkeypatch):
+    for name in ("supervised.py", "._supervised.py"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(methods, "__file__", str(tmp_path / "__init__.py"))
+    assert methods.available() == ("supervised",)
+
+
 def test_an_unknown_method_is_refused_with_the_list_of_known_ones():
     for ask in (methods.card, methods.get):
         with pytest.raises(OptionError, match=r"no method 'magic'.*cr_gloco"):
