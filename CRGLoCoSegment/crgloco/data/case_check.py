@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.data.case_files import CaseFiles, list_case_files, listed_first
+from crgloco.data.case_files import CaseFiles, list_case_files, listed_first, why_ignored
 from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases
 from crgloco.data.manifest import DATASET, Dataset, read_dataset, read_manifest
 from crgloco.data.partial_labels import assert_shown, in_words, partial_cases
@@ -88,7 +88,7 @@ def check(
     if folder.table is not None:
         dataset = read_dataset(folder.root)
         files = list_case_files(folder.root, dataset.file_ending, len(folder.channel_names))
-        _check_files(folder, files, findings)
+        _check_files(folder, files, dataset, findings)
         _check_books(folder, files, dataset, findings)
     cases = (*folder.labelled, *folder.unlabelled)
     for number, case in enumerate(cases):
@@ -133,7 +133,7 @@ def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:
             findings.warning(same[1], text)
 
 
-def _check_files(folder: CasesFolder, files: CaseFiles, findings: _Findings) -> None:
+def _check_files(folder: CasesFolder, files: CaseFiles, dataset: Dataset, findings: _Findings) -> None:
     root, known = folder.root, {*files.images, *files.waiting}
     for name in sorted(set(files.labels) - known):
         findings.error(name, f"{files.labels[name]} is a label without image. Add the image or remove it.")
@@ -148,9 +148,7 @@ def _check_files(folder: CasesFolder, files: CaseFiles, findings: _Findings) -> 
             text = f"Case {name} is in imagesTr and, with other content, in imagesUl. Rename one of them."
             findings.error(name, text)
     for path in files.strange:
-        left = ".part" in path.suffixes
-        reason = "was left by an interrupted write; delete it" if left else "is no image or label by its name"
-        findings.warning("", f"{path} is ignored: it {reason}.")
+        findings.warning("", f"{path} is ignored: {why_ignored(path, dataset.file_ending)}.")
     for name in listed_first(root):
         if name not in known:
             findings.warning("", f"train.list names the case {name}, which does not exist in {root}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from crgloco.errors import CasesError
 from crgloco.file_names import is_litter, is_text
 from crgloco.io.files import Source, find_volumes
+from crgloco.io.volume_file import volume_suffix
 
 IMAGES = "imagesTr"
 LABELS = "labelsTr"
@@ -76,6 +77,22 @@ def list_case_files(root: Path, ending: str, channels: int) -> CaseFiles:
     folder = root / UNLABELLED
     found = find_volumes(folder) if folder.is_dir() else ()
     return CaseFiles(images, group_channels(found, channels, siblings=True), labels, tuple(strange))
+
+
+def why_ignored(path: Path, ending: str) -> str:
+    """Return why a strange file of ``imagesTr`` or ``labelsTr`` belongs to no case.
+
+    Args:
+        path: The file.
+        ending: File ending of both folders.
+    """
+    if ".part" in path.suffixes:
+        return "it was left by an interrupted write; delete it"
+    if volume_suffix(path) is None:
+        return "it is no image or label by its name"
+    if not path.name.endswith(ending):
+        return f"dataset.json says that files end in {ending}"
+    return f"images are called <case>_0000{ending}, further channels of a case <case>_0001 and so on"
 
 
 def group_channels(

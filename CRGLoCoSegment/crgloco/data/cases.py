@@ -23,6 +23,7 @@ from crgloco.data.case_files import (
     group_channels,
     list_case_files,
     listed_first,
+    why_ignored,
 )
 from crgloco.data.manifest import (
     DATASET,
@@ -53,6 +54,7 @@ __all__ = [
     "open_cases",
     "open_unlabelled",
     "source_hash",
+    "unused_labels",
 ]
 
 
@@ -209,6 +211,19 @@ def open_cases(root: Path) -> CasesFolder:
     )
 
 
+def unused_labels(folder: CasesFolder) -> tuple[str, ...]:
+    """Say which labels of a cases folder belong to none of its cases: nobody learns from them."""
+    ending = read_dataset(folder.root).file_ending
+    files = list_case_files(folder.root, ending, len(folder.channel_names))
+    known = {*files.images, *files.waiting}
+    lonely = [path for case, path in files.labels.items() if case not in known]
+    others = [path for path in files.strange if path.parent == folder.root / LABELS and volume_suffix(path)]
+    return (
+        *(f"The label {path} is left out: there is no image of that name." for path in lonely),
+        *(f"The label {path} is left out: {why_ignored(path, ending)}." for path in others),
+    )
+
+
 def parts_of_cases(root: Path) -> list[str]:
     """Name what a cases folder has and a plain folder of scans has not; empty for the latter."""
     return [name for name in (DATASET, MANIFEST, IMAGES, LABELS) if (root / name).exists()]
@@ -258,6 +273,9 @@ def open_unlabelled(folder: Path, channels: int) -> tuple[Case, ...]:
         msg = (
             f"{folder} holds no scans{only}. Volumes (.nii.gz, .nrrd, .mha, ...) or DICOM series are needed."
         )
+        below = next((path for path in folder.glob("*/**/[!.]*") if volume_suffix(path)), None)
+        if below is not None and not only and not in_cases_folder:
+            msg += f" Volumes are looked for in the folder itself, not below it, as {below} is."
         raise CasesError(msg)
     return tuple(case_of(name, found[name]) for name in sorted(found))
 

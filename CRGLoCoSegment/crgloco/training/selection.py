@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crgloco import methods
-from crgloco.data.cases import Case, CasesFolder, draw_split, first_labelled, open_cases
+from crgloco.data.cases import (
+    Case,
+    CasesFolder,
+    draw_split,
+    first_labelled,
+    open_cases,
+    unused_labels,
+)
 from crgloco.data.further_scans import names_apart, open_further, without_copies
 from crgloco.data.partial_labels import assert_all_taught
 from crgloco.errors import CasesError, ResourceError
@@ -42,7 +49,7 @@ def select_cases(job: Job, split_file: Path) -> Selection:
     Validation cases come from the split stored in the cases folder, drawn once (beside the job where
     the folder cannot be written). With ``job.labelled``, the first so many keep their labels, and the
     rest serve as unlabelled. An unlabelled scan that is a labelled case's image again is left out; a
-    validation case that lost its label, or is gone, is named.
+    validation case that lost its label, or is gone, is named, and so is a label that belongs to no case.
 
     Args:
         job: Folders and number of labelled cases.
@@ -73,7 +80,8 @@ def select_cases(job: Job, split_file: Path) -> Selection:
     # What measures must not teach through the back door: not as an unlabelled copy either.
     unlabelled, copies = without_copies([*inside, *extra], [*_measuring(whole), *folder.training])
     unlabelled = names_apart(unlabelled, {*known, *whole.validation})
-    left_out = (*whole.lost.values(), *alike, *(copy.text for copy in copies))
+    unused = (*unused_labels(whole), *whole.lost.values())
+    left_out = (*unused, *alike, *(copy.text for copy in copies))
     return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names, left_out)
 
 

@@ -141,7 +141,8 @@ def test_wrong_counts_and_strange_files_are_told(root: Path) -> None:
     found = [problem for problem in check(root) if not problem.case]
     texts = "\n".join(problem.text for problem in found)
     assert {problem.severity for problem in found} == {"warning"}
-    for words in ("notes.txt", "phantom.nii.gz is ignored", "interrupted write", "nowhere", "numTraining 4"):
+    missing = "phantom.nii.gz is ignored: images are called <case>_0000.nii.gz"
+    for words in ("notes.txt", missing, "interrupted write", "nowhere", "numTraining 4"):
         assert words in texts
     assert "._phantom" not in texts
 

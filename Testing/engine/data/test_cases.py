@@ -126,6 +126,14 @@ def test_a_folder_of_results_alone_holds_no_scans(tmp_path: Path) -> None:
         open_unlabelled(tmp_path, 1)
 
 
+def test_volumes_below_a_folder_are_named_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "sub-01" / "anat" / "sub-01_T2w.nii.gz"
+    file.parent.mkdir(parents=True)
+    write_image(file)
+    with pytest.raises(CasesError, match=r"not below it, as .*sub-01_T2w\.nii\.gz is"):
+        open_unlabelled(tmp_path, 1)
+
+
 def test_channels_of_a_case_are_put_together_in_order(tmp_path: Path) -> None:
     for case in ("x", "y"):
         for number in (1, 0):

@@ -110,3 +110,14 @@ def test_a_scan_named_like_a_lost_validation_case_may_be_it_and_does_not_teach(
     assert measuring.name not in {*names(found.labelled), *names(found.unlabelled)}
     assert any(str(others) in text for text in found.left_out)
     assert not any("does not teach" in text for text in found.left_out)
+
+
+def test_a_label_that_belongs_to_no_case_is_named(root: Path) -> None:
+    labels = root / "labelsTr"
+    (labels / "lonely.nii.gz").write_bytes(b"")
+    (labels / "phantom_007.nii").write_bytes(b"")
+    (labels / "notes.txt").write_text("")
+    lonely, other = selected(root).left_out
+    assert lonely == f"The label {labels / 'lonely.nii.gz'} is left out: there is no image of that name."
+    assert str(labels / "phantom_007.nii") in other
+    assert other.endswith("dataset.json says that files end in .nii.gz.")
