@@ -20,6 +20,7 @@ from crgloco.commands.arguments import (
     add_command,
     add_device,
     add_quality,
+    model_folder,
     whole_number,
 )
 from crgloco.commands.bars import duration
@@ -43,7 +44,7 @@ def add_to(commands: Subparsers) -> None:
     text = "segment the sample scans, compare one with its manual label, and fine-tune the starter model"
     parser = add_command(commands, "demo", run, text, positionals=False)
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="default: demo-output")
-    parser.add_argument("--model", type=Path, default=STARTER, help="default: the starter model")
+    parser.add_argument("--model", type=model_folder, default=STARTER, help="default: the starter model")
     parser.add_argument("--sample", type=Path, default=SAMPLE, help="default: the bundled sample")
     parser.add_argument(
         "--iterations",
@@ -129,7 +130,7 @@ def _check_all_there(model: Path, sample: Path) -> None:
         if not path.is_dir():
             msg = (
                 f"The {what} should be in {path}, but nothing is there. Install CRGLoCoSegment completely: "
-                "from its folder, by `pip install '.[demo]'`; or name others by --model and --sample."
+                'from its folder, by `pip install ".[demo]"`; or name others by --model and --sample.'
             )
             raise ResourceError(msg)
     if importlib.util.find_spec("matplotlib") is None:

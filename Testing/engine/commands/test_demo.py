@@ -79,6 +79,12 @@ def test_a_missing_starter_model_is_told(tmp_path, capsys):
     assert "starter model should be in" in capsys.readouterr().err
 
 
+def test_a_bundled_model_is_known_by_its_name_here_too(tmp_path, capsys):
+    words = ["--model", "chaos_mr_starter", "--sample", str(tmp_path / "none")]
+    assert main(["demo", "--out", str(tmp_path / "out"), *words]) == 1
+    assert "sample scans should be in" in capsys.readouterr().err
+
+
 def test_a_missing_matplotlib_is_told_before_anything_is_segmented(tmp_path, tiny_model, capsys, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
