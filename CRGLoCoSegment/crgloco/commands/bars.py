@@ -117,8 +117,10 @@ class PlainLines:
         self._write(", ".join(words))
 
     def _write(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        # Hours of work must not end because nobody reads of their progress any more, or a log's disk is full.
+        with suppress(OSError):
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
 
 class LogFile:

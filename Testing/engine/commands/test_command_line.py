@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +14,7 @@ import pytest
 
 from crgloco import methods
 from crgloco.__main__ import main
+from crgloco.commands.bars import PlainLines
 from crgloco.progress import parse_event
 
 PROGRAM = [sys.executable, "-X", "importtime", "-m", "crgloco"]
@@ -47,6 +52,24 @@ def test_wrong_usage_ends_with_code_2(words, capsys):
 def test_help_ends_with_code_0(capsys):
     assert main(["--help"]) == 0
     assert "COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closed streams are a matter of the shell")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_work_is_done_without_stdout_and_stderr_too(closed, cases_folder, tmp_path):
+    words = [sys.executable, "-m", "crgloco", "cases", "check", str(cases_folder)]
+    report = tmp_path / "report.json"
+    line = f"{shlex.join([*words, '--json-file', str(report)])} {closed}"
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
+    assert json.loads(report.read_text())["written_by"] == "crgloco"
+
+
+def test_progress_that_nobody_can_be_told_of_ends_no_work():
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    PlainLines(Full()).event("message", text="Half of it is done.")
 
 
 def test_an_error_is_one_line_without_traceback(tmp_path, capsys):
