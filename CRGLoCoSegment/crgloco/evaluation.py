@@ -143,7 +143,7 @@ def _score(
 ) -> CaseScores:
     prediction, reference = read_label(*predicted), read_label(*truth)
     assert_same_grid(
-        reference.geometry, prediction.geometry, f"The prediction {predicted[0]} and the label {truth[0]}"
+        prediction.geometry, reference.geometry, f"The prediction {predicted[0]} and the label {truth[0]}"
     )
     return evaluate_case(
         _numbering(predicted[1], names)[prediction.array],
@@ -208,7 +208,7 @@ def _tables(predictions: Path, labels: Path, table: LabelTable | None) -> tuple[
     if found is None:
         msg = (
             f"No label table was found: there is no dataset.json in {labels} or one folder up, and no "
-            f"predictions.json with labels in {predictions}. Give a label table."
+            f"predictions.json with labels in {predictions}. Put a dataset.json beside the labels."
         )
         raise LabelError(msg)
     return predicted or found, truth or found

@@ -101,7 +101,10 @@ def test_a_prediction_on_another_grid_is_named_and_passed_over(folders: tuple[Pa
     write(predictions, "a.nii.gz", classes(10), grid=shifted)
     evaluation = evaluate_folders(predictions, labels)
     assert [case.case for case in evaluation.cases] == ["b"]
-    assert "different grids" in evaluation.skipped["a"]
+    first, _, second = evaluation.skipped["a"].partition(" against ")
+    assert "different grids" in first
+    assert "2.00" in first
+    assert "2.00" not in second
 
 
 def test_unreadable_and_foreign_predictions_are_named_and_passed_over(folders: tuple[Path, Path]) -> None:

@@ -233,7 +233,7 @@ def _check_label(
         findings.warning(case.name, text)
     if grid is not None:
         try:
-            assert_same_grid(grid, label.geometry, f"The label {path} and its image")
+            assert_same_grid(label.geometry, grid, f"The label {path} and its image")
         except InputError as error:
             findings.error(case.name, error)
 

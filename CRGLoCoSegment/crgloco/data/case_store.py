@@ -235,7 +235,7 @@ def _label_volume(label: Path | Volume, table: LabelTable, grid: Geometry, case:
     else:
         # Slicer turns left-handed images round when it loads a saved scene, and labels come as it has them.
         turned = turned_onto(label, grid) or label
-        assert_same_grid(grid, turned.geometry, f"The label of case {case} and its image")
+        assert_same_grid(turned.geometry, grid, f"The label of case {case} and its image")
         try:
             classes = table.to_classes(turned.array)
         except LabelError as error:

@@ -249,7 +249,7 @@ def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
         voxels = body_voxels(_canonical(case, channel).array)
     else:
         scan, label = read_source(case.channels[channel]), read_volume(case.label)
-        assert_same_grid(scan.geometry, label.geometry, f"Case {case.name}: label and image")
+        assert_same_grid(label.geometry, scan.geometry, f"Case {case.name}: label and image")
         orientation = Orientation.of(scan.geometry)
         inside = orientation.apply(label.array).astype(bool)
         voxels = orientation.apply(scan.array)[inside].astype(np.float64)

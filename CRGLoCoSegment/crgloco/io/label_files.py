@@ -35,7 +35,7 @@ def read_label(path: Path, table: LabelTable, grid: Geometry | None = None) -> V
     """
     volume = read_volume(path)
     if grid is not None:
-        assert_same_grid(grid, volume.geometry, f"The label {path} and its image")
+        assert_same_grid(volume.geometry, grid, f"The label {path} and its image")
     try:
         classes = table.to_classes(_whole(volume.array))
     except LabelError as error:

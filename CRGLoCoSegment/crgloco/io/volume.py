@@ -148,8 +148,8 @@ def assert_same_grid(first: Geometry, second: Geometry, what: str) -> None:
     """Refuse two grids that must be one.
 
     Args:
-        first: The grid that counts.
-        second: The grid that is compared.
+        first: Grid of what ``what`` names first.
+        second: Grid of the other.
         what: Names both, for example ``"Label case_01.nii.gz and its image"``.
 
     Raises:

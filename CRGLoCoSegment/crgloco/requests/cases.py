@@ -235,5 +235,5 @@ def _write_kind(kind: str, path: Path, grid: Geometry, table: LabelTable | None,
         out.write(kind, table.to_values(read_label(path, table, grid).array))
         return
     volume = read_volume(path)
-    assert_same_grid(grid, volume.geometry, f"{path} and the image")
+    assert_same_grid(volume.geometry, grid, f"{path} and the image")
     out.write(kind, np.rint(np.clip(volume.array, 0, 1) * 255).astype(np.uint8))

@@ -88,7 +88,7 @@ def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images
     table.to_classes(label.array)
     for image in images:
         assert_usable_image(image, Path("The image"))
-        assert_same_grid(image.geometry, label.geometry, f"The label of {name} and its image")
+        assert_same_grid(label.geometry, image.geometry, f"The label of {name} and its image")
     channels = read.texts(fields, "channel_names")
     if len(channels) != len(images):
         msg = f"'channel_names' names {len(channels)} channels, the image has {len(images)}."

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import nibabel
@@ -57,7 +58,8 @@ def test_a_label_on_another_grid_is_refused_and_not_resampled(tmp_path: Path) ->
     path = tmp_path / "label.nii.gz"
     write_label(_classes(), GRID, TABLE, path)
     other = Geometry(GRID.shape, GRID.spacing, (1.0, 2.0, 4.0), GRID.direction)
-    with pytest.raises(GeometryError, match=r"label\.nii\.gz and its image lie on different grids"):
+    grids = re.escape(f"{GRID.describe()} against {other.describe()}")
+    with pytest.raises(GeometryError, match=rf"label\.nii\.gz and its image lie on different grids: {grids}"):
         read_label(path, TABLE, other)
 
 
