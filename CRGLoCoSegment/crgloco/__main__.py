@@ -87,7 +87,8 @@ def parser() -> argparse.ArgumentParser:
     for module in (demo, train, predict, evaluate, rank, methods, models, cases):
         module.add_to(commands)
     help_text = "serve requests of a program: JSON lines on stdin, event lines on stdout"
-    commands.add_parser("worker", help=help_text, description=help_text)
+    more = f"{help_text}; `python -m pydoc crgloco.worker` shows them"
+    commands.add_parser("worker", help=help_text, description=more)
     return top
 
 

@@ -32,12 +32,12 @@ An ARRAY is ``{"file": NPY, "geometry": {"shape": [K, J, I], "spacing": [K, J, I
 "direction": three rows}}``, LPS as in ``io.volume``. Answers with ``arrays`` map kinds to file names in
 ``out``. Labels are always the values of their ``labels`` table, confidence and disagreement 0..255.
 
-The first event is ``ready`` with the process id. Every later event carries the id of its request, whose
-work begins with ``started`` and which ends with exactly one of ``result``, ``error`` (``type``, ``text``)
-or ``cancelled``. Neither a request that fails nor a line that is no request ends the worker; a GPU that
-fails does, once its request has been answered: this process could not use it again, the next one can.
-Requests run one after the other. After the end of stdin the process is gone within 4 seconds, whatever it
-is doing.
+An event is a line ``@{"event": NAME, ...}``. The first one is ``ready`` with the process id. Every later
+event carries the id of its request, whose work begins with ``started`` and which ends with exactly one of
+``result``, ``error`` (``type``, ``text``) or ``cancelled``. Neither a request that fails nor a line that
+is no request ends the worker; a GPU that fails does, once its request has been answered: this process
+could not use it again, the next one can. Requests run one after the other. After the end of stdin the
+process is gone within 4 seconds, whatever it is doing.
 
 Libraries that print to stdout, also from C, reach stderr: stdout carries events only.
 """
