@@ -81,7 +81,7 @@ class Job:
 
         Args:
             values: The content of ``job.json``.
-            base: Relative paths start here.
+            base: Relative paths start here, those that begin with ``~/`` in the user's home.
 
         Raises:
             JobError: A key is missing or unknown, or a value cannot be used.
@@ -91,8 +91,8 @@ class Job:
             raise JobError(msg)
         _check_keys(values)
         _check_values(values)
-        paths = {key: base / values[key] for key in _PATHS if values.get(key) is not None}
-        unlabelled = tuple(base / path for path in values.get("unlabelled", ()))
+        paths = {key: _from(base, values[key]) for key in _PATHS if values.get(key) is not None}
+        unlabelled = tuple(_from(base, path) for path in values.get("unlabelled", ()))
         return cls(**{**values, **paths, "unlabelled": unlabelled})
 
 
@@ -434,6 +434,12 @@ def _absolute(job: Job) -> Job:
         start=job.start.absolute() if job.start is not None else None,
         unlabelled=tuple(path.absolute() for path in job.unlabelled),
     )
+
+
+def _from(base: Path, text: str) -> Path:
+    """Return a path of a job; no shell has read it: by ``~`` a home is meant, not a folder of that name."""
+    path = Path(text)
+    return path.expanduser() if path.parts[:1] == ("~",) else base / path
 
 
 def _encode(values: Mapping[str, Any]) -> bytes:

@@ -68,6 +68,15 @@ def test_relative_paths_start_at_the_job(tmp_path: Path) -> None:
     assert job.start == base / "old"
 
 
+def test_a_tilde_in_a_job_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = str(tmp_path / "home")
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("USERPROFILE", home)  # Windows' word for it
+    job = Job.from_json({"cases": "~/cases", "method": "supervised", "out": "~mine/model"}, tmp_path)
+    assert job.cases == tmp_path / "home" / "cases"
+    assert job.out == tmp_path / "~mine" / "model"
+
+
 def test_relative_paths_of_a_program_are_stored_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
