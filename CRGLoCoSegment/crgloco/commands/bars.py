@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -14,6 +15,30 @@ from rich.text import Text
 
 # A plain log gets a line of progress at most this often, seconds.
 LINE_EVERY = 10.0
+
+
+class Unread:
+    """A stream that may be lost: its terminal is closed, nobody reads the pipe, a log's disk is full.
+
+    Hours of work must not end because their progress cannot be told.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class Bars:
@@ -26,7 +51,7 @@ class Bars:
             TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
             _TimeLeft(),
             TextColumn("{task.fields[remark]}", markup=False),
-            console=console or Console(stderr=True, highlight=False, markup=False),
+            console=console or Console(file=cast(TextIO, Unread(sys.stderr)), highlight=False, markup=False),
             expand=True,
             transient=True,
         )
@@ -84,7 +109,7 @@ class PlainLines:
     """
 
     def __init__(self, stream: TextIO, every: float = LINE_EVERY) -> None:
-        self._stream = stream
+        self._stream = Unread(stream)
         self._every = every
         self._stage = ""
         self._began = 0.0
@@ -117,10 +142,8 @@ class PlainLines:
         self._write(", ".join(words))
 
     def _write(self, text: str) -> None:
-        # Hours of work must not end because nobody reads of their progress any more, or a log's disk is full.
-        with suppress(OSError):
-            self._stream.write(text + "\n")
-            self._stream.flush()
+        self._stream.write(text + "\n")
+        self._stream.flush()
 
 
 class LogFile:

@@ -14,7 +14,7 @@ import pytest
 
 from crgloco import methods
 from crgloco.__main__ import main
-from crgloco.commands.bars import PlainLines
+from crgloco.commands.bars import Bars, PlainLines
 from crgloco.progress import parse_event
 
 PROGRAM = [sys.executable, "-X", "importtime", "-m", "crgloco"]
@@ -64,12 +64,25 @@ def test_work_is_done_without_stdout_and_stderr_too(closed, cases_folder, tmp_pa
     assert json.loads(report.read_text())["written_by"] == "crgloco"
 
 
-def test_progress_that_nobody_can_be_told_of_ends_no_work():
-    class Full(io.StringIO):
-        def flush(self):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+class Lost(io.StringIO):
+    """A terminal that was closed, or a log on a disk that is full."""
 
-    PlainLines(Full()).event("message", text="Half of it is done.")
+    def isatty(self):
+        return True
+
+    def write(self, *_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_progress_that_nobody_can_be_told_of_ends_no_work(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Lost())
+    PlainLines(sys.stderr).event("message", text="Half of it is done.")
+    with Bars() as bars:
+        bars.event("progress", stage="training", done=1, total=2)
+        bars.event("message", text="Half of it is done.")
 
 
 def test_an_error_is_one_line_without_traceback(tmp_path, capsys):
