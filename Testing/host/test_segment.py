@@ -22,6 +22,7 @@ from crgloco.model_store import read_card
 from CRGLoCoSegmentLib.background.worker import Worker
 from CRGLoCoSegmentLib.logic.case_accepting import imagesOf
 from CRGLoCoSegmentLib.logic.environment import Environment
+from CRGLoCoSegmentLib.nodes.ownership import beginNotes
 from CRGLoCoSegmentLib.nodes.results import importResult
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 from stand_ins import StandInWorker, addVolume, answerSegment
@@ -183,6 +184,7 @@ def test_the_channels_of_a_case_come_with_it_and_those_of_another_case_go(
     widget.logic.models.current = addModel(models, "two", channel_names=["T1", "T2"])
     volumes = {name: addVolume(name) for name in ("A_T1", "A_T2", "B_T1", "B_T2", "C_T1", "C_T2")}
     for case in "AB":
+        beginNotes(volumes[f"{case}_T1"])
         volumes[f"{case}_T1"].AddNodeReferenceID("CRGLoCoSegment.Channel", volumes[f"{case}_T2"].GetID())
     second = panel.ui.secondChannelSelector
 

@@ -13,6 +13,7 @@ from crgloco.channels import channel_key
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.corrections import FROM_FOLDER, copiesOf, correctedName
+from CRGLoCoSegmentLib.nodes.ownership import beginNotes, ownsNotes
 from CRGLoCoSegmentLib.nodes.places import markPlace, placeOf
 from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultNodesOf, setCorrected
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
@@ -114,6 +115,7 @@ def removeNodes(nodes: Iterable[Any]) -> None:
 
 def markCase(volumeNode: Any, name: str, folder: Path) -> None:
     """Note on a volume which case it is; the folder as a hash, because no path belongs into a saved scene."""
+    beginNotes(volumeNode)
     volumeNode.SetAttribute(CASE, name)
     volumeNode.SetAttribute(FOLDER, _folderMark(folder))
 
@@ -121,6 +123,8 @@ def markCase(volumeNode: Any, name: str, folder: Path) -> None:
 def caseOf(volumeNode: Any, folder: Path | None) -> str | None:
     """Return which case of this folder a volume is; ``None`` if it came from somewhere else."""
     if volumeNode is None or folder is None or volumeNode.GetAttribute(FOLDER) != _folderMark(folder):
+        return None
+    if not ownsNotes(volumeNode):
         return None
     return volumeNode.GetAttribute(CASE)
 
@@ -133,6 +137,8 @@ def volumesOfCase(name: str, folder: Path) -> list[Any]:
 
 def channelsOf(volumeNode: Any) -> list[Any]:
     """Return the volumes of the further channels of a case."""
+    if not ownsNotes(volumeNode):
+        return []
     count = volumeNode.GetNumberOfNodeReferences(CHANNEL)
     return [volumeNode.GetNthNodeReference(CHANNEL, number) for number in range(count)]
 
@@ -209,6 +215,7 @@ def _volumeNodes(name: str, answer: Mapping[str, Any], found: CaseArrays) -> lis
         title = f"{name} {kind.removeprefix('image_')}" if made else name
         volume = Volume(found.arrays[kind], geometry)
         made.append(volumeNodeFromVolume(volume, title, copy=False, window=found.windows[kind]))
+        beginNotes(made[-1])
     for node in made[1:]:
         made[0].AddNodeReferenceID(CHANNEL, node.GetID())
     names = answer.get("channel_names") or ()

@@ -20,6 +20,7 @@ from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
 from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, colourOverlay, overlayVolume
+from CRGLoCoSegmentLib.nodes.ownership import OURS, beginNotes, ownsNotes
 from CRGLoCoSegmentLib.nodes.places import placeOf
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
@@ -119,7 +120,7 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
 
 def resultOf(volumeNode: Any) -> Result | None:
     """Return the newest result of a volume, also after its scene was loaded; ``None`` if there is none."""
-    if volumeNode is None:
+    if volumeNode is None or not ownsNotes(volumeNode):
         return None
     kinds = (*SEGMENTATIONS, *OVERLAYS, "corrected")
     nodes = {kind: volumeNode.GetNodeReference(role(kind)) for kind in kinds}
@@ -179,12 +180,13 @@ def _withOthers(fusedNode: Any, kinds: tuple[str, ...]) -> list[Any]:
 
 def correctedOf(volumeNode: Any) -> Any:
     """Return the corrected copy of a volume's result, or ``None``."""
-    return volumeNode.GetNodeReference(role("corrected"))
+    return volumeNode.GetNodeReference(role("corrected")) if ownsNotes(volumeNode) else None
 
 
 def setCorrected(volumeNode: Any, segmentationNode: Any) -> Result | None:
     """Name the corrected copy of a volume's result, and return the result; ``None`` lets go."""
     identifier = segmentationNode.GetID() if segmentationNode is not None else None
+    beginNotes(volumeNode)
     volumeNode.SetNodeReferenceID(role("corrected"), identifier)
     return resultOf(volumeNode)
 
@@ -196,7 +198,7 @@ def volumeOf(segmentationNode: Any) -> Any:
 
 def role(kind: str) -> str:
     """Return the role of the volume node's reference to a node of a result."""
-    return f"CRGLoCoSegment.{kind}"
+    return f"{OURS}{kind}"
 
 
 def _name(volumeNode: Any, kind: str, title: str) -> str:
@@ -214,6 +216,7 @@ def _name(volumeNode: Any, kind: str, title: str) -> str:
 def _refer(volumeNode: Any, nodes: dict[str, Any]) -> None:
     """Point at the new nodes; a correction stays until the user begins another one."""
     wasModifying = volumeNode.StartModify()
+    beginNotes(volumeNode)
     for kind in (*SEGMENTATIONS, *OVERLAYS):
         node = nodes.get(kind)
         volumeNode.SetNodeReferenceID(role(kind), node.GetID() if node is not None else None)
