@@ -50,7 +50,7 @@ class Series:
         modality: ``CT``, ``MR``, ``PT`` and so on.
         description: As the scanner wrote it, without parts of the patient's name.
         slices: The images, in the order of their paths.
-        doubtful: Damaged DICOM files beside them, which may be a part of the series.
+        doubtful: Damaged or empty files beside them, which may be a part of the series.
     """
 
     name: str
@@ -78,17 +78,20 @@ def list_series(folder: Path, *, recursive: bool = True) -> tuple[Series, ...]:
         raise InputError(msg)
     groups: dict[tuple[str, Path | None], list[Slice]] = {}
     damaged: list[Path] = []
+    empty: list[Path] = []
     for path in _files(folder, recursive=recursive):
         try:
             one = read_slice(path) if looks_like_dicom(path) else None
         except InputError:
             damaged.append(path)
             continue
-        if one is not None:
+        if one is None:
+            empty += [path] if path.is_file() and path.stat().st_size == 0 else []
+        else:
             # Files without series UID belong together only within their folder.
             key = (one.series, None if one.series else path.parent)
             groups.setdefault(key, []).append(one)
-    found = [_with_doubt(series, damaged) for group in groups.values() for series in _split(group)]
+    found = [_with_doubt(series, damaged, empty) for group in groups.values() for series in _split(group)]
     return tuple(sorted(found, key=lambda series: (series.slices[0].number, series.name)))
 
 
@@ -226,9 +229,17 @@ def _series(slices: list[Slice], suffix: str) -> Series:
     )
 
 
-def _with_doubt(series: Series, damaged: list[Path]) -> Series:
+def _with_doubt(series: Series, damaged: list[Path], empty: list[Path]) -> Series:
     folders = {path.parent for path in series.files}
-    return replace(series, doubtful=tuple(path for path in damaged if path.parent in folders))
+    alike = {_without_numbers(path) for path in series.files}
+    doubtful = [path for path in damaged if path.parent in folders]
+    doubtful += [path for path in empty if _without_numbers(path) in alike]
+    return replace(series, doubtful=tuple(doubtful))
+
+
+def _without_numbers(path: Path) -> Path:
+    """Return what the files of one export share, for example ``IM.dcm`` of ``IM0012.dcm``."""
+    return path.with_name(re.sub(r"[0-9]+", "0", path.name))
 
 
 def _stack(series: Series) -> tuple[tuple[Slice, ...], Geometry]:

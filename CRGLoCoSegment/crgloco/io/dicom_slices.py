@@ -35,11 +35,11 @@ _DISTINCTIONS = {
     "InstanceNumber": "number (InstanceNumber)",
 }
 _TAGS = [
-    *("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"),
     *("PatientName", "PatientID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
-    *("SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "BitsAllocated", "PixelRepresentation"),
-    *("GantryDetectorTilt", *_DISTINCTIONS),
+    *("SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "BitsAllocated", "BitsStored"),
+    *("PixelRepresentation", "GantryDetectorTilt", *_DISTINCTIONS),
 ]
 # What pydicom raises on bytes that make no sense.
 DAMAGED = (
@@ -72,7 +72,7 @@ class Slice:
         spacing: Millimetres along J and along I, or ``None``.
         thickness: Millimetres to the next slice as the header hopes, 1 where it says nothing.
         tilt: Degrees that the gantry was tilted by, as the header says.
-        storage: What decides the number type: slope, intercept, bits, sign.
+        storage: What decides the number type: slope, intercept, bits (allocated and stored), sign.
         distinctions: Values of the tags that tell images at one position apart.
     """
 
@@ -91,7 +91,7 @@ class Slice:
     spacing: tuple[float, ...] | None
     thickness: float
     tilt: float
-    storage: tuple[float, float, int, int]
+    storage: tuple[float, float, int, int, int]
     distinctions: tuple[str, ...]
 
     def stacks_with(self, other: Slice) -> bool:
@@ -160,7 +160,10 @@ def stack(slices: Sequence[Slice], name: str) -> tuple[tuple[Slice, ...], Geomet
 def _slice(path: Path, header: pydicom.Dataset) -> Slice | None:
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     modality = str(header.get("Modality") or "")
-    if rows < 1 or columns < 1 or modality in _NO_SCANS:
+    if modality in _NO_SCANS:
+        return None
+    if rows < 1 or columns < 1:
+        _check_end(header)
         return None
     thickness = abs(float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0))
     return Slice(
@@ -183,10 +186,20 @@ def _slice(path: Path, header: pydicom.Dataset) -> Slice | None:
             float(header.get("RescaleSlope", 1) if header.get("RescaleSlope") is not None else 1),
             float(header.get("RescaleIntercept") or 0.0),
             int(header.get("BitsAllocated") or 0),
+            int(header.get("BitsStored") or 0),
             int(header.get("PixelRepresentation") or 0),
         ),
         distinctions=tuple(str(header.get(tag, "")) for tag in _DISTINCTIONS),
     )
+
+
+def _check_end(header: pydicom.Dataset) -> None:
+    """Refuse the header of an image that was cut off before the size; others have none."""
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    is_cut = "Image Storage" in kind.name if kind else header.preamble is not None
+    if is_cut:
+        msg = "the header ends before the size of the image"
+        raise EOFError(msg)
 
 
 def _numbers(header: pydicom.Dataset, tag: str, count: int) -> tuple[float, ...] | None:

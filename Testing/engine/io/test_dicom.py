@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
@@ -207,6 +208,18 @@ def test_a_slope_of_its_own_in_each_slice_is_applied(tmp_path: Path) -> None:
         assert np.allclose(volume.array[number], _pixels(number) * slope, rtol=1e-6)
 
 
+def test_a_slice_that_stores_more_bits_than_the_first_one_is_not_wrapped_round(tmp_path: Path) -> None:
+    bright = (_pixels(0).astype(int) + 60000).astype(np.uint16)
+
+    def store(number: int, image: FileDataset) -> None:
+        if number == 5:
+            image.BitsStored, image.HighBit, image.PixelData = 16, 15, bright.tobytes()
+
+    array = read_volume(_series(tmp_path, change=store)).array
+    assert np.array_equal(array[5], bright.astype(int) - 1024)
+    assert np.array_equal(array[0], _pixels(0).astype(int) - 1024)
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
 @pytest.mark.parametrize("itk_can", [True, False])
 def test_compressed_slices_are_read_by_either_decoder(
@@ -321,7 +334,7 @@ def test_what_is_no_scan_is_passed_over(tmp_path: Path) -> None:
     structures.SOPClassUID = RTStructureSetStorage
     structures.save_as(tmp_path / "RS.dcm", enforce_file_format=True)
     _image(51, SeriesInstanceUID=generate_uid(), Modality="SEG").save_as(tmp_path / "SEG.dcm")
-    report = _image(52, SeriesInstanceUID=generate_uid(), Modality="CT")
+    report = _image(52, SeriesInstanceUID=generate_uid(), SOPClassUID=EncapsulatedPDFStorage)
     del report.Rows
     report.save_as(tmp_path / "report.dcm")
     screenshot = _image(53, SeriesInstanceUID=generate_uid())
@@ -331,7 +344,6 @@ def test_what_is_no_scan_is_passed_over(tmp_path: Path) -> None:
         ("DICOMDIR", bytes(128) + b"DICM"),
         ("notes", b"hello"),
         ("empty", b""),
-        ("broken.dcm", bytes(128) + b"DICM" + b"\xff" * 50),
         ("early", b"\x08\x00" + b"\xff" * 50),
     ):
         (tmp_path / name).write_bytes(content)
@@ -554,6 +566,22 @@ def test_a_damaged_header_is_not_taken_for_a_missing_end(tmp_path: Path) -> None
     _refused(tmp_path, path.name, "is damaged and may be a slice of series")
     with pytest.raises(InputError, match="damaged"):
         read_geometry(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 132, 140, 300, 600])
+def test_a_last_slice_whose_header_was_cut_off_is_missed(tmp_path: Path, kept: int) -> None:
+    _series(tmp_path)
+    last = max(tmp_path.iterdir(), key=lambda path: pydicom.dcmread(path).ImagePositionPatient[2])
+    last.write_bytes(last.read_bytes()[:kept])
+    _refused(tmp_path, last.name, "is damaged and may be a slice of series")
+
+
+def test_an_empty_file_that_is_named_like_no_slice_is_none(tmp_path: Path) -> None:
+    _series(tmp_path)
+    (tmp_path / "done").touch()
+    (tmp_path / "IM0001.lock").touch()
+    (tmp_path / "IM9999").symlink_to(tmp_path / "nowhere")
+    assert read_volume(tmp_path).geometry.shape[0] == 8
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
