@@ -748,6 +748,24 @@ def test_a_copy_knows_its_model_though_the_answer_that_it_was_made_from_was_dele
     assert (stored.model, stored.structures) == ("of livers", ("liver",))
 
 
+def test_where_the_file_of_an_answer_was_missing_its_copy_is_accepted_and_no_empty_label(
+    cases: Any, folder: Path
+):
+    volume = cases.load("wrong").wait().volume
+    copy, answer = correct(volume), resultOf(volume).fused
+    edit(copy)
+    answer.GetSegmentation().RemoveAllSegments()  # so Slicer loads a scene without the file
+    answer.RemoveAttribute("CRGLoCoSegment.edited")
+    with pytest.raises(InputError, match="'wrong fused' has no segments"):
+        cases.accept(answer)
+    cases.accept().wait()
+    (stored,) = revisions(folder)["wrong"]
+    assert (stored.model, stored.edits_voxels) == ("abc", None)
+    copy.GetSegmentation().RemoveAllSegments()
+    with pytest.raises(InputError, match="'wrong corrected' has no segments"):
+        cases.accept()
+
+
 def test_another_frame_is_refused_also_where_the_answer_was_deleted(cases: Any):
     volume = volumeNodeFromVolume(scan(20), "sequence")
     segmentAgain(volume)

@@ -24,7 +24,7 @@ from CRGLoCoSegmentLib.nodes.geometry import arrayOf
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.places import isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
 from CRGLoCoSegmentLib.nodes.results import isEdited
-from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf, wayBetween
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, isLost, snapshotOf, wayBetween
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
 
 
@@ -94,7 +94,7 @@ def labelOf(
     """Copy a segmentation and the model's answer behind it out of the scene; main thread, a few ms.
 
     Raises:
-        InputError: There are no voxels but only surfaces.
+        InputError: There are no segments, or no voxels but only surfaces.
         GeometryError: It was made on the grid of another volume, or stands under another transform.
         LabelError: Its own label table contradicts that of the folder.
     """
@@ -106,8 +106,8 @@ def labelOf(
         looked = tableOf(segmentationNode) if began else None
         return Label(case, table, now, None, looked, began.get("model") or None, annotator)
     model = str(answer.record.get("model") or "") or None
-    # What the model had said is lost once its answer itself was painted into.
-    before = None if isEdited(answer.fused) else snapshotOf(answer.fused, volumeNode)
+    # What the model had said is lost once its answer itself was painted into, or its file is missing.
+    before = None if isEdited(answer.fused) or isLost(answer.fused) else snapshotOf(answer.fused, volumeNode)
     return Label(case, table, now, before, answer.table, model, annotator)
 
 

@@ -103,13 +103,20 @@ def snapshotOf(segmentationNode: Any, volumeNode: Any) -> Snapshot:
     resampled by Slicer, and a note says so; that is only done if the segmentation belongs to the volume.
 
     Raises:
-        InputError: There are no voxels but only surfaces.
+        InputError: There are no segments, or no voxels but only surfaces.
         GeometryError: It was made on the grid of another volume, or stands under another transform.
     """
     segmentation = segmentationNode.GetSegmentation()
     count = segmentation.GetNumberOfSegments()
     name = segmentationNode.GetName()
-    if count and not segmentation.ContainsRepresentation(LABELMAP):
+    if isLost(segmentationNode):
+        msg = _(
+            "{name!r} has no segments: its file was not found when the scene was loaded, or all were "
+            "deleted. Load its file again, or segment again. If nothing is to be labelled, add an empty "
+            "segment."
+        )
+        raise InputError(msg.format(name=name))
+    if not segmentation.ContainsRepresentation(LABELMAP):
         msg = _(
             "{name!r} has surfaces but no voxels. Create its binary labelmap in the module Segmentations."
         )
@@ -119,6 +126,11 @@ def snapshotOf(segmentationNode: Any, volumeNode: Any) -> Snapshot:
     grid = _Grid(segmentationNode, volumeNode)
     layers = tuple(grid.layerOf(image) for image in images)
     return Snapshot(name, grid.geometry, tuple(segments), layers, tuple(grid.notes))
+
+
+def isLost(segmentationNode: Any) -> bool:
+    """Whether nothing is left of a segmentation: Slicer loads a scene also where its files are missing."""
+    return bool(segmentationNode.GetSegmentation().GetNumberOfSegments() == 0)
 
 
 def _copied(segmentation: Any, number: int, images: list[Any]) -> SegmentCopy:

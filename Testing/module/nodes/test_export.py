@@ -132,8 +132,13 @@ def test_a_labelmap_that_slicer_cropped_while_editing_is_put_where_it_belongs(sc
 def test_a_segmentation_without_any_voxel_exports_as_background(scene, volume):
     node = segmentationFromLabels(np.zeros(OBLIQUE.shape, np.uint8), OBLIQUE, TABLE, "s", volume)
     assert not labelsFromSegmentation(node, TABLE, volume, onNote=noNote).array.any()
+
+
+def test_a_segmentation_without_segments_is_not_taken_for_one_that_shows_nothing(scene, volume):
+    node = segmentationFromLabels(labels(), OBLIQUE, TABLE, "s", volume)
     node.GetSegmentation().RemoveAllSegments()
-    assert not labelsFromSegmentation(node, TABLE, volume, onNote=noNote).array.any()
+    with pytest.raises(InputError, match="'s' has no segments: its file was not found"):
+        labelsFromSegmentation(node, TABLE, volume, onNote=noNote)
 
 
 def test_segments_of_other_modules_are_known_by_terminology_and_then_by_name(scene, volume):
