@@ -31,6 +31,8 @@ from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.io.volume_file import read_file, read_file_geometry, volume_suffix
 
 WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+# What 3D Slicer calls its segmentations, which users keep beside the scans.
+_SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
 _READ_IN_WORDS = ".nii.gz, .nii, .nrrd, .mha or .mhd, or a folder of DICOM images"
 
 
@@ -150,6 +152,8 @@ def write_volume(volume: Volume, path: Path) -> None:
 def find_volumes(folder: Path, passed_over: Container[str] = ()) -> tuple[Source, ...]:
     """Find all scans of a folder: volume files directly in it, DICOM series at any depth; by name.
 
+    Segmentations of 3D Slicer (``.seg.nrrd``) are none.
+
     Args:
         folder: Where to look.
         passed_over: Names of files directly in it that are no scans.
@@ -160,11 +164,8 @@ def find_volumes(folder: Path, passed_over: Container[str] = ()) -> tuple[Source
     if not folder.is_dir():
         msg = f"{folder} is no folder. Give a folder of volumes or of DICOM images."
         raise InputError(msg)
-    files = [
-        path
-        for path in sorted(folder.iterdir())
-        if volume_suffix(path) and path.is_file() and path.name[0] != "." and path.name not in passed_over
-    ]
+    named = (path for path in sorted(folder.iterdir()) if path.name not in passed_over)
+    files = [path for path in named if _may_be_scan(path.name) and path.is_file()]
     stems = [volume_stem(path) for path in files]
     sources = [
         # a.nii.gz beside a.nrrd: two scans must not share a name, or one result would replace the other.
@@ -199,6 +200,11 @@ def source_files(source: Source) -> tuple[Path, ...]:
     if source.series_uid is None:
         return (source.path,)
     return _series_of_source(source).files
+
+
+def _may_be_scan(name: str) -> bool:
+    known = volume_suffix(Path(name)) is not None and name[0] != "."
+    return known and not name.lower().endswith(_SEGMENTATION_SUFFIXES)
 
 
 def _apart(series: dicom.Series, folder: Path) -> str:

@@ -756,6 +756,12 @@ def test_volumes_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
     assert source_files(found[0]) == (found[0].path,)
 
 
+def test_a_segmentation_that_slicer_has_saved_beside_its_scan_is_no_scan(tmp_path: Path) -> None:
+    for name in ("scan.nrrd", "Segmentation.seg.nrrd", "scan liver.SEG.nrrd"):
+        write_volume(_volume(), tmp_path / name)
+    assert [source.name for source in find_volumes(tmp_path)] == ["scan"]
+
+
 def test_two_files_never_share_a_name(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.nrrd", "b.nrrd"):
         write_volume(_volume(), tmp_path / name)
