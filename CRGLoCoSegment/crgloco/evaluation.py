@@ -22,6 +22,7 @@ from crgloco.errors import InputError, LabelError
 from crgloco.file_names import is_litter
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label
+from crgloco.io.orientation import turned_onto
 from crgloco.io.volume import assert_same_grid
 from crgloco.io.volume_file import volume_suffix
 from crgloco.labels import LabelTable
@@ -142,6 +143,7 @@ def _score(
     known: set[int] | None,
 ) -> CaseScores:
     prediction, reference = read_label(*predicted), read_label(*truth)
+    reference = turned_onto(reference, prediction.geometry) or reference
     assert_same_grid(
         prediction.geometry, reference.geometry, f"The prediction {predicted[0]} and the label {truth[0]}"
     )

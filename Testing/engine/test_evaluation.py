@@ -11,8 +11,9 @@ import pytest
 
 from crgloco.errors import Cancelled, InputError, LabelError
 from crgloco.evaluation import evaluate_folders
-from crgloco.io.files import write_volume
+from crgloco.io.files import read_volume, write_volume
 from crgloco.io.label_files import write_label
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from crgloco.metrics import evaluate_case
@@ -105,6 +106,14 @@ def test_a_prediction_on_another_grid_is_named_and_passed_over(folders: tuple[Pa
     assert "different grids" in first
     assert "2.00" in first
     assert "2.00" not in second
+
+
+def test_a_label_with_turned_axes_is_scored_as_it_lies(folders: tuple[Path, Path]) -> None:
+    predictions, labels = folders
+    before = evaluate_folders(predictions, labels)
+    turned = Orientation((1, 0, 2), (True, False, False)).apply(read_volume(labels / "a.nii.gz"))
+    write_volume(turned, labels / "a.nii.gz")
+    assert evaluate_folders(predictions, labels) == before
 
 
 def test_unreadable_and_foreign_predictions_are_named_and_passed_over(folders: tuple[Path, Path]) -> None:

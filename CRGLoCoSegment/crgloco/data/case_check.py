@@ -21,6 +21,7 @@ from crgloco.data.provenance import content_hash
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
 from crgloco.io.files import Source, assert_usable_image, read_source
 from crgloco.io.label_files import read_label
+from crgloco.io.orientation import turned_onto
 from crgloco.io.volume import Geometry, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
@@ -231,11 +232,19 @@ def _check_label(
     if not found:
         text = f"The label {path} is empty: no structure is drawn. Leave it so only if none is visible."
         findings.warning(case.name, text)
-    if grid is not None:
-        try:
-            assert_same_grid(label.geometry, grid, f"The label {path} and its image")
-        except InputError as error:
-            findings.error(case.name, error)
+    if grid is None or grid.same_grid(label.geometry):
+        return
+    if turned_onto(label, grid) is not None:
+        text = (
+            f"The axes of the label {path} run otherwise than those of its image, as 3D Slicer saves it for "
+            "some scans. Here every voxel is read at its place; nnU-Net would mirror it."
+        )
+        findings.warning(case.name, text)
+        return
+    try:
+        assert_same_grid(label.geometry, grid, f"The label {path} and its image")
+    except InputError as error:
+        findings.error(case.name, error)
 
 
 def _check_copies(folder: CasesFolder, findings: _Findings) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from crgloco.errors import LabelError
 from crgloco.io.files import read_volume, write_volume
+from crgloco.io.orientation import turned_onto
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.labels import LabelTable
 
@@ -23,10 +24,11 @@ def read_label(path: Path, table: LabelTable, grid: Geometry | None = None) -> V
     Args:
         path: Any volume; whole numbers, or floats that stand for whole numbers.
         table: Gives each value its class number.
-        grid: The grid of the image; the label must lie on it.
+        grid: The grid of the image; the label must lie on it, in whatever order its axes are stored: Slicer
+            turns left-handed images round when it loads them, and labels are drawn and saved so.
 
     Returns:
-        uint8 class numbers (K, J, I), 0 for background.
+        uint8 class numbers (K, J, I), 0 for background; on the grid if one is given.
 
     Raises:
         InputError: The file cannot be read as a volume.
@@ -35,6 +37,7 @@ def read_label(path: Path, table: LabelTable, grid: Geometry | None = None) -> V
     """
     volume = read_volume(path)
     if grid is not None:
+        volume = turned_onto(volume, grid) or volume
         assert_same_grid(volume.geometry, grid, f"The label {path} and its image")
     try:
         classes = table.to_classes(_whole(volume.array))

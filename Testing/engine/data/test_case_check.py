@@ -13,6 +13,7 @@ from crgloco.data.case_check import check
 from crgloco.data.cases import open_cases
 from crgloco.errors import Cancelled
 from crgloco.io.files import read_geometry, read_volume, write_volume
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 from crgloco.progress import Silent
 from phantoms import two_ellipsoids, write_cases_folder
@@ -110,6 +111,13 @@ def test_a_label_on_another_grid_is_named_and_its_values_too(root: Path) -> None
     assert "different grids" in problems(root)["phantom_001"]
     write_volume(Volume(np.full(SHAPE, 7, np.uint8), grid), path)
     assert "Label value 7" in problems(root)["phantom_001"]
+
+
+def test_a_label_with_turned_axes_is_usable_and_told(root: Path) -> None:
+    path = root / "labelsTr/phantom_001.nii.gz"
+    write_volume(Orientation(flips=(True, False, False)).apply(read_volume(path)), path)
+    assert problems(root) == {}
+    assert "run otherwise than those of its image" in problems(root, "warning")["phantom_001"]
 
 
 def test_empty_labels_and_labels_that_never_occur_are_told(root: Path) -> None:

@@ -11,8 +11,8 @@ from crgloco.data.cases import Case
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation, target_spacing
 from crgloco.errors import Cancelled, CasesError, GeometryError, InputError, ModelError, OptionError
-from crgloco.io.files import Source, write_volume
-from crgloco.io.orientation import canonical_geometry
+from crgloco.io.files import Source, read_volume, write_volume
+from crgloco.io.orientation import Orientation, canonical_geometry
 from crgloco.io.volume import Geometry, Volume
 from crgloco.progress import Silent
 from phantoms import two_ellipsoids
@@ -113,6 +113,13 @@ def test_ct_is_fitted_on_the_labelled_structures_only(tmp_path) -> None:
     rule = Preparation.fit(cases, ("CT",)).rules[0]
     assert rule.kind == "ct"
     assert 70 < rule.low < rule.mean < rule.high < 240
+
+
+def test_ct_is_fitted_on_the_same_voxels_where_the_axes_of_a_label_are_turned(tmp_path) -> None:
+    case = _write_case(tmp_path, "a")
+    before = Preparation.fit([case], ("CT",))
+    write_volume(Orientation(flips=(True, False, False)).apply(read_volume(case.label)), case.label)
+    assert Preparation.fit([case], ("CT",)) == before
 
 
 def test_ct_without_any_label_is_fitted_on_the_body(tmp_path) -> None:

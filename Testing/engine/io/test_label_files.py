@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from crgloco.errors import GeometryError, InputError, LabelError
 from crgloco.io.files import read_geometry, read_volume, write_volume
 from crgloco.io.label_files import read_label, write_label
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 
@@ -61,6 +62,19 @@ def test_a_label_on_another_grid_is_refused_and_not_resampled(tmp_path: Path) ->
     grids = re.escape(f"{GRID.describe()} against {other.describe()}")
     with pytest.raises(GeometryError, match=rf"label\.nii\.gz and its image lie on different grids: {grids}"):
         read_label(path, TABLE, other)
+
+
+@pytest.mark.parametrize(
+    "way", [Orientation(flips=(True, False, False)), Orientation((2, 0, 1), (False, True, True))]
+)
+def test_a_label_that_slicer_saved_with_turned_axes_is_read_voxel_by_voxel_at_its_place(
+    tmp_path: Path, way: Orientation
+) -> None:
+    turned = way.apply(Volume(TABLE.to_values(_classes()), GRID))
+    write_volume(turned, tmp_path / "label.nrrd")
+    label = read_label(tmp_path / "label.nrrd", TABLE, GRID)
+    assert np.array_equal(label.array, _classes())
+    assert label.geometry == GRID
 
 
 def test_a_label_with_one_channel_for_each_structure_is_refused(tmp_path: Path) -> None:
