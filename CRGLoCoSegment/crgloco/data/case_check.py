@@ -21,8 +21,8 @@ from crgloco.data.provenance import content_hash
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
 from crgloco.io.files import Source, assert_usable_image, read_source
 from crgloco.io.label_files import read_label
-from crgloco.io.orientation import turned_onto
-from crgloco.io.volume import Geometry, assert_same_grid
+from crgloco.io.orientation import Orientation, turned_onto
+from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
 Severity = Literal["error", "warning"]
@@ -50,7 +50,7 @@ class _Findings:
     """What was seen so far: problems, and what only the comparison of cases can tell."""
 
     problems: list[Problem] = field(default_factory=list)
-    contents: dict[str, list[Case]] = field(default_factory=dict)  # hash of all voxels -> cases
+    contents: dict[str, list[Case]] = field(default_factory=dict)  # hashes of all voxels -> cases
     classes: set[int] = field(default_factory=set)
 
     def error(self, case: str, text: object) -> None:
@@ -164,7 +164,7 @@ def _are_copies(files: CaseFiles, name: str) -> bool:
     try:
         return all(
             content_hash(waiting[number].path) == content_hash(images[number].path)
-            or _voxels(waiting[number]) == _voxels(images[number])
+            or not set(_voxels(waiting[number])).isdisjoint(_voxels(images[number]))
             for number in common
         )
     except CRGLoCoError:
@@ -194,13 +194,13 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
         assert_channels(case, folder.channel_names)
     except CasesError as error:
         findings.unusable(case, error)
-    hashes: list[str] = []
+    hashes: list[tuple[str, str]] = []
     grid: Geometry | None = None
     for number, source in enumerate(case.channels):
         try:
             volume = read_source(source)
             grid = grid or volume.geometry
-            hashes.append(_fingerprint(volume.array))
+            hashes.append(_fingerprints(volume))
             assert_usable_image(volume, source.path)
             assert_same_grid(grid, volume.geometry, f"Channels 0 and {number} of case {case.name}")
         except (InputError, ResourceError) as error:
@@ -208,7 +208,8 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
     if len(set(hashes)) < len(hashes):
         findings.warning(case.name, f"Two channels of case {case.name} are the same image. Check the export.")
     if hashes and len(hashes) == len(case.channels):
-        findings.contents.setdefault("|".join(hashes), []).append(case)
+        for key in dict.fromkeys("|".join(channels) for channels in zip(*hashes, strict=True)):
+            findings.contents.setdefault(key, []).append(case)
     if case.label is not None:
         _check_label(case, case.label, grid, folder, findings)
 
@@ -249,9 +250,11 @@ def _check_label(
 
 def _check_copies(folder: CasesFolder, findings: _Findings) -> None:
     """Name images that are there twice: what is measured must not have taught, labelled or not."""
+    told: set[str] = set()
     for cases in findings.contents.values():
-        for case in cases[1:]:
+        for case in (case for case in cases[1:] if case.name not in told):
             first = cases[0]
+            told.add(case.name)
             pair = f"Cases {first.name} and {case.name} have the same image"
             if first.label is None:
                 findings.warning(case.name, f"{pair}. Remove one of them.")
@@ -286,8 +289,14 @@ def _check_completeness(folder: CasesFolder, findings: _Findings) -> None:
         findings.warning("", text)
 
 
-def _voxels(source: Source) -> str:
-    return _fingerprint(read_source(source).array)
+def _voxels(source: Source) -> tuple[str, str]:
+    return _fingerprints(read_source(source))
+
+
+def _fingerprints(volume: Volume) -> tuple[str, str]:
+    """Hash the voxels as they are stored and with canonical axes: converters turn a scan's axes round."""
+    way, stored = Orientation.of(volume.geometry), _fingerprint(volume.array)
+    return stored, stored if way.is_canonical else _fingerprint(way.apply(volume.array))
 
 
 def _fingerprint(array: npt.NDArray[np.generic]) -> str:

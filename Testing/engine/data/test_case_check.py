@@ -165,6 +165,20 @@ def test_the_same_image_twice_is_a_leak(root: Path, again: str) -> None:
     assert "same image" in found[again]
 
 
+@pytest.mark.parametrize("way", [Orientation(flips=(False, True, False)), Orientation((2, 1, 0))])
+def test_an_image_that_a_converter_has_turned_round_is_the_same_image(root: Path, way: Orientation) -> None:
+    original = read_volume(root / "imagesTr/phantom_000_0000.nii.gz")
+    write_volume(way.apply(original), root / "imagesUl/phantom_004_0000.nii.gz")
+    assert "same image" in problems(root)["phantom_004"]
+
+
+def test_an_image_whose_place_was_lost_is_the_same_image_and_told_once(root: Path) -> None:
+    array = read_volume(root / "imagesTr/phantom_000_0000.nii.gz").array
+    nowhere = Geometry(array.shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((-1, 0, 0), (0, -1, 0), (0, 0, 1)))
+    write_volume(Volume(array, nowhere), root / "imagesUl/phantom_004_0000.nii.gz")
+    assert [found.case for found in check(root) if "same image" in found.text] == ["phantom_004"]
+
+
 def test_of_two_labelled_copies_the_one_that_teaches_goes(root: Path) -> None:
     replace_image(root, "phantom_003", read_volume(root / "imagesTr/phantom_000_0000.nii.gz").array)
     split(root, "phantom_003")
