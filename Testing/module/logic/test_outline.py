@@ -49,7 +49,7 @@ def test_answers_that_somebody_has_painted_into_are_compared_as_they_are(result)
     segmentation = result.global_.GetSegmentation()
     segmentation.SeparateSegmentLabelmap("label_1")  # as the Segment Editor does where segments overlap
     segmentation.SetSegmentIndex("label_2", 0)
-    result.local.GetSegmentation().RemoveAllSegments()
+    result.local.GetSegmentation().RemoveSegment("label_1")
     found, clock = [], Clock()
     outlineInThread(result, found.append, ticker=clock)
     clock.turnUntilStopped()
