@@ -567,12 +567,12 @@ def test_where_nothing_is_predicted_the_next_case_is_found_by_predicting(
     how = {"quality": "full", "keepIslands": True}
     task = cases.loadNext(**how, onProgress=lambda *values: told.append(values))
     expected = {"mild": 1.0, "new_1": 2.0, "new_2": 8.0, "wrong": 4.0}
+    predict(folder, expected)  # the engine writes before it answers
     for name, millilitres in expected.items():
         asked = compute.requests[-1].fields
         assert (asked["case"], asked["quality"], asked["keep_islands"]) == (name, "full", True)
         record = {"case": name, "kept": False, "expected_correction_ml": millilitres, "mean_confidence": 0.5}
         compute.requests[-1].answer(cases=[record], failed=0)
-    predict(folder, expected)
     assert task.wait().name == "new_2"
     assert any("Case 1 of 4" in values[0] for values in told)
     assert cases.row("new_2").state == "predicted"
@@ -643,6 +643,35 @@ def test_what_is_predicted_shows_in_the_rows_at_once(cases: Any, compute: StandI
     assert cases.row("new_1").state == "predicted"
     assert cases.row("new_1").meanConfidence == 0.25
     assert "7 ml" in cases.row("new_1").reason
+
+
+def test_what_another_model_had_predicted_is_no_next_case_once_the_folder_has_let_go_of_it(
+    cases: Any, compute: StandInWorker
+):
+    cases.predictAll(names=["mild", "new_1"])
+    record = {"case": "mild", "kept": False, "expected_correction_ml": 2.0, "mean_confidence": 0.5}
+    compute.requests[-1].answer(cases=[record], model="of later", failed=0)
+    assert cases.row("wrong").state == "unlabelled"  # 12.25 ml, by the model before
+    assert cases.mostUseful().name == "mild"
+    assert cases.row("held").state == "validation"
+
+
+def test_a_case_that_failed_is_no_next_case_and_the_list_says_why(cases: Any, compute: StandInWorker):
+    cases.predictAll(names=["wrong", "new_1"])
+    compute.requests[-1].fail("The scan is cut off.")
+    assert cases.mostUseful().name == "mild"
+    assert (cases.row("wrong").state, cases.row("wrong").reason) == ("unlabelled", "The scan is cut off.")
+
+
+def test_at_the_end_of_a_batch_the_list_is_what_the_folder_has(
+    cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
+):
+    task = cases.predictAll(names=["new_1"])
+    predict(folder, {"mild": 3.0})
+    task.cancel()
+    settled(cases, waitUntil)
+    assert cases.row("wrong").state == "unlabelled"
+    assert cases.row("mild").expectedCorrectionMl == 3.0
 
 
 # -------------------------------------------------------------------------------------------- accepting

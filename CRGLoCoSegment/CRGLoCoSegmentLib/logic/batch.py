@@ -153,7 +153,8 @@ class Batch:
             keepIslands: Leave the islands of structures that are one piece.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
             memoryGb: Memory of the worker to stay below, in GiB.
-            onCase: Hears name and record of every predicted case.
+            onCase: Hears name and record of every case after its turn; a record has the ``model``'s hash, or
+                the ``error`` of a case that failed.
             onProgress: Hears ``(text, done, total, secondsLeft)`` in cases.
             onFinished: Hears the ``BatchOutcome``, also where cases failed.
             onFailed: Hears of a cancelled batch.
@@ -218,15 +219,19 @@ class Batch:
         if not record.get("kept"):
             run.seconds.append(self._clock() - run.startedAt)
         run.causes.clear()
+        self._tellCase(run, name, {**record, "model": answer.get("model", "")})
+        self._next(run)
+
+    def _tellCase(self, run: _Run, name: str, record: dict[str, Any]) -> None:
         if run.onCase is not None:
             run.onCase(name, record)
-        self._next(run)
 
     def _failed(self, run: _Run, name: str, error: Any) -> None:
         if not run.task.isRunning() or run.current != name:
             return
         run.failed[name] = str(error)
         run.causes.append(_cause(error, name))
+        self._tellCase(run, name, {"error": str(error)})
         self._next(run)
 
     def _heard(self, run: _Run, name: str, event: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ class CaseRow:
         meanConfidence: Of the prediction, 0..1; ``None`` without one.
         expectedCorrectionMl: Volume that is expected to be wrong; ``None`` without a prediction.
         reason: Why it is worth a look, in words.
+        model: Hash of the model that predicted it; empty without a prediction.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CaseRow:
     meanConfidence: float | None = None
     expectedCorrectionMl: float | None = None
     reason: str = ""
+    model: str = ""
 
     @property
     def isLabelled(self) -> bool:
@@ -59,14 +61,19 @@ def rowsFrom(entries: Iterable[Mapping[str, Any]]) -> tuple[CaseRow, ...]:
             meanConfidence=_number(entry.get("mean_confidence")),
             expectedCorrectionMl=_number(entry.get("expected_correction_ml")),
             reason=_reason(entry),
+            model=str(entry.get("model") or ""),
         )
         for entry in entries
     )
 
 
 def withPrediction(rows: Iterable[CaseRow], name: str, record: Mapping[str, Any]) -> tuple[CaseRow, ...]:
-    """Return the rows after a case was predicted; the engine's record of it says the numbers."""
-    return tuple(_predicted(row, record) if row.name == name else row for row in rows)
+    """Return the rows after the turn of a case; its record says the numbers, or the ``error``.
+
+    A folder keeps predictions of one model: with the first of another ``model``, the others are gone.
+    """
+    model = str(record.get("model") or "")
+    return tuple(_predicted(row, record) if row.name == name else _kept(row, model) for row in rows)
 
 
 def toPredict(rows: Iterable[CaseRow]) -> tuple[str, ...]:
@@ -108,13 +115,25 @@ def nameProblem(name: str, taken: Sequence[str] = ()) -> str:
 def _predicted(row: CaseRow, record: Mapping[str, Any]) -> CaseRow:
     if row.isLabelled:
         return row
+    if "error" in record:
+        return replace(_withoutPrediction(row), reason=str(record["error"]))
     return replace(
         row,
         state="predicted",
         meanConfidence=_number(record.get("mean_confidence")),
         expectedCorrectionMl=_number(record.get("expected_correction_ml")),
         reason=_reason({**record, "state": "predicted"}),
+        model=str(record.get("model") or ""),
     )
+
+
+def _kept(row: CaseRow, model: str) -> CaseRow:
+    return _withoutPrediction(row) if row.model and model and row.model != model else row
+
+
+def _withoutPrediction(row: CaseRow) -> CaseRow:
+    state = row.state if row.isLabelled else "unlabelled"
+    return replace(row, state=state, meanConfidence=None, expectedCorrectionMl=None, reason="", model="")
 
 
 def _reason(entry: Mapping[str, Any]) -> str:

@@ -195,7 +195,7 @@ class CasesLogic(CaseList):
         if not wanted:
             raise CasesError(_("There is no case to predict: every case of the folder has a label."))
         self._assertSameChannels(model)
-        return self.batch.start(
+        task = self.batch.start(
             folder,
             wanted,
             model=model,
@@ -208,6 +208,8 @@ class CasesLogic(CaseList):
             onFinished=onFinished,
             onFailed=onFailed,
         )
+        task.onEnd(lambda: self._batchEnded(folder))
+        return task
 
     def rank(
         self, *, onProgress: Any = None, onFinished: Any = None, onFailed: Any = None, **how: Any
@@ -250,6 +252,11 @@ class CasesLogic(CaseList):
         if folder == self.folder:
             self.rows = withPrediction(self.rows, name, record)
             self._listeners.tell("cases")
+
+    def _batchEnded(self, folder: Path) -> None:
+        """Look at what the folder has now: a case whose turn was cut short, what others predicted there."""
+        if folder == self.folder and not self._isClosing:
+            self.refresh()
 
     # ----------------------------------------------------------------------------------------- accept
 

@@ -160,6 +160,7 @@ def _row(case: Case, role: str, revision: int, predicted: Predictions) -> Answer
         "revision": revision,
         "mean_confidence": record.get("mean_confidence"),
         "expected_correction_ml": record.get("expected_correction_ml"),
+        "model": predicted.model if found else "",
         "reason": str(record.get("error", "")),
     }
 
