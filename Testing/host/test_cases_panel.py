@@ -223,7 +223,7 @@ def test_load_brings_the_selected_case_and_makes_it_the_input(opened: CasesPanel
     assert opened.parameters.inputVolume is loaded.volume
     assert opened.parameters.caseName == "wrong"
     assert message(opened) == (
-        "wrong is loaded. About 12.2 ml of the prediction are expected to need correction."
+        "wrong is loaded. Where the model is not sure, about 12.2 ml are expected to be wrong."
     )
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActiveVolumeID() == loaded.volume.GetID()

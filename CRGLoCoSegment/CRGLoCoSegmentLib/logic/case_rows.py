@@ -22,7 +22,8 @@ class CaseRow:
         state: One of ``STATES``; a validation case measures and never teaches.
         revision: Of its label; 0 without one.
         meanConfidence: Of the prediction, 0..1; ``None`` without one.
-        expectedCorrectionMl: Volume that is expected to be wrong; ``None`` without a prediction.
+        expectedCorrectionMl: Volume that is expected to be wrong among voxels that the model is not sure of;
+            ``None`` without a prediction.
         reason: Why it is worth a look, in words.
         model: Hash of the model that predicted it; empty without a prediction.
     """
@@ -143,7 +144,7 @@ def _reason(entry: Mapping[str, Any]) -> str:
         return str(entry["reason"])
     if entry.get("state") != "predicted" or correction is None:
         return ""
-    text = _("About {ml} ml of the prediction are expected to need correction.")
+    text = _("Where the model is not sure, about {ml} ml are expected to be wrong.")
     return text.format(ml=plainFigures(correction, 3))
 
 

@@ -61,7 +61,7 @@ def _facts(record: Mapping[str, Any]) -> str:
         facts.append(_("Mean confidence {share} %").format(share=round(100 * record["mean_confidence"])))
     if isinstance(record.get("expected_correction_ml"), (int, float)):
         ml = plainFigures(record["expected_correction_ml"], 3)
-        facts.append(_("about {ml} ml are expected to need correction").format(ml=ml))
+        facts.append(_("where it is not sure, about {ml} ml are expected to be wrong").format(ml=ml))
     if isinstance(record.get("seconds"), (int, float)):
         facts.append(_("took {seconds} s").format(seconds=f"{record['seconds']:.1f}"))
     return "; ".join(facts) + ("." if facts else "")

@@ -112,7 +112,10 @@ def _titles() -> dict[str, str]:
             "labelled, and trainings measure on it and never learn from it."
         ),
         _("Confidence"): _("Mean confidence of the prediction, 0 to 1."),
-        _("Correct, ml"): _("Volume of the prediction that is expected to be wrong."),
+        _("Correct, ml"): _(
+            "Volume that is expected to be wrong where the model is not sure. More is wrong altogether, "
+            "a little along all borders for example."
+        ),
         _("Rev."): _("Revision of the label; earlier ones are kept."),
     }
 
