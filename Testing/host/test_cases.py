@@ -663,6 +663,18 @@ def test_a_case_that_failed_is_no_next_case_and_the_list_says_why(cases: Any, co
     assert (cases.row("wrong").state, cases.row("wrong").reason) == ("unlabelled", "The scan is cut off.")
 
 
+def test_cases_that_failed_come_last_so_that_three_of_them_do_not_end_every_batch(
+    cases: Any, compute: StandInWorker
+):
+    cases.predictAll()
+    for _ in range(3):
+        compute.requests[-1].fail(f"{compute.requests[-1].fields['case']} is cut off.")
+    assert not cases.batch.isRunning
+    left = cases.batch.lastOutcome.left
+    cases.predictAll()
+    assert compute.requests[-1].fields["case"] == left[0]
+
+
 def test_at_the_end_of_a_batch_the_list_is_what_the_folder_has(
     cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
 ):

@@ -78,8 +78,12 @@ def withPrediction(rows: Iterable[CaseRow], name: str, record: Mapping[str, Any]
 
 
 def toPredict(rows: Iterable[CaseRow]) -> tuple[str, ...]:
-    """Return the names of the cases without a label, predicted or not: the engine keeps what still holds."""
-    return tuple(row.name for row in rows if not row.isLabelled)
+    """Return the names of the cases without a label, predicted or not: the engine keeps what still holds.
+
+    Those that failed before come last: some in a row end a batch, and would keep it from the others for ever.
+    """
+    waiting = [row for row in rows if not row.isLabelled]
+    return tuple(row.name for row in sorted(waiting, key=_hasFailed))
 
 
 def byUsefulness(rows: Iterable[CaseRow]) -> tuple[CaseRow, ...]:
@@ -130,6 +134,10 @@ def _predicted(row: CaseRow, record: Mapping[str, Any]) -> CaseRow:
 
 def _kept(row: CaseRow, model: str) -> CaseRow:
     return _withoutPrediction(row) if row.model and model and row.model != model else row
+
+
+def _hasFailed(row: CaseRow) -> bool:
+    return row.state == "unlabelled" and bool(row.reason)
 
 
 def _withoutPrediction(row: CaseRow) -> CaseRow:
