@@ -222,11 +222,23 @@ def test_load_brings_the_selected_case_and_makes_it_the_input(opened: CasesPanel
     loaded = load(opened, "wrong", waitUntil)
     assert opened.parameters.inputVolume is loaded.volume
     assert opened.parameters.caseName == "wrong"
-    assert message(opened) == (
+    assert message(opened).startswith(
         "wrong is loaded. Where the model is not sure, about 12.2 ml are expected to be wrong."
     )
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActiveVolumeID() == loaded.volume.GetID()
+
+
+def test_a_prediction_of_another_model_than_the_one_in_use_is_told(
+    opened: CasesPanel, logic: SegmentLogic, folder: Path, waitUntil: Any
+):
+    load(opened, "wrong", waitUntil)
+    assert message(opened).endswith("of another model than the one in use; Apply segments it anew.")
+    record = folder / "predictions" / "predictions.json"
+    record.write_text(record.read_text().replace('"abc"', f'"{logic.models.card().weights_sha256}"'))
+    for name in ("mild", "done"):  # one of this model, and a label
+        load(opened, name, waitUntil)
+        assert "another model" not in message(opened)
 
 
 def test_a_double_click_loads(opened: CasesPanel, host: Any, waitUntil: Any):

@@ -106,6 +106,16 @@ class CasesLogic(CaseList):
         self._load(name, task, discardUnsaved=discardUnsaved)
         return task
 
+    def isOfAnotherModel(self, loaded: LoadedCase) -> bool:
+        """Whether a case without a label came with the prediction of a model that is not the one in use."""
+        if loaded.result is None or loaded.revision:
+            return False
+        try:
+            now = self._models.card().weights_sha256
+        except ModelError:
+            return False
+        return bool(loaded.result.record.get("model", now) != now)
+
     def mostUseful(self) -> CaseRow | None:
         """Return the predicted case most worth correcting next; neither for validation nor loaded."""
         inScene = self._nameInScene()

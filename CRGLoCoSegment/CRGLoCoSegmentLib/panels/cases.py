@@ -222,7 +222,10 @@ class CasesPanel(Panel):
         row = self._cases.row(loaded.name)
         reason = row.reason if row is not None else ""
         text = _("{case} is loaded.").format(case=loaded.name)
-        self._say(" ".join(part for part in (text, reason, *loaded.notes) if part))
+        older = ""
+        if self._cases.isOfAnotherModel(loaded):
+            older = _("Its prediction is of another model than the one in use; Apply segments it anew.")
+        self._say(" ".join(part for part in (text, reason, older, *loaded.notes) if part))
         self._table.select(loaded.name)
         self.refresh("cases")
 
