@@ -1275,6 +1275,53 @@ def test_a_volume_under_a_transform_is_accepted_on_its_own_grid(cases: Any, fold
     assert read_volume(accepted.path).geometry.same_grid(GRID)
 
 
+def bend() -> Any:
+    """A transform as Slicer gives it to a series of unequal distances between slices."""
+    way = slicer.vtkOrientedGridTransform()
+    field = vtk.vtkImageData()
+    field.SetDimensions(2, 2, 2)
+    field.SetSpacing(100.0, 100.0, 100.0)
+    field.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    for number in range(3):
+        field.GetPointData().GetScalars().FillComponent(number, 0.0)
+    field.SetScalarComponentFromDouble(1, 1, 1, 2, 30.0)
+    way.SetDisplacementGridData(field)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode")
+    transform.SetAndObserveTransformFromParent(way)
+    return transform
+
+
+def test_a_new_case_under_a_transform_that_bends_is_stored_as_acquired_and_the_user_is_told(
+    cases: Any, folder: Path
+):
+    volume = volumeNodeFromVolume(scan(20), "scan")
+    volume.SetAndObserveTransformNodeID(bend().GetID())
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", volume)
+    accepted = cases.accept(segmentation, caseName="case_001").wait()
+    image = read_volume(open_cases(folder).find("case_001").channels[0].path)
+    assert np.array_equal(image.array, scan(20).array)
+    assert np.array_equal(read_volume(accepted.path).array, label().array)
+    assert image.geometry.same_grid(GRID)
+    assert accepted.notes == ("scan has a transform: the case has image and label as acquired, without it.",)
+
+
+def test_channels_that_transforms_move_against_each_other_are_no_new_case(
+    logic: SegmentLogic, tmp_path: Path
+):
+    """They lie on one grid, but show other anatomy at the same voxel than the user sees."""
+    create_cases(tmp_path / "two", TABLE, ["T1", "T2"])
+    logic.cases.open(tmp_path / "two").wait()
+    t1, t2 = volumeNodeFromVolume(scan(1), "t1"), volumeNodeFromVolume(scan(2), "t2")
+    segmentation = segmentationFromLabels(label().array, GRID, TABLE, "mine", t1)
+    transform = oneRow(t1).GetID()
+    t2.SetAndObserveTransformNodeID(transform)
+    with pytest.raises(InputError, match="t1 and t2 have different transforms"):
+        logic.cases.accept(segmentation, caseName="case_001", channels=[t2])
+    for node in (t1, segmentation):
+        node.SetAndObserveTransformNodeID(transform)
+    assert logic.cases.accept(segmentation, caseName="case_001", channels=[t2]).wait().created
+
+
 # ------------------------------------------------------------------------------------------------ faults
 
 

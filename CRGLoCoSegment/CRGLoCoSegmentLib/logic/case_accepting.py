@@ -25,7 +25,7 @@ from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.places import isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
 from CRGLoCoSegmentLib.nodes.results import isEdited
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, isLost, snapshotOf, wayBetween
-from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
+from CRGLoCoSegmentLib.nodes.volumes import refuseMovedApart, volumeFromNode
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,14 @@ def _refuseApart(segmentationNode: Any, volumeNode: Any) -> None:
     raise InputError(msg.format(segmentation=segmentationNode.GetName(), volume=volumeNode.GetName()))
 
 
+def transformNotes(volumeNode: Any) -> list[str]:
+    """Say that a transform is left out: image and label belong together voxel by voxel without it."""
+    if volumeNode.GetParentTransformNode() is None:
+        return []
+    text = _("{volume} has a transform: the case has image and label as acquired, without it.")
+    return [text.format(volume=volumeNode.GetName())]
+
+
 def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:
     """Refuse a segmentation whose own label table contradicts that of the folder.
 
@@ -197,7 +205,8 @@ def imagesOf(
         given: Which channel each volume is; where that is not known, they are in the folder's order.
 
     Raises:
-        InputError: The folder has other channels, or another number of them, or a volume cannot be used.
+        InputError: The folder has other channels, or another number of them, or a volume cannot be used, or
+            transforms move the volumes against each other.
     """
     if len(volumeNodes) != len(channelNames):
         msg = _(
@@ -206,7 +215,9 @@ def imagesOf(
         )
         names, count = ", ".join(channelNames), len(volumeNodes)
         raise InputError(msg.format(wanted=len(channelNames), names=names, given=count))
-    return tuple(volumeFromNode(volumeNodes[place]) for place in _folderOrder(channelNames, given))
+    volumes = [volumeFromNode(node) for node in volumeNodes]
+    refuseMovedApart(volumeNodes)
+    return tuple(volumes[place] for place in _folderOrder(channelNames, given))
 
 
 def _folderOrder(channelNames: Sequence[str], given: Sequence[str]) -> tuple[int, ...]:

@@ -14,7 +14,14 @@ from crgloco.errors import Cancelled, CasesError, InputError, ModelError
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
-from CRGLoCoSegmentLib.logic.case_accepting import Label, imagesOf, labelOf, refuseMoved, writeLabel
+from CRGLoCoSegmentLib.logic.case_accepting import (
+    Label,
+    imagesOf,
+    labelOf,
+    refuseMoved,
+    transformNotes,
+    writeLabel,
+)
 from CRGLoCoSegmentLib.logic.case_list import CaseList
 from CRGLoCoSegmentLib.logic.case_loading import CaseInScene, LoadedCase
 from CRGLoCoSegmentLib.logic.case_rows import (
@@ -362,6 +369,7 @@ class CasesLogic(CaseList):
         refuseMoved(segmentation, volume, isNew=isNew)
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
+        task.notes += transformNotes(volume)
         self._accepting, self._onItsWay = task, label
         place = placeOf(volume) if isNew else None  # when it has arrived, the volume may lie elsewhere
 

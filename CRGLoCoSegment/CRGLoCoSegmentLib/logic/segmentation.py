@@ -13,7 +13,7 @@ from crgloco.model_store import assert_segments
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.nodes.cases import channelNamesOf
-from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
+from CRGLoCoSegmentLib.nodes.volumes import refuseMovedApart, volumeFromNode
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.background.worker import Worker
@@ -149,9 +149,7 @@ class Segmentation:
         for node, scan in zip(nodes[1:], scans[1:], strict=True):
             what = _("{first} and {second}").format(first=nodes[0].GetName(), second=node.GetName())
             assert_same_grid(scans[0].geometry, scan.geometry, what)
-            if node.GetTransformNodeID() != nodes[0].GetTransformNodeID():
-                msg = _("{channels} have different transforms; give them the same one.")
-                raise InputError(msg.format(channels=what))
+        refuseMovedApart(nodes)
         return [scans[place] for place in order]
 
     def _ended(self, run: SegmentRun) -> None:

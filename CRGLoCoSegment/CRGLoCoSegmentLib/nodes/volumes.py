@@ -1,6 +1,7 @@
 """Volume nodes to the engine's volumes and back: the same voxels at the same place, to the last bit."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,19 @@ def refuseUnusable(volumeNode: Any) -> None:
     if image.GetScalarType() == vtk.VTK_BIT:
         msg = _("{name} holds single bits. Convert it to numbers, with the module Cast Scalar Volume.")
         raise InputError(msg.format(name=name))
+
+
+def refuseMovedApart(volumeNodes: Sequence[Any]) -> None:
+    """Refuse channels that transforms move against each other: voxels are taken as they were acquired.
+
+    Raises:
+        InputError: Two of them stand under different transforms.
+    """
+    first, *others = volumeNodes
+    for node in others:
+        if node.GetTransformNodeID() != first.GetTransformNodeID():
+            msg = _("{first} and {second} have different transforms; give them the same one.")
+            raise InputError(msg.format(first=first.GetName(), second=node.GetName()))
 
 
 def fingerprint(volumeNode: Any) -> Fingerprint:
