@@ -926,6 +926,24 @@ def test_the_label_of_one_frame_is_not_accepted_with_the_image_of_another(cases:
     assert cases.accept(volume, caseName="case_001").wait().created
 
 
+@pytest.mark.parametrize("change", ["another frame", "a move"])
+def test_a_copy_of_an_earlier_answer_names_the_way_to_the_present_one(cases: Any, change: str):
+    """To segment once more would not help: the edited copy stays chosen."""
+    volume, copy = asNewCase()
+    if change == "a move":
+        shiftByLess(volume)
+    else:
+        arrayOfImage(volume.GetImageData())[...] = scan(21).array
+    answer = {"labels": TABLE.to_json(), "geometry": volumeFromNode(volume).geometry.to_json()}
+    importResult(volume, answer, {"fused": label(3).array.copy()})
+    letGoIfUntouched(volume)
+    assert correctedOf(volume) is copy
+    with pytest.raises(InputError, match="Its present answer fits: choose New copy in the section Correct"):
+        cases.accept(volume, caseName="case_001")
+    correct(volume)
+    assert cases.accept(volume, caseName="case_001").wait().created
+
+
 def asNewCase(name: str = "scan") -> tuple[Any, Any]:
     """A volume that the folder does not have, segmented and corrected."""
     volume = volumeNodeFromVolume(scan(20), name)

@@ -22,8 +22,8 @@ from CRGLoCoSegmentLib.nodes.corrections import answerBehind, beganWith
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
 from CRGLoCoSegmentLib.nodes.geometry import arrayOf
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
-from CRGLoCoSegmentLib.nodes.places import isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
-from CRGLoCoSegmentLib.nodes.results import isEdited
+from CRGLoCoSegmentLib.nodes.places import VOXELS, isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
+from CRGLoCoSegmentLib.nodes.results import isEdited, resultOf
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, isLost, snapshotOf, wayBetween
 from CRGLoCoSegmentLib.nodes.volumes import refuseMovedApart, volumeFromNode
 
@@ -129,19 +129,35 @@ def refuseMoved(segmentationNode: Any, volumeNode: Any, *, isNew: bool) -> None:
     answer = answerBehind(segmentationNode, volumeNode)
     known = answer.record if answer is not None else beganWith(segmentationNode)
     stored = {} if isNew else markedPlace(volumeNode)
-    if liesElsewhere(volumeNode, known) or any(isTurnedInPlace(volumeNode, at) for at in (known, stored)):
+    moved = liesElsewhere(volumeNode, known) or any(isTurnedInPlace(volumeNode, at) for at in (known, stored))
+    if not moved and not (isNew and showsOthers(volumeNode, known)):
+        return
+    if isNew and _presentAnswerFits(volumeNode):
+        msg = _(
+            "{segmentation} began with an earlier answer; {volume} was moved or shows other voxels since. "
+            "Its present answer fits: choose New copy in the section Correct, and correct that. "
+            "The label can be exported as it lies now."
+        )
+    elif moved:
         msg = _(
             "{volume} was moved after it was segmented or loaded: its origin, voxel size or axes are others, "
             "and the label would be stored at a wrong place. Undo that, or load or segment it again. "
             "The label can be exported as it lies now."
         )
-        raise InputError(msg.format(volume=volumeNode.GetName()))
-    if isNew and showsOthers(volumeNode, known):
+    else:
         msg = _(
             "{volume} shows other voxels than those that were segmented: another frame of a sequence, or a "
             "filter has changed it. Go back to that frame, or segment it again. The label can be exported."
         )
-        raise InputError(msg.format(volume=volumeNode.GetName()))
+    raise InputError(msg.format(volume=volumeNode.GetName(), segmentation=segmentationNode.GetName()))
+
+
+def _presentAnswerFits(volumeNode: Any) -> bool:
+    """Whether a volume has an answer that was made on it as it is now."""
+    present = resultOf(volumeNode)
+    if present is None or VOXELS not in present.record:
+        return False
+    return not liesElsewhere(volumeNode, present.record) and not showsOthers(volumeNode, present.record)
 
 
 def _refuseApart(segmentationNode: Any, volumeNode: Any) -> None:
