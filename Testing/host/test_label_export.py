@@ -122,6 +122,42 @@ def test_an_ending_that_no_label_has_is_refused(
         logic.exportLabel(segmentation, volume, name)
 
 
+def loaded(path: Path) -> Any:
+    """A volume as Slicer has it after loading a file of 6 x 8 x 10 voxels, whose axes are left-handed."""
+    image = sitk.GetImageFromArray(np.random.default_rng(3).normal(100, 20, (6, 8, 10)).astype(np.float32))
+    image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    image.SetSpacing((1.5, 1.0, 2.0))
+    sitk.WriteImage(image, str(path))
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "scan")
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    volume.SetAndObserveStorageNodeID(storage.GetID())
+    assert storage.ReadData(volume)
+    return volume
+
+
+@pytest.mark.parametrize("name", ["scan.nrrd", "link.nrrd"])
+def test_the_volumes_own_file_is_not_replaced_by_its_label(
+    logic: SegmentLogic, labels: np.ndarray, tmp_path: Path, name: str
+):
+    volume = loaded(tmp_path / "scan.nrrd")
+    (tmp_path / "link.nrrd").symlink_to(tmp_path / "scan.nrrd")
+    table = LabelTable.from_json(TABLE)
+    segmentation = segmentationFromLabels(labels, geometryOfNode(volume), table, "answer", volume)
+    with pytest.raises(
+        InputError, match=r"is the file of the image scan itself. Give the label another name"
+    ):
+        logic.exportLabel(segmentation, volume, tmp_path / name)
+
+
+def test_an_export_without_a_volume_or_a_segmentation_says_so(
+    logic: SegmentLogic, segmentation: Any, volume: Any
+):
+    for given in ((segmentation, None), (None, volume)):
+        with pytest.raises(InputError, match="needs a segmentation and the volume"):
+            logic.exportLabel(*given, "label.nii.gz")
+
+
 def test_a_segmentation_of_others_needs_a_table(logic: SegmentLogic, volume: Any):
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn by hand")
     with pytest.raises(InputError, match="drawn by hand was not made by this module"):

@@ -278,7 +278,8 @@ class SegmentLogic:
     ) -> "Path | Task":  # fmt: skip
         """Write a label to a file: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``, ``.seg.nrrd`` or ``.dcm``.
 
-        Values follow the label table of the segmentation, whatever the order or names of the segments.
+        Values follow the label table of the segmentation, whatever the order or names of the segments. A file
+        that is there is replaced, unless it is the volume's own.
         """
         task = self.labelExport.write(
             segmentationNode, volumeNode, Path(path), onFinished=onFinished, onFailed=onFailed

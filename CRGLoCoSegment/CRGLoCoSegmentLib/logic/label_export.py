@@ -23,6 +23,7 @@ from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import resultOf
 from CRGLoCoSegmentLib.nodes.slicer_files import writeDicomSeg, writeSegNrrd
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
+from CRGLoCoSegmentLib.nodes.volumes import filesOf
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.background.worker import Worker
@@ -72,9 +73,12 @@ class LabelExport:
             onFailed: Hears a message in words and details.
 
         Raises:
-            InputError: The ending is unknown, or no label table fits.
+            InputError: The ending is unknown, no label table fits, or the file is the volume's own.
             GeometryError: The segmentation does not belong to the volume.
         """
+        if segmentationNode is None or volumeNode is None:
+            raise InputError(_("An export needs a segmentation and the volume that it belongs to."))
+        _refuseOwnFile(volumeNode, path)
         table = table or _tableFor(segmentationNode, volumeNode)
         ending = _ending(path)
         task = Task(path.name, onFinished=onFinished, onFailed=onFailed)
@@ -154,6 +158,19 @@ def _end(task: Task, path: Path, write: Any) -> None:
         task.fail(error)
     else:
         task.finish(path)
+
+
+def _refuseOwnFile(volumeNode: Any, path: Path) -> None:
+    if any(_isSame(path, file) for file in filesOf(volumeNode)):
+        msg = _("{path} is the file of the image {volume} itself. Give the label another name.")
+        raise InputError(msg.format(path=path, volume=volumeNode.GetName()))
+
+
+def _isSame(path: Path, file: Path) -> bool:
+    try:
+        return path.samefile(file)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _plainName(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +96,17 @@ def refuseMovedApart(volumeNodes: Sequence[Any]) -> None:
         if node.GetTransformNodeID() != first.GetTransformNodeID():
             msg = _("{first} and {second} have different transforms; give them the same one.")
             raise InputError(msg.format(first=first.GetName(), second=node.GetName()))
+
+
+def filesOf(volumeNode: Any) -> tuple[Path, ...]:
+    """Return the files that Slicer has loaded a volume from, or saved it to; none where it is in no file."""
+    storage = volumeNode.GetStorageNode()
+    if storage is None:
+        return ()
+    numbers = range(storage.GetNumberOfFileNames())
+    names = [storage.GetFullNameFromNthFileName(number) for number in numbers]
+    found = dict.fromkeys(filter(None, (storage.GetFullNameFromFileName(), *names)))
+    return tuple(map(Path, found))
 
 
 def fingerprint(volumeNode: Any) -> Fingerprint:
