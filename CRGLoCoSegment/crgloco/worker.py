@@ -24,7 +24,8 @@ answered while a prediction runs starts a second worker for them:
     create        folder, table, channel_names    an empty cases folder
     accept        folder, case, label (ARRAY), provenance; for a new case images (ARRAYs), for a new
                   folder table and channel_names   a label becomes the valid one, the former one is kept
-    write_label   label (ARRAY), table, path      a label as NIfTI, NRRD or MetaImage
+    write_label   label (ARRAY), table, path, scan  a label as NIfTI, NRRD or MetaImage; its axes as in the
+                  file of the scan, if that is told
     export_model  model, zip, overwrite           import_model  zip, into
     probe                                         Python, torch, GPUs, memory, packages
 

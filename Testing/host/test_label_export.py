@@ -150,6 +150,21 @@ def test_the_volumes_own_file_is_not_replaced_by_its_label(
         logic.exportLabel(segmentation, volume, tmp_path / name)
 
 
+def test_a_label_lies_voxel_by_voxel_on_the_file_of_its_image_though_slicer_has_turned_that_round(
+    logic: SegmentLogic, labels: np.ndarray, realFiles: Any, tmp_path: Path
+):
+    logic.__dict__["files"] = realFiles
+    for ending in (".nii.gz", ".nrrd"):
+        volume = loaded(tmp_path / f"scan{ending}")
+        table, file = LabelTable.from_json(TABLE), sitk.ReadImage(str(tmp_path / f"scan{ending}"))
+        segmentation = segmentationFromLabels(labels, geometryOfNode(volume), table, "answer", volume)
+        path = logic.exportLabel(segmentation, volume, tmp_path / f"label{ending}", waitForCompletion=True)
+        image = sitk.ReadImage(str(path))
+        assert image.GetDirection() == pytest.approx(file.GetDirection())
+        assert image.GetOrigin() == pytest.approx(file.GetOrigin())
+        assert np.array_equal(sitk.GetArrayFromImage(image), labels[::-1])  # K runs the other way in Slicer
+
+
 def test_an_export_without_a_volume_or_a_segmentation_says_so(
     logic: SegmentLogic, segmentation: Any, volume: Any
 ):

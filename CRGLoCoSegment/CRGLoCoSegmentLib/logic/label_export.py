@@ -65,7 +65,7 @@ class LabelExport:
 
         Args:
             segmentationNode: What to write.
-            volumeNode: The image it belongs to; the label lies on its grid.
+            volumeNode: The image it belongs to; the label lies on its grid, with the axes of its file.
             path: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``: label values by the table; ``.seg.nrrd``:
                 segments as they are; ``.dcm``: DICOM SEG.
             table: Which value each label gets; the one that the segmentation was made with if none is given.
@@ -87,6 +87,8 @@ class LabelExport:
             return task
         snapshot = snapshotOf(segmentationNode, volumeNode)
         self._register(task, snapshot, path, needsNode=ending == DICOM)
+        files = filesOf(volumeNode)
+        scan = files[0] if len(files) == 1 else None
 
         def failed(error: Exception) -> None:
             if task not in self._onTheirWay or self._isClosing or isInScene(segmentationNode):
@@ -100,7 +102,7 @@ class LabelExport:
                 title = _title(volumeNode)
                 _end(task, path, lambda: writeDicomSeg(segmentationNode, drawn, path, title))
             else:
-                self._writePlain(task, labels, table, path, failed)
+                self._writePlain(task, labels, table, path, scan, failed)
 
         job = runInThread(lambda: labelsOf(snapshot, table, onNote=task.notes.append), write, failed)
         task.onCancel(job.cancel)
@@ -131,7 +133,13 @@ class LabelExport:
             task.onEnd(lambda: self._onTheirWay.pop(task))
 
     def _writePlain(
-        self, task: Task, labels: Volume, table: LabelTable, path: Path, failed: Callable[[Exception], None]
+        self,
+        task: Task,
+        labels: Volume,
+        table: LabelTable,
+        path: Path,
+        scan: Path | None,
+        failed: Callable[[Exception], None],
     ) -> None:
         file = sessionFolder() / f"label-{uuid.uuid4().hex[:12]}.npy"
 
@@ -142,7 +150,12 @@ class LabelExport:
             label = {"file": str(file), "geometry": labels.geometry.to_json()}
             self._files.ask(
                 "write_label",
-                {"label": label, "table": table.to_json(), "path": str(path)},
+                {
+                    "label": label,
+                    "table": table.to_json(),
+                    "path": str(path),
+                    "scan": str(scan) if scan is not None else None,
+                },
                 onResult=lambda answer: (file.unlink(missing_ok=True), task.finish(Path(answer["path"]))),
                 onError=lambda error: (file.unlink(missing_ok=True), failed(error)),
                 onCancelled=task.cancel,

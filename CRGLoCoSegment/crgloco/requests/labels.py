@@ -11,12 +11,14 @@ from crgloco.data.case_files import assert_case_name
 from crgloco.data.case_store import accept_label, add_case, create_cases, revisions
 from crgloco.data.cases import Case, open_cases, parts_of_cases
 from crgloco.data.provenance import Provenance
-from crgloco.errors import CasesError, OptionError
+from crgloco.errors import CasesError, InputError, OptionError
 from crgloco.file_names import is_litter
 from crgloco.folder_lock import LOCK, locked
-from crgloco.io.files import assert_usable_image, read_source
+from crgloco.io.files import assert_usable_image, read_geometry, read_source
 from crgloco.io.files import write_volume as write_file
+from crgloco.io.orientation import turned_onto
 from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.io.volume_file import volume_suffix
 from crgloco.labels import LabelTable
 from crgloco.progress import Reporter
 from crgloco.requests import fields as read
@@ -67,10 +69,23 @@ def write_label(fields: Fields, report: Reporter) -> Answer:
     """Answer ``write_label``: write label values as a file, in the format of its ending."""
     del report
     path, table = read.path(fields, "path"), read.table(fields, "table")
-    label = read_label(fields.get("label"))
+    label = _as_stored(read_label(fields.get("label")), read.optional_path(fields, "scan"))
     values = table.to_values(table.to_classes(label.array))
     write_file(Volume(values, label.geometry), path)
     return {"path": str(path)}
+
+
+def _as_stored(label: Volume, scan: Path | None) -> Volume:
+    """Return a label with its axes as in the file of its scan: Slicer turns left-handed ones round.
+
+    Programs that pair voxels without looking where they lie would take it for mirrored.
+    """
+    if scan is None or volume_suffix(scan) is None:
+        return label
+    try:
+        return turned_onto(label, read_geometry(scan)) or label
+    except InputError:  # the scan has gone, say; the label lies where it lies
+        return label
 
 
 def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images: tuple[Volume, ...]) -> None:

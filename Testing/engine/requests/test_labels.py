@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from crgloco.data.case_check import check
 from crgloco.data.case_store import create_cases, revisions
 from crgloco.data.cases import open_cases
 from crgloco.errors import CasesError, GeometryError, InputError, LabelError, OptionError
-from crgloco.io.files import read_volume
-from crgloco.io.volume import Geometry
+from crgloco.io.files import read_volume, write_volume
+from crgloco.io.orientation import Orientation
+from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from crgloco.progress import Silent
 from crgloco.requests.labels import accept, create, write_label
@@ -203,6 +205,34 @@ def test_a_label_is_written_with_its_values_in_any_format(tmp_path, ending):
     np.testing.assert_array_equal(stored.array, values)
     assert stored.geometry.same_grid(OBLIQUE)
     assert stored.array.dtype == np.uint16
+
+
+def test_a_label_whose_axes_were_turned_is_written_as_the_file_of_its_scan_stores_them(tmp_path):
+    image, classes = two_ellipsoids((6, 8, 10))
+    values, scan, path = TABLE.to_values(classes), tmp_path / "scan.nii.gz", tmp_path / "label.nii.gz"
+    write_volume(Volume(image, OBLIQUE), scan)
+    turn = Orientation((0, 2, 1), (True, False, True))
+    seen = turn.apply(Volume(values, OBLIQUE))
+    label = reference(np.ascontiguousarray(seen.array), tmp_path / "in.npy", seen.geometry)
+    fields = {"label": label, "table": TABLE.to_json(), "path": str(path), "scan": str(scan)}
+    write_label(fields, Silent())
+    stored = read_volume(path)
+    np.testing.assert_array_equal(stored.array, values)
+    assert stored.geometry == read_volume(scan).geometry
+
+    scan.unlink()  # then it lies where it was seen
+    write_label(fields, Silent())
+    np.testing.assert_array_equal(read_volume(path).array, seen.array)
+    assert read_volume(path).geometry.same_grid(seen.geometry)
+
+
+def test_a_label_that_lies_elsewhere_than_the_file_of_its_scan_stays_where_it_lies(tmp_path):
+    image, classes = two_ellipsoids((6, 8, 10))
+    scan, path = tmp_path / "scan.nii.gz", tmp_path / "label.nii.gz"
+    write_volume(Volume(image, replace(OBLIQUE, origin=(0.0, 0.0, 0.0))), scan)
+    label = reference(TABLE.to_values(classes), tmp_path / "in.npy", OBLIQUE)
+    write_label({"label": label, "table": TABLE.to_json(), "path": str(path), "scan": str(scan)}, Silent())
+    assert read_volume(path).geometry.same_grid(OBLIQUE)
 
 
 def test_a_label_file_with_a_strange_value_is_not_written(tmp_path):
