@@ -158,6 +158,30 @@ def test_two_start_models_with_one_title_are_told_apart_by_their_folders(bench: 
     ]
 
 
+def test_a_start_model_that_was_deleted_is_replaced_by_no_other_until_the_user_chooses(
+    bench: Bench, tinyModel: Path
+):
+    chosen = bench.logic.models.folder / "ellipsoids-2"
+    shutil.copytree(tinyModel, chosen)
+    ui = bench.open().ui
+    ui.startModelCombo.setCurrentIndex(ui.startModelCombo.findData(str(chosen)))
+    chosen.rename(chosen.with_name(".away"))
+    for _again in range(2):
+        bench.logic.models.changed()
+        assert ui.startModelCombo.currentText == "ellipsoids-2 (lost or damaged)"
+    ui.titleEdit.text = "Ours"
+    ui.startButton.click()
+    assert f"{chosen} holds no model.json" in ui.checkLabel.text
+    assert bench.checker.of("check") == []
+    chosen.with_name(".away").rename(chosen)
+    bench.logic.models.changed()
+    assert ui.startModelCombo.currentText == "Two ellipsoids (ellipsoids-2)"
+    shutil.rmtree(chosen)
+    ui.startModelCombo.setCurrentIndex(0)
+    bench.logic.models.changed()
+    assert not [title for title in entries(ui.startModelCombo) if "lost" in title]
+
+
 def test_the_configuration_sets_the_options_and_the_number_of_updates(bench: Bench):
     panel = bench.open()
     panel.ui.startModelCombo.setCurrentIndex(panel.ui.startModelCombo.count - 1)

@@ -115,7 +115,7 @@ class TrainingSetup:
         self._proposeIterations()
 
     def showModels(self) -> None:
-        """List the sound models; the chosen one stays chosen, at first the current one."""
+        """List the sound models; the chosen one stays chosen though it is lost; at first the current one."""
         combo, models = self._ui.startModelCombo, self._logic.models
         wanted = str(self.startModel or "") if combo.count else str(models.current or "")
         found = [(path, card) for path, card in models.list() if isinstance(card, ModelCard)]
@@ -127,7 +127,9 @@ class TrainingSetup:
             combo.addItem(title.format(title=titles[str(path)]), str(path))
             combo.setItemData(number, str(path), qt.Qt.ToolTipRole)
         combo.addItem(_("None: train from scratch"), "")
-        combo.setCurrentIndex(max(combo.findData(wanted), 0))
+        if combo.findData(wanted) < 0:  # in its place another one would train, and nobody would know
+            combo.addItem(_("{name} (lost or damaged)").format(name=Path(wanted).name), wanted)
+        combo.setCurrentIndex(combo.findData(wanted))
         self._filling = False
         self._startModelChosen()
 
