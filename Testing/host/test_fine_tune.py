@@ -171,7 +171,7 @@ def test_a_start_model_that_was_deleted_is_replaced_by_no_other_until_the_user_c
         assert ui.startModelCombo.currentText == "ellipsoids-2 (lost or damaged)"
     ui.titleEdit.text = "Ours"
     ui.startButton.click()
-    assert f"{chosen} holds no model.json" in ui.checkLabel.text
+    assert f"{chosen} holds no model.json" in ui.messageLabel.text
     assert bench.checker.of("check") == []
     chosen.with_name(".away").rename(chosen)
     bench.logic.models.changed()
@@ -468,6 +468,7 @@ def test_pretraining_starts_on_scans_alone_and_ends_without_a_comparison(bench: 
     [
         (lambda ui: setattr(ui.titleEdit, "text", "  "), "Give the new model a name."),
         (lambda ui: setattr(ui.titleEdit, "text", "ellipsoids"), "exists already. Choose another name."),
+        (lambda ui: setattr(ui.titleEdit, "text", "?!"), "a name with at least one letter or digit."),
         (
             lambda ui: setattr(ui.casesFolderEdit, "currentPath", ""),
             "Choose the folder of the labelled cases.",
@@ -478,10 +479,23 @@ def test_what_is_missing_is_said_beside_the_button(bench: Bench, spoil: Callable
     panel = bench.open()
     spoil(panel.ui)
     panel.ui.startButton.click()
-    if bench.checker.of("check"):
-        bench.answer()
     assert said in panel.ui.messageLabel.text
+    assert bench.checker.of("check") == []
     assert bench.runs == {}
+
+
+def test_what_keeps_a_training_from_starting_is_said_before_the_cases_are_read(bench: Bench):
+    panel, folder = bench.open(), bench.logic.models.folder
+    (folder / "file").write_text("in the way")
+    ui = panel.ui
+    panel.setup.form.fields["learning_rate"].widget.text = "-1"
+    ui.startButton.click()
+    assert "earning rate" in ui.messageLabel.text
+    panel.setup.form.fields["learning_rate"].widget.text = "0.01"
+    bench.logic.settings.set("modelsFolder", str(folder / "file" / "models"))
+    ui.startButton.click()
+    assert "cannot be written: its folder is no folder" in ui.messageLabel.text
+    assert bench.checker.of("check") == []
 
 
 def test_an_option_that_cannot_be_used_is_said_in_words(bench: Bench):

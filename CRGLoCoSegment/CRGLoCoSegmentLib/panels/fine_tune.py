@@ -147,13 +147,22 @@ class FineTunePanel(Panel):
             self._say(missing)
             return
         request = self._request()
-        if request is None:
+        if request is None or not self._isStartable(request):
             return
         if self._checked is not None and self._checked[0] == _inputs(request):
             self._startChecked(request, self._checked[1])
         else:
             self._wanted = request
             self._beginCheck(request)
+
+    def _isStartable(self, request: TrainingRequest) -> bool:
+        """Say what keeps it from starting, before all cases are read: that may take minutes."""
+        try:
+            self.logic.training.assertStartable(request)
+        except CRGLoCoError as error:
+            self._say(str(error))
+            return False
+        return True
 
     def _startChecked(self, request: TrainingRequest, check: CasesCheck) -> None:
         if check.hasErrors:
