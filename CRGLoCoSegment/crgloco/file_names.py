@@ -1,4 +1,4 @@
-"""File names that are nobody's, and those that are no text.
+"""File names that are nobody's, those that Windows keeps for itself, and those that are no text.
 
 Some systems take any bytes for a name; ITK ends the whole process at one that is no UTF-8.
 """
@@ -6,16 +6,23 @@ Some systems take any bytes for a name; ITK ends the whole process at one that i
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from crgloco.errors import InputError
 
 _LITTER = {"desktop.ini", "thumbs.db"}
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]|conin\$|conout\$)(\..*)?", re.IGNORECASE)
 
 
 def is_litter(name: str) -> bool:
     """Whether a file is none of the user's: hidden, or left behind by Windows' Explorer."""
     return name.startswith(".") or name.casefold() in _LITTER
+
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows takes a name, with any ending, for a device: it can be no file and no folder there."""
+    return _RESERVED.fullmatch(name) is not None
 
 
 def is_text(name: str) -> bool:

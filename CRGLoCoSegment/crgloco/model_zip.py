@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from crgloco import model_card
 from crgloco.atomic import LONG_PAUSES_S, PART, appearing
 from crgloco.errors import ModelError
+from crgloco.file_names import is_reserved
 from crgloco.model_store import CARD, MAXIMUM_CARD, WEIGHTS, check_weights, read_files, write_folder
 
 MAXIMUM_WEIGHTS = 4 * 2**30  # bytes
@@ -141,7 +142,8 @@ def _safe_name(filename: str, card_name: str) -> str:
     parts = PurePosixPath(filename).parts
     wanted = parts[0] if len(parts) > 1 else card_name
     name = re.sub(r"[^\w .()+\-]", "_", wanted).strip(" .")[:80]
-    return name.removesuffix(PART) or "model"
+    name = name.removesuffix(PART) or "model"
+    return f"_{name}" if is_reserved(name) else name
 
 
 def _free_folder(models_folder: Path, name: str) -> Path:

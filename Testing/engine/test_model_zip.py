@@ -214,7 +214,8 @@ def test_a_flat_zip_and_one_made_on_a_mac_are_accepted(make_zip: Callable[..., P
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("a|b*c", "a_b_c"), ("x.part", "x"), (" . ", "model"), ("Leber ä", "Leber ä")]
+    ("name", "folder"),
+    [("a|b*c", "a_b_c"), ("x.part", "x"), (" . ", "model"), ("Leber ä", "Leber ä"), ("NUL.part", "_NUL")],
 )
 def test_the_folder_gets_a_name_that_every_system_allows(
     make_zip: Callable[..., Path], tmp_path: Path, name: str, folder: str

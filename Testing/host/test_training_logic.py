@@ -157,6 +157,8 @@ def test_a_long_name_leaves_room_for_what_makes_the_next_one_free():
         ("../..", ""),
         ("x" * 200, "x" * 80),
         ("a.part", "a.part_"),
+        ("aux", "_aux"),
+        ("Con.2", "_Con.2"),
     ],
 )
 def test_a_title_becomes_a_folder_name_that_every_system_accepts(title: str, name: str):

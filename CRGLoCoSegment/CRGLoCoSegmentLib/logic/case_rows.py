@@ -7,10 +7,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco.file_names import is_reserved
 from CRGLoCoSegmentLib.logic.result_text import plainFigures
 
 STATES = ("unlabelled", "predicted", "corrected", "validation")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def nameProblem(name: str, taken: Sequence[str] = ()) -> str:
         )
     if not name or name != name.strip() or name.startswith(".") or name.endswith("."):
         return _("A case needs a name of letters, digits, - and _, without blanks or dots at its ends.")
-    if _RESERVED.fullmatch(name) or len(name.encode()) > 200:
+    if is_reserved(name) or len(name.encode()) > 200:
         return _("This cannot be a file name on every system. Choose another one.")
     if name.casefold() in {other.casefold() for other in taken}:
         return _("The cases folder has a case {name} already. Choose another name.").format(name=name)

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from crgloco import methods
 from crgloco.atomic import PART
 from crgloco.errors import OptionError
+from crgloco.file_names import is_reserved
 from crgloco.jobs import Job
 from crgloco.options import from_mapping
 
@@ -101,6 +102,7 @@ def folderName(title: str) -> str:
     It never ends as the names of models do that are half written: no list would show it.
     """
     plain = re.sub(r"[^\w.-]+", "_", title.strip()).strip("._-")[:LONGEST_NAME].rstrip("._-")
+    plain = f"_{plain}" if is_reserved(plain) else plain
     return f"{plain}_" if plain.endswith(PART) else plain
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crgloco.errors import CasesError
-from crgloco.file_names import is_litter, is_text
+from crgloco.file_names import is_litter, is_reserved, is_text
 from crgloco.io.files import Source, find_volumes
 from crgloco.io.volume_file import volume_suffix
 
@@ -23,7 +23,6 @@ REVISIONS = "labelsTr_revisions"
 ORDER = "train.list"
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 Channels = dict[int, Source]
 
@@ -161,7 +160,7 @@ def assert_case_name(name: str) -> None:
     if strange:
         msg = f"The case name {name!r} contains {' '.join(map(repr, strange))}. Use letters, digits, - and _."
         raise CasesError(msg)
-    if not name or name != name.strip() or name[0] == "." or name[-1] == "." or _RESERVED.fullmatch(name):
+    if not name or name != name.strip() or name[0] == "." or name[-1] == "." or is_reserved(name):
         msg = f"The case name {name!r} cannot be a file name on every system. Use letters, digits, - and _."
         raise CasesError(msg)
     if len(name.encode()) > 200:
