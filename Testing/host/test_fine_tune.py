@@ -556,7 +556,9 @@ def test_stop_keeps_the_state_and_resume_goes_on(bench: Bench):
     assert bench.newest().calls[-1] == "stop"
     assert ui.stopButton.text == "End at once"
     assert "the state is kept" in ui.statusLabel.text
-    bench.tell({"event": "stopped", "text": "Stopped on request."}, state="stopped", reason="It was stopped.")
+    stopped = {"event": "stopped", "text": "Stopped. To go on: crgloco train x", "reason": "Stopped."}
+    bench.tell(stopped, state="stopped", reason="It was stopped.")
+    assert ui.logEdit.plainText == "Stopped. Press Resume to go on."
     assert (ui.startButton.enabled, ui.stopButton.enabled, ui.resumeButton.enabled) == (True, False, True)
     assert (ui.stopButton.text, ui.statusLabel.text) == ("Stop", "It was stopped.")
     ui.keepRunningCheckBox.checked = True

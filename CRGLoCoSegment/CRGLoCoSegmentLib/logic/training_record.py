@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from slicer.i18n import tr as _
+
 # The picture of a curve is a few hundred pixels wide, and a training may tell a hundred thousand points.
 MOST_POINTS = 2000
 MOST_MESSAGES = 500
@@ -68,7 +70,7 @@ class TrainingRecord:
         kind = event.get("event")
         if kind in ("stopped", "failed", "model"):
             self.secondsLeft = None
-            self._say(event.get("text"))
+            self._say(_inPanel(event))
         elif kind == "progress":
             self._progress(event)
         elif kind == "validation":
@@ -106,6 +108,13 @@ class TrainingRecord:
     def _say(self, text: Any) -> None:
         if text:
             self.messages = [*self.messages[1 - MOST_MESSAGES :], str(text)]
+
+
+def _inPanel(event: Mapping[str, Any]) -> Any:
+    """Return the words of an event; the way on from a stop is a button here, a command elsewhere."""
+    if event.get("event") != "stopped" or not event.get("reason"):
+        return event.get("text")
+    return _("{reason} Press Resume to go on.").format(reason=event["reason"])
 
 
 def comparisonRows(comparison: Mapping[str, Any]) -> list[ComparisonRow]:

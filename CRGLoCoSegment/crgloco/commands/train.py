@@ -130,7 +130,7 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
             return _fine_tuning()(job, folder, report)
         except Cancelled as error:
             msg = f"{error} To go on: crgloco train {_quoted(folder.job_file)}"
-            report.event("stopped", text=msg)
+            report.event("stopped", text=msg, reason=str(error))
             raise Cancelled(msg) from error
         except Exception as error:
             # Whoever opens the job later, Slicer for one, learns from its files how it ended.

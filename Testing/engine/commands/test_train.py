@@ -276,7 +276,8 @@ def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path,
     monkeypatch.setattr("crgloco.training.fine_tune.run", run)
     assert main(words_of(cases_folder, tmp_path / "model")) == 130
     assert f"crgloco train {tmp_path / 'model.job' / 'job.json'}" in capsys.readouterr().err
-    assert jobs.JobFolder(tmp_path / "model.job").events()[0][-1]["event"] == "stopped"
+    last = jobs.JobFolder(tmp_path / "model.job").events()[0][-1]
+    assert (last["event"], last["reason"]) == ("stopped", "Stopped on request.")
 
 
 @pytest.mark.parametrize(("flips", "axes"), [("none", []), ("auto", [0, 1])])
