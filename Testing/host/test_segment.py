@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -555,6 +556,22 @@ def test_the_menu_imports_exports_and_opens(
     answers.put("")
     entries["Import from zip file"].trigger()
     assert len(widget.logic.files.requests) == 2
+
+
+def test_another_models_folder_is_not_chosen_while_a_training_writes_into_this_one(
+    widget: Any, models: Path, panel: Any, answers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It could not be seen and not be stopped any more, and its model would be in no list."""
+    running = [SimpleNamespace(title="Liver 2", runsHere=True)]
+    monkeypatch.setattr(widget.logic.training, "jobs", lambda: running)
+    (choose,) = (entry for entry in panel._models._actions if entry.text == "Choose models folder...")
+    choose.trigger()
+    assert panel.ui.statusLabel.text.startswith("Liver 2 is being trained into this folder.")
+    assert widget.logic.models.folder == models
+    running.clear()
+    answers.put(str(tmp_path))
+    choose.trigger()
+    assert widget.logic.models.folder == tmp_path
 
 
 # -------------------------------------------------------------------------- the real worker and model

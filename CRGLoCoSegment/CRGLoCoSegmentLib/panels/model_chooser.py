@@ -129,6 +129,11 @@ class ModelChooser:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _chooseFolder(self) -> None:
+        running = [job.title for job in self._logic.training.jobs() if job.runsHere]
+        if running:  # out of sight it could not be stopped, and its model would be in no list
+            msg = _("{title} is being trained into this folder. Wait for it or stop it, then choose another.")
+            self._say(msg.format(title=running[0]))
+            return
         title = _("Folder of imported and fine-tuned models")
         folder = self._logic.models.folder
         chosen = qt.QFileDialog.getExistingDirectory(self._ui.modelMenuButton, title, str(folder))
