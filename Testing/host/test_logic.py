@@ -14,7 +14,7 @@ import slicer
 from crgloco.errors import Cancelled, GeometryError, InputError, ModelError
 from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.worker import WorkerError
-from CRGLoCoSegmentLib.logic import SegmentLogic
+from CRGLoCoSegmentLib.logic import SegmentLogic, models
 from CRGLoCoSegmentLib.logic.task import TimeLeft
 from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
@@ -403,6 +403,22 @@ def test_a_damaged_model_is_listed_with_its_error_and_half_a_model_is_not(
     assert isinstance(found[damaged], ModelError)
     with pytest.raises(ModelError, match="damaged"):
         logic.models.card(damaged)
+
+
+def test_a_notice_of_models_reads_no_sound_card_again_and_every_damaged_one(
+    logic: SegmentLogic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With 200 models, to read them all would hold up the window after each training."""
+    read: list[Path] = []
+    damaged = tmp_path / "models" / "damaged"
+    shutil.copytree(STARTER, damaged)
+    (damaged / "model.json").write_text("{")
+    logic.models.list()
+    before = models.read_card
+    monkeypatch.setattr(models, "read_card", lambda folder: (read.append(folder), before(folder))[1])
+    logic.models.changed()
+    logic.models.list()
+    assert read == [damaged]
 
 
 def test_a_card_that_changed_is_read_again(logic: SegmentLogic, tmp_path: Path):

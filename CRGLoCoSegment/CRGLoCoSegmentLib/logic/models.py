@@ -92,8 +92,9 @@ class Models:
             self._listeners.tell("models")
 
     def changed(self) -> None:
-        """Say that models came or went, for example after fine-tuning."""
-        self._known.clear()
+        """Say that models came or went, for example after fine-tuning; look again at the damaged ones."""
+        # Whoever gives back the right to read a card does not change it.
+        self._known = {path: known for path, known in self._known.items() if isinstance(known[1], ModelCard)}
         self._listeners.tell("models")
 
     def importZip(
@@ -106,7 +107,6 @@ class Models:
         task = Task(zipPath.name, onFinished=onFinished, onFailed=onFailed)
 
         def take(answer: dict[str, Any]) -> None:
-            self._known.clear()
             if not _isStart(self._cardOrError(Path(answer["path"]))):
                 self._settings.set("currentModel", answer["path"])
             self._listeners.tell("models")
