@@ -71,6 +71,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observed = None
         self._isEntered = False
         self._looked = False
+        self._isResultGone = False
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)  # calls setup() when it is given no parent
 
@@ -93,6 +94,7 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # After the selectors of nodes, which learn of new nodes by the same event.
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport, priority=-1.0)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self._takeUpScene()  # one may have been loaded before this module was opened for the first time
         self.initializeParameterNode()
@@ -166,6 +168,19 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take the first volume that is loaded as input, once it is complete."""
         if self._parameterNode is not None and self._parameterNode.inputVolume is None:
             qt.QTimer.singleShot(0, self.proposeVolume)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, _caller=None, _event=None, node=None):
+        """Show no answer and no overlay that the user has deleted; once, where several go together."""
+        from CRGLoCoSegmentLib.nodes.results import mayBeOfResult
+
+        if not self._isResultGone and mayBeOfResult(node) and not slicer.mrmlScene.IsClosing():
+            self._isResultGone = True
+            qt.QTimer.singleShot(0, self._showWhatIsLeft)
+
+    def _showWhatIsLeft(self):
+        self._isResultGone = False
+        self._refresh("result")
 
     def initializeParameterNode(self):
         """Bind the panels to this scene's parameter node; propose a volume if none is chosen."""

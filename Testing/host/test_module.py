@@ -214,6 +214,26 @@ def test_a_volume_that_a_script_chooses_is_seen_in_every_section_at_once(widget:
         assert widget.sections["correct"].panel._volume is volume
 
 
+def test_an_answer_that_the_user_deletes_is_shown_in_no_section_any_more(widget: Any, processEvents: Any):
+    result = makeResult()
+    widget._parameterNode.inputVolume = result.volume
+    panels = {name: widget.sections[name] for name in ("segment", "compare", "correct", "cases")}
+    for section in panels.values():
+        section.open()
+    ui = {name: section.panel.ui for name, section in panels.items()}
+    assert ui["segment"].resultLabel.text
+    assert ui["correct"].startsTable.cellWidget(0, 1).count == 3
+    slicer.mrmlScene.RemoveNode(result.local)
+    processEvents()
+    assert "no local answer" in ui["compare"].messageLabel.text
+    assert ui["correct"].startsTable.cellWidget(0, 1).count == 2
+    slicer.mrmlScene.RemoveNode(result.fused)
+    processEvents()
+    assert ui["segment"].resultLabel.text == ""
+    buttons = (ui["compare"].compareButton, ui["correct"].startButton, ui["cases"].exportButton)
+    assert [button.enabled for button in buttons] == [False] * 3
+
+
 def test_edits_of_answers_are_noted_in_a_scene_that_was_loaded_before_the_module_was_opened(
     loadModule: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ):

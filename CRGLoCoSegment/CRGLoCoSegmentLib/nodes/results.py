@@ -19,7 +19,7 @@ from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
 from CRGLoCoSegmentLib.nodes.images import Array
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.overlays import KINDS as OVERLAYS
-from CRGLoCoSegmentLib.nodes.overlays import checkOverlay, colourOverlay, overlayVolume
+from CRGLoCoSegmentLib.nodes.overlays import OVERLAY, checkOverlay, colourOverlay, overlayVolume
 from CRGLoCoSegmentLib.nodes.ownership import OURS, beginNotes, ownsNotes
 from CRGLoCoSegmentLib.nodes.places import placeOf
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
@@ -161,6 +161,11 @@ def _noteEdit(answerNode: Any, _event: str) -> None:
 def isEdited(node: Any) -> bool:
     """Whether somebody has changed an answer; for other nodes no."""
     return node is not None and node.GetAttribute(EDITED) is not None
+
+
+def mayBeOfResult(node: Any) -> bool:
+    """Whether a node could be one of a result; tells no answer from another segmentation."""
+    return bool(node.IsA("vtkMRMLSegmentationNode")) or node.GetAttribute(OVERLAY) is not None
 
 
 def resultNodesOf(volumeNode: Any) -> list[Any]:

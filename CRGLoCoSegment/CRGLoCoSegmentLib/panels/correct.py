@@ -102,7 +102,9 @@ class CorrectPanel(Panel):
         self._result = self.logic.resultOf(volume)
         self._copy = correctedOf(volume) if volume is not None else None
         fused = self._result.fused if self._result is not None else None
-        shown = tuple(node.GetID() if node is not None else None for node in (volume, fused, self._copy))
+        answers = answersOf(self._result) if self._result is not None else ()
+        nodes = tuple(node.GetID() if node is not None else None for node in (volume, fused, self._copy))
+        shown = (*nodes, answers)
         if shown != self._shown:
             self._shown, self._problem = shown, ""
             self.logic.correction.watch(self._copy)
