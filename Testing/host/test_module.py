@@ -1,6 +1,7 @@
 """The module script in Slicer's hands: loading, opening, scenes that come and go, reload, the end."""
 
 import ast
+import gc
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,6 +335,17 @@ def test_reload_makes_everything_anew_and_ends_what_was(widget: Any, processEven
     for name in packages():
         del sys.modules[name]
     sys.modules.update(library)
+
+
+def test_sections_that_were_cleaned_up_hold_nothing_in_memory(widget: Any, processEvents: Any):
+    """PythonQt holds a slot and its owner as long as the sender lives; no garbage collector sees that."""
+    for section in widget.sections.values():
+        section.open()
+    panels = {name: weakref.ref(section.panel) for name, section in widget.sections.items()}
+    widget.cleanup()
+    processEvents()
+    gc.collect()
+    assert [name for name, panel in panels.items() if panel() is not None] == []
 
 
 def test_cleaning_up_twice_is_harmless(widget: Any):

@@ -42,7 +42,7 @@ class CorrectPanel(Panel):
         self._again = False
         self._table = StartTable(ui.startsTable)
         self._editor = EmbeddedEditor(ui.editorFrame)
-        self._timer = qt.QTimer()
+        self._timer = qt.QTimer(self.widget)  # ends with it: till then PythonQt keeps the slot
         self._timer.setSingleShot(True)
         self._timer.connect("timeout()", self._count)
         ui.startButton.connect("clicked(bool)", self._onStart)

@@ -321,7 +321,7 @@ class SegmentPanel(Panel):
         self._show(force=True)
 
     def _timer(self, action: Any, *, single: bool) -> Any:
-        timer = qt.QTimer()
+        timer = qt.QTimer(self.widget)  # ends with it: till then PythonQt keeps the slot
         timer.setSingleShot(single)
         timer.connect("timeout()", action)
         return timer
