@@ -7,6 +7,7 @@ refused with the positions in mm; nothing is resampled and no slice is invented.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ DAMAGED = (
 # Objects with rows and columns that are no scan.
 _NO_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "RWV", "AU", "DOC"}
 _SAME_DIRECTION = 1e-4
+# From here on in Unicode: Chinese, Japanese and Korean, which write words without a border between them.
+_WITHOUT_SPACES = "\u2e80"
 _SAME_POSITION_MM = 1e-4
 
 
@@ -214,13 +217,15 @@ def _anonymous(header: pydicom.Dataset) -> str:
     """Return the series description without any part of the patient's name or number."""
     text = str(header.get("SeriesDescription") or "")
     person = f"{header.get('PatientName') or ''} {header.get('PatientID') or ''}"
-    for separator in "^=,;_-":
-        person = person.replace(separator, " ")
-    for part in sorted(person.split(), key=len, reverse=True):
-        start = text.lower().find(part.lower()) if len(part) > 2 else -1
-        while start >= 0:
-            text = text[:start] + text[start + len(part) :]
-            start = text.lower().find(part.lower())
+    parts = sorted(re.findall(r"[^\s^=,;_-]+", person), key=len, reverse=True)
+    short = [re.escape(part) for part in parts if len(part) < 3 and part < _WITHOUT_SPACES]
+    for part in parts:
+        if re.escape(part) not in short:
+            text = re.sub(re.escape(part), "", text, flags=re.IGNORECASE)
+    if short:
+        # "Li" and "Bo" go as words, or together ("LiBo"); they are part of "Liver" and "Bone" too.
+        letter = rf"[^\W_{_WITHOUT_SPACES}-\U0010ffff]"
+        text = re.sub(rf"(?<!{letter})(?:{'|'.join(short)})+(?!{letter})", "", text, flags=re.IGNORECASE)
     return text.strip()
 
 

@@ -361,6 +361,24 @@ def test_names_never_hold_the_patient(tmp_path: Path) -> None:
     assert "4711" not in series.name
 
 
+@pytest.mark.parametrize(
+    ("name", "description", "kept"),
+    [
+        ("Li^Bo", "Liver of Li, Bo: Bone_LiBo LI", "Liver of , : Bone_"),
+        ("Li^Bo=李^博", "李博胸部 Li胸部", "胸部 胸部"),
+        ("Kim^Cheolsu=김^철수", "조영증강 김철수 kimcheolsu", "조영증강"),
+        ("王小东", "胸部王小东T2", "胸部T2"),
+        ("Lang^T", "T1 T 2 tse", "T1  2 tse"),
+    ],
+)
+def test_short_and_unspaced_names_are_removed_and_words_that_hold_them_are_not(
+    tmp_path: Path, name: str, description: str, kept: str
+) -> None:
+    tags = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": name, "SeriesDescription": description}
+    (series,) = list_series(_series(tmp_path, PatientID="7", **tags))
+    assert series.description == kept
+
+
 def test_names_are_stable_and_fit_for_files(tmp_path: Path) -> None:
     uid = "1.2.3.4"
     _series(tmp_path / "a", SeriesInstanceUID=uid, SeriesDescription="../../etc: <a|b>*?" + "x" * 40)
