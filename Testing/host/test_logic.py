@@ -12,12 +12,14 @@ import pytest
 import slicer
 
 from crgloco.errors import Cancelled, GeometryError, InputError, ModelError
+from crgloco.io.orientation import Orientation
 from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.worker import WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, models
 from CRGLoCoSegmentLib.logic.task import TimeLeft
 from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
+from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
 from stand_ins import TABLE, StandInWorker, addVolume, answerSegment
 
 STARTER = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources" / "Models" / "chaos_mr_starter"
@@ -354,6 +356,24 @@ def test_channels_are_counted_and_must_share_one_grid_and_transform(logic: Segme
         logic.segment(t1, folder, channels=(t2,))
     t2.SetAndObserveTransformNodeID(None)
     assert logic.segment(t1, folder, channels=(t2,)).isRunning()
+
+
+def test_a_channel_that_slicer_turned_round_is_segmented_on_the_grid_of_the_first(
+    logic: SegmentLogic, compute: StandInWorker, tmp_path: Path, waitUntil: Callable[..., None]
+):
+    folder = tmp_path / "models" / "two_channels"
+    shutil.copytree(STARTER, folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(
+        json.dumps(card | {"channel_names": ["T1", "T2"], "name": folder.name})
+    )
+    t1 = addVolume("T1 scan")
+    turned = Orientation(flips=(True, False, False)).apply(volumeFromNode(t1))
+    t2 = volumeNodeFromVolume(turned, "T2 scan")
+    logic.segment(t1, folder, channels=(t2,))
+    waitUntil(lambda: compute.of("segment"))
+    first, second = compute.of("segment")[0].fields["arrays"]
+    assert first["geometry"] == second["geometry"]
 
 
 def test_a_model_for_one_channel_refuses_two(logic: SegmentLogic):

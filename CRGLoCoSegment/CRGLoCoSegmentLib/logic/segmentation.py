@@ -8,7 +8,8 @@ from slicer.i18n import tr as _
 
 from crgloco.channels import order_by_name
 from crgloco.errors import CRGLoCoError, InputError, ModelError
-from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.io.orientation import on_grid
+from crgloco.io.volume import Volume
 from crgloco.model_store import assert_segments
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
@@ -146,9 +147,9 @@ class Segmentation:
         assert_segments(card, model)
         order = _channelOrder(nodes, card)
         scans = [volumeFromNode(node) for node in nodes]
-        for node, scan in zip(nodes[1:], scans[1:], strict=True):
+        for number, node in enumerate(nodes[1:], 1):
             what = _("{first} and {second}").format(first=nodes[0].GetName(), second=node.GetName())
-            assert_same_grid(scans[0].geometry, scan.geometry, what)
+            scans[number] = on_grid(scans[number], scans[0].geometry, what)
         refuseMovedApart(nodes)
         return [scans[place] for place in order]
 

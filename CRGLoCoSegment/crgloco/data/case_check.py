@@ -21,11 +21,16 @@ from crgloco.data.provenance import content_hash
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
 from crgloco.io.files import Source, assert_usable_image, read_source
 from crgloco.io.label_files import read_label
-from crgloco.io.orientation import Orientation, turned_onto
+from crgloco.io.orientation import Orientation, on_grid, turned_onto
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
 Severity = Literal["error", "warning"]
+
+_TURNED = (
+    "The axes of the {what} {path} run otherwise than those of its case's first image, as 3D Slicer "
+    "saves it for some scans. Here every voxel is read at its place; nnU-Net would mirror it."
+)
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,9 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
             grid = grid or volume.geometry
             hashes.append(_fingerprints(volume))
             assert_usable_image(volume, source.path)
-            assert_same_grid(grid, volume.geometry, f"Channels 0 and {number} of case {case.name}")
+            on_grid(volume, grid, f"Channels 0 and {number} of case {case.name}")
+            if not grid.same_grid(volume.geometry):
+                findings.warning(case.name, _TURNED.format(what="image", path=source.path))
         except (InputError, ResourceError) as error:
             findings.unusable(case, error)
     if len(set(hashes)) < len(hashes):
@@ -236,11 +243,7 @@ def _check_label(
     if grid is None or grid.same_grid(label.geometry):
         return
     if turned_onto(label, grid) is not None:
-        text = (
-            f"The axes of the label {path} run otherwise than those of its image, as 3D Slicer saves it for "
-            "some scans. Here every voxel is read at its place; nnU-Net would mirror it."
-        )
-        findings.warning(case.name, text)
+        findings.warning(case.name, _TURNED.format(what="label", path=path))
         return
     try:
         assert_same_grid(label.geometry, grid, f"The label {path} and its image")

@@ -52,7 +52,7 @@ from crgloco.io.files import (
     write_volume,
 )
 from crgloco.io.label_files import read_label
-from crgloco.io.orientation import turned_onto
+from crgloco.io.orientation import on_grid, turned_onto
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
 from crgloco.labels import LabelTable
 
@@ -214,7 +214,7 @@ def revisions(root: Path) -> dict[str, tuple[Provenance, ...]]:
 
 
 def _usable(name: str, channels: Sequence[Path | Source | Volume]) -> list[Volume]:
-    volumes = []
+    volumes: list[Volume] = []
     for number, given in enumerate(channels):
         if isinstance(given, Volume):
             volume, path = given, Path(f"channel {number} of {name}")
@@ -223,8 +223,8 @@ def _usable(name: str, channels: Sequence[Path | Source | Volume]) -> list[Volum
         else:
             volume, path = read_volume(given), given
         assert_usable_image(volume, path)
-        volumes.append(volume)
-        assert_same_grid(volumes[0].geometry, volume.geometry, f"Channels 0 and {number} of case {name}")
+        grid = volumes[0].geometry if volumes else volume.geometry
+        volumes.append(on_grid(volume, grid, f"Channels 0 and {number} of case {name}"))
     return volumes
 
 

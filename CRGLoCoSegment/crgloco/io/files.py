@@ -27,7 +27,8 @@ from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving
 from crgloco.errors import InputError
 from crgloco.file_names import assert_text
 from crgloco.io import dicom, nifti, nrrd
-from crgloco.io.volume import Geometry, Volume, assert_same_grid
+from crgloco.io.orientation import on_grid
+from crgloco.io.volume import Geometry, Volume
 from crgloco.io.volume_file import read_file, read_file_geometry, volume_suffix
 
 WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -83,7 +84,9 @@ def read_geometry(path: Path) -> Geometry:
 
 
 def read_channels(sources: Sequence[Source]) -> tuple[Volume, ...]:
-    """Read the channels of one case, and refuse what no network can make sense of.
+    """Read the channels of one case on the grid of the first, and refuse what no network can make sense of.
+
+    The axes of the others may be stored otherwise, as Slicer saves what it made of a left-handed scan.
 
     Raises:
         InputError: A channel cannot be read, or shows nothing (``assert_usable_image``).
@@ -95,7 +98,7 @@ def read_channels(sources: Sequence[Source]) -> tuple[Volume, ...]:
         assert_usable_image(volume, source.path)
         if volumes:
             what = f"The channels {sources[0].path} and {source.path}"
-            assert_same_grid(volumes[0].geometry, volume.geometry, what)
+            volume = on_grid(volume, volumes[0].geometry, what)
         volumes.append(volume)
     return tuple(volumes)
 

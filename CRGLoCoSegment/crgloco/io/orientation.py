@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.io.volume import Geometry, Shape, Volume
+from crgloco.io.volume import Geometry, Shape, Volume, assert_same_grid
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Points = npt.NDArray[np.int64]
@@ -155,6 +155,23 @@ def turned_onto(volume: Volume, grid: Geometry) -> Volume | None:
     if not grid.same_grid(way.apply_geometry(volume.geometry)):
         return None
     return Volume(way.apply(volume.array), grid)
+
+
+def on_grid(volume: Volume, grid: Geometry, what: str) -> Volume:
+    """Return a volume on the grid whose voxels it has, in whatever order its axes are stored.
+
+    Args:
+        volume: See ``turned_onto``.
+        grid: What the answer lies on.
+        what: Names the owner of the grid, and then the volume, for example ``"Channels 0 and 1"``.
+
+    Raises:
+        GeometryError: The voxels lie elsewhere.
+    """
+    turned = turned_onto(volume, grid)
+    if turned is None:
+        assert_same_grid(grid, volume.geometry, what)
+    return turned or volume
 
 
 def _forwards(axes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -18,6 +18,7 @@ from crgloco.data.prediction_record import KINDS, LABEL_KINDS, Predictions, file
 from crgloco.errors import CasesError, CRGLoCoError, InputError, LabelError
 from crgloco.io.files import read_source, read_volume
 from crgloco.io.label_files import read_label
+from crgloco.io.orientation import on_grid
 from crgloco.io.volume import Geometry, assert_same_grid
 from crgloco.labels import LabelTable
 from crgloco.methods import assert_suited, card
@@ -190,7 +191,7 @@ def _write_images(case: Case, out: ArrayFolder, report: Reporter) -> Geometry:
         report.event("progress", stage="reading", done=number, total=len(case.channels))
         volume = read_source(source)
         grid = grid or volume.geometry
-        assert_same_grid(grid, volume.geometry, f"The channels 0 and {number} of {case.name}")
+        volume = on_grid(volume, grid, f"The channels 0 and {number} of {case.name}")
         out.write(f"image_{number}", volume.array)
     if grid is None:
         msg = f"Case {case.name} has no image. Add it to the cases folder first."

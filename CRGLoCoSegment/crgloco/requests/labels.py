@@ -16,8 +16,8 @@ from crgloco.file_names import is_litter
 from crgloco.folder_lock import LOCK, locked
 from crgloco.io.files import assert_usable_image, read_geometry, read_source
 from crgloco.io.files import write_volume as write_file
-from crgloco.io.orientation import turned_onto
-from crgloco.io.volume import Volume, assert_same_grid
+from crgloco.io.orientation import on_grid, turned_onto
+from crgloco.io.volume import Volume
 from crgloco.io.volume_file import volume_suffix
 from crgloco.labels import LabelTable
 from crgloco.progress import Reporter
@@ -103,7 +103,7 @@ def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images
     table.to_classes(label.array)
     for image in images:
         assert_usable_image(image, Path("The image"))
-        assert_same_grid(label.geometry, image.geometry, f"The label of {name} and its image")
+        on_grid(image, label.geometry, f"The label of {name} and its image")
     channels = read.texts(fields, "channel_names")
     if len(channels) != len(images):
         msg = f"'channel_names' names {len(channels)} channels, the image has {len(images)}."

@@ -117,7 +117,15 @@ def test_a_label_with_turned_axes_is_usable_and_told(root: Path) -> None:
     path = root / "labelsTr/phantom_001.nii.gz"
     write_volume(Orientation(flips=(True, False, False)).apply(read_volume(path)), path)
     assert problems(root) == {}
-    assert "run otherwise than those of its image" in problems(root, "warning")["phantom_001"]
+    assert "run otherwise than those" in problems(root, "warning")["phantom_001"]
+
+
+def test_a_channel_with_turned_axes_is_usable_and_told(tmp_path: Path) -> None:
+    root = write_cases_folder(tmp_path / "pairs", 2, 0, shape=SHAPE, channels=2)
+    path = root / "imagesTr/phantom_001_0001.nii.gz"
+    write_volume(Orientation(flips=(True, False, False)).apply(read_volume(path)), path)
+    assert problems(root) == {}
+    assert f"The axes of the image {path} run otherwise" in problems(root, "warning")["phantom_001"]
 
 
 def test_empty_labels_and_labels_that_never_occur_are_told(root: Path) -> None:

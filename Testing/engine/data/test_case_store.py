@@ -188,6 +188,16 @@ def test_a_label_with_turned_axes_is_stored_on_the_grid_of_its_image(root: Path,
     np.testing.assert_array_equal(stored.array, label(1).array)
 
 
+def test_a_further_channel_with_turned_axes_is_stored_on_the_grid_of_the_first(tmp_path: Path) -> None:
+    root = tmp_path / "two"
+    create_cases(root, TABLE, ["T1", "T2"])
+    first, second = image(0), image(1)
+    add_case(root, "both", [first, Orientation(flips=(True, True, False)).apply(second)])
+    stored = read_volume(root / "imagesUl/both_0001.nii.gz")
+    assert stored.geometry.same_grid(first.geometry)
+    np.testing.assert_array_equal(stored.array, second.array)
+
+
 @pytest.mark.parametrize("way", ALL_48[::7])
 @pytest.mark.parametrize("voxels", [0.5, 1.0, -1.0])
 def test_a_label_with_turned_axes_that_lies_beside_its_image_is_refused(

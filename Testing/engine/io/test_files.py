@@ -28,6 +28,7 @@ from crgloco.io.files import (
     volume_stem,
     write_volume,
 )
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 
 SUFFIXES = [".nii.gz", ".nii", ".nrrd", ".mha"]
@@ -284,6 +285,19 @@ def test_channels_lie_on_one_grid(tmp_path: Path) -> None:
     write_volume(Volume(np.zeros(SHAPE, np.uint8), moved), tmp_path / "c.nii.gz")
     with pytest.raises(InputError, match=r"c\.nii\.gz"):
         read_channels([sources["c"]])
+
+
+@pytest.mark.parametrize(
+    "way", [Orientation(flips=(False, True, False)), Orientation((2, 0, 1), (True, False, True))]
+)
+def test_a_channel_that_slicer_saved_with_turned_axes_is_read_on_the_grid_of_the_first(
+    tmp_path: Path, way: Orientation
+) -> None:
+    write_volume(_volume(), tmp_path / "a.nii.gz")
+    write_volume(way.apply(_volume("f4")), tmp_path / "b.nrrd")
+    first, second = read_channels([Source("a", tmp_path / "a.nii.gz"), Source("b", tmp_path / "b.nrrd")])
+    assert second.geometry == first.geometry
+    assert np.array_equal(second.array, _volume("f4").array)
 
 
 # ------------------------------------------------------------------------------------- bad input

@@ -16,6 +16,7 @@ from crgloco.data.prediction_record import RECORD, file_name
 from crgloco.data.provenance import Provenance
 from crgloco.errors import Cancelled, CasesError, GeometryError
 from crgloco.io.files import read_volume, write_volume
+from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
 from crgloco.progress import Silent
@@ -190,6 +191,15 @@ def test_a_prediction_whose_file_is_gone_is_left_out_whole(cases, tmp_path):
     answer = open_case(fields, Silent())
     assert set(answer["arrays"]) == {"image_0"}
     assert "left out" in answer["notes"][0]
+
+
+def test_a_channel_with_turned_axes_is_shown_on_the_grid_of_the_first(tmp_path):
+    root = write_cases_folder(tmp_path / "pairs", 0, 1, shape=(8, 10, 12), channels=2)
+    path = root / "imagesUl" / "phantom_000_0001.nii.gz"
+    before = read_volume(path)
+    write_volume(Orientation(flips=(True, False, False)).apply(before), path)
+    answer = opened(root, "phantom_000", tmp_path / "o")
+    np.testing.assert_array_equal(np.load(tmp_path / "o" / answer["arrays"]["image_1"]), before.array)
 
 
 def test_a_label_on_another_grid_is_told_and_not_shown(cases, tmp_path):
