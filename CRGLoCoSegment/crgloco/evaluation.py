@@ -19,7 +19,7 @@ from crgloco.data.manifest import read_manifest
 from crgloco.data.prediction_files import assert_is_result
 from crgloco.data.prediction_record import KINDS, read_predictions
 from crgloco.errors import InputError, LabelError
-from crgloco.file_names import is_litter
+from crgloco.file_names import is_file, is_litter
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label
 from crgloco.io.orientation import turned_onto
@@ -183,7 +183,7 @@ def _volumes(folder: Path) -> dict[str, Path]:
         raise InputError(msg)
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if volume_suffix(path) is None or is_litter(path.name) or not path.is_file():
+        if volume_suffix(path) is None or is_litter(path.name) or not is_file(path):
             continue
         case = volume_stem(path)
         if case in found:

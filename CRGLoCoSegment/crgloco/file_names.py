@@ -25,6 +25,16 @@ def is_reserved(name: str) -> bool:
     return _RESERVED.fullmatch(name) is not None
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file, or a link to one that is not there: the user counts on it, and is told."""
+    return path.is_file() or is_dead_link(path)
+
+
+def is_dead_link(path: Path) -> bool:
+    """Whether a path is a link to what does not exist, as git-annex and DVC leave before they fetch it."""
+    return path.is_symlink() and not path.exists()
+
+
 def is_text(name: str) -> bool:
     """Whether a name can be written as UTF-8; one that Python read from other bytes cannot."""
     try:

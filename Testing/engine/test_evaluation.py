@@ -108,6 +108,13 @@ def test_a_prediction_on_another_grid_is_named_and_passed_over(folders: tuple[Pa
     assert "2.00" not in second
 
 
+def test_a_label_that_is_a_link_to_nothing_is_named(folders: tuple[Path, Path]) -> None:
+    predictions, labels = folders
+    (labels / "a.nii.gz").unlink()
+    (labels / "a.nii.gz").symlink_to("/annex/objects/key")
+    assert "Fetch that file" in evaluate_folders(predictions, labels).skipped["a"]
+
+
 def test_a_label_with_turned_axes_is_scored_as_it_lies(folders: tuple[Path, Path]) -> None:
     predictions, labels = folders
     before = evaluate_folders(predictions, labels)

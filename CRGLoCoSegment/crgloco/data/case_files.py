@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crgloco.errors import CasesError
-from crgloco.file_names import is_litter, is_reserved, is_text
+from crgloco.file_names import is_file, is_litter, is_reserved, is_text
 from crgloco.io.files import Source, find_volumes
 from crgloco.io.volume_file import volume_suffix
 
@@ -171,7 +171,7 @@ def assert_case_name(name: str) -> None:
 def _visible_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not is_litter(path.name) and path.is_file())
+    return sorted(path for path in folder.iterdir() if not is_litter(path.name) and is_file(path))
 
 
 def _stem(path: Path, ending: str) -> str | None:

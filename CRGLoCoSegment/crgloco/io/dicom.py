@@ -25,7 +25,7 @@ import SimpleITK as sitk
 from pydicom.pixels.processing import apply_rescale
 
 from crgloco.errors import InputError
-from crgloco.file_names import assert_text
+from crgloco.file_names import assert_text, is_dead_link
 from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice, stack
 from crgloco.io.volume import Geometry, Volume
 
@@ -86,7 +86,8 @@ def list_series(folder: Path, *, recursive: bool = True) -> tuple[Series, ...]:
             damaged.append(path)
             continue
         if one is None:
-            empty += [path] if path.is_file() and path.stat().st_size == 0 else []
+            is_empty = is_dead_link(path) or (path.is_file() and path.stat().st_size == 0)
+            empty += [path] if is_empty else []
         else:
             # Files without series UID belong together only within their folder.
             key = (one.series, None if one.series else path.parent)
@@ -247,7 +248,7 @@ def _stack(series: Series) -> tuple[tuple[Slice, ...], Geometry]:
         assert_text(path)
     if series.doubtful:
         msg = (
-            f"{series.doubtful[0]} is damaged and may be a slice of series {series.name}. "
+            f"{series.doubtful[0]} is damaged or missing, and may be a slice of series {series.name}. "
             "Copy or send it again, or remove it if it belongs to something else."
         )
         raise InputError(msg)

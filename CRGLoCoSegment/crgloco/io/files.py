@@ -25,7 +25,7 @@ import SimpleITK as sitk
 
 from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving
 from crgloco.errors import InputError
-from crgloco.file_names import assert_text
+from crgloco.file_names import assert_text, is_dead_link, is_file
 from crgloco.io import dicom, nifti, nrrd
 from crgloco.io.orientation import on_grid
 from crgloco.io.volume import Geometry, Volume
@@ -168,7 +168,7 @@ def find_volumes(folder: Path, passed_over: Container[str] = ()) -> tuple[Source
         msg = f"{folder} is no folder. Give a folder of volumes or of DICOM images."
         raise InputError(msg)
     named = (path for path in sorted(folder.iterdir()) if path.name not in passed_over)
-    files = [path for path in named if _may_be_scan(path.name) and path.is_file()]
+    files = [path for path in named if _may_be_scan(path.name) and is_file(path)]
     stems = [volume_stem(path) for path in files]
     sources = [
         # a.nii.gz beside a.nrrd: two scans must not share a name, or one result would replace the other.
@@ -229,6 +229,9 @@ def _series_at(path: Path) -> dicom.Series | None:
     assert_text(path)
     if path.is_dir():
         return dicom.single_series(path)
+    if is_dead_link(path):
+        msg = f"{path} is a link to {path.readlink()}, which does not exist. Fetch that file first."
+        raise InputError(msg)
     if not path.exists():
         msg = f"{path} does not exist. Check the name and the folder."
         raise InputError(msg)

@@ -128,6 +128,14 @@ def test_a_channel_with_turned_axes_is_usable_and_told(tmp_path: Path) -> None:
     assert f"The axes of the image {path} run otherwise" in problems(root, "warning")["phantom_001"]
 
 
+@pytest.mark.parametrize("path", ["labelsTr/phantom_001.nii.gz", "imagesTr/phantom_001_0000.nii.gz"])
+def test_a_link_to_a_file_that_was_not_fetched_is_named(root: Path, path: str) -> None:
+    (root / path).unlink()
+    (root / path).symlink_to("/annex/objects/key")
+    assert "which does not exist. Fetch that file first" in problems(root)["phantom_001"]
+    assert open_cases(root).find("phantom_001").label is not None
+
+
 def test_empty_labels_and_labels_that_never_occur_are_told(root: Path) -> None:
     path = root / "labelsTr/phantom_001.nii.gz"
     write_volume(Volume(np.zeros(SHAPE, np.uint8), read_geometry(path)), path)

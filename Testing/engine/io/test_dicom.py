@@ -581,7 +581,7 @@ def test_a_damaged_header_is_not_taken_for_a_missing_end(tmp_path: Path) -> None
     path = max(_series(tmp_path).iterdir())
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00?!"))
-    _refused(tmp_path, path.name, "is damaged and may be a slice of series")
+    _refused(tmp_path, path.name, "may be a slice of series")
     with pytest.raises(InputError, match="damaged"):
         read_geometry(tmp_path)
 
@@ -591,14 +591,21 @@ def test_a_last_slice_whose_header_was_cut_off_is_missed(tmp_path: Path, kept: i
     _series(tmp_path)
     last = max(tmp_path.iterdir(), key=lambda path: pydicom.dcmread(path).ImagePositionPatient[2])
     last.write_bytes(last.read_bytes()[:kept])
-    _refused(tmp_path, last.name, "is damaged and may be a slice of series")
+    _refused(tmp_path, last.name, "may be a slice of series")
+
+
+def test_a_last_slice_that_is_a_link_to_nothing_is_missed(tmp_path: Path) -> None:
+    last = max(_series(tmp_path).iterdir())
+    last.unlink()
+    last.symlink_to("/annex/objects/key")
+    _refused(tmp_path, last.name, "may be a slice")
 
 
 def test_an_empty_file_that_is_named_like_no_slice_is_none(tmp_path: Path) -> None:
     _series(tmp_path)
     (tmp_path / "done").touch()
     (tmp_path / "IM0001.lock").touch()
-    (tmp_path / "IM9999").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "latest").symlink_to(tmp_path / "nowhere")
     assert read_volume(tmp_path).geometry.shape[0] == 8
 
 
