@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from crgloco import __version__, gpu_faults
 from crgloco.commands import cases, demo, evaluate, methods, models, predict, rank, train
 from crgloco.commands.arguments import CANCELLED, FAILED
-from crgloco.commands.console import Console
+from crgloco.commands.console import Console, let_go_of_stdout
 from crgloco.errors import Cancelled, CRGLoCoError, ResourceError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return CANCELLED if isinstance(told, Cancelled) else FAILED
     except BrokenPipeError:
         # Whoever read our output has left (`crgloco ... | head`); Python must not complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_stdout()
         return FAILED
     except Exception as error:
         fault = gpu_faults.in_words(error)

@@ -11,17 +11,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from crgloco.commands.bars import Bars, LogFile, PlainLines
+from crgloco.commands.bars import Bars, LogFile, PlainLines, Unread
 from crgloco.commands.result_file import Result, as_text, assert_may_be_written, write_result
+from crgloco.errors import ResourceError
 from crgloco.progress import EventLines, Reporter
 
 STDOUT = "-"
@@ -47,8 +48,8 @@ class Console:
         return self.events or self.json == STDOUT
 
     def say(self, text: str) -> None:
-        """Tell a person something."""
-        print(text, file=sys.stderr if self.for_programs else sys.stdout, flush=True)
+        """Tell a person something; raises as ``result`` where it is the result."""
+        print(text, file=self._for_people(), flush=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table to a person; columns of numbers are aligned to the right."""
@@ -60,8 +61,7 @@ class Console:
             table.add_row(*row)
         # Without a terminal there is no width to keep to: a log must not fold its numbers.
         width = None if sys.stdout.isatty() else 200
-        stream = sys.stderr if self.for_programs else sys.stdout
-        RichConsole(file=stream, width=width, highlight=False, markup=False).print(table)
+        RichConsole(file=self._for_people(), width=width, highlight=False, markup=False).print(table)
 
     def assert_can_tell(self) -> None:
         """Refuse, before the work starts, a file that the result must not be written to.
@@ -77,14 +77,16 @@ class Console:
 
         Raises:
             OptionError: See ``assert_can_tell``.
-            ResourceError: The file of ``--json`` cannot be written.
+            ResourceError: The file of ``--json``, or stdout, cannot be written.
         """
         if self.events:
-            EventLines().event("result", **(values if isinstance(values, dict) else {"items": values}))
+            EventLines(_stdout()).event(
+                "result", **(values if isinstance(values, dict) else {"items": values})
+            )
         if self.json is None:
             return
         if self.json == STDOUT:
-            print(as_text(values), end="", flush=True)
+            print(as_text(values), end="", file=_stdout(), flush=True)
         else:
             write_result(Path(self.json), values)
 
@@ -92,13 +94,17 @@ class Console:
         """Tell what went wrong in one line."""
         text = " ".join(str(error).split())
         if self.events:
-            EventLines().event("error", type=type(error).__name__, text=text)
-        print(f"crgloco: {text}", file=sys.stderr, flush=True)
+            EventLines(_unread(sys.stdout)).event("error", type=type(error).__name__, text=text)
+        print(f"crgloco: {text}", file=_unread(sys.stderr), flush=True)
 
     def fault(self, error: Exception) -> None:
         """Tell a listening program of a fault of ours; a person sees the traceback."""
         if self.events:
-            EventLines().event("error", type="Fault", text=f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            EventLines(_unread(sys.stdout)).event("error", type="Fault", text=text)
+
+    def _for_people(self) -> TextIO:
+        return _unread(sys.stderr) if self.for_programs else _stdout()
 
     @contextmanager
     def reporter(
@@ -120,7 +126,7 @@ class Console:
         """
         with ExitStack() as stack:
             silence = stack.enter_context(Path(os.devnull).open("w"))
-            lines = EventLines(sys.stdout if self.events else silence, stop_file=stop_file, copy=copy)
+            lines = EventLines(_stdout() if self.events else silence, stop_file=stop_file, copy=copy)
             listeners: list[Reporter] = [lines]
             if log is not None:
                 listeners.append(LogFile(log))
@@ -129,6 +135,49 @@ class Console:
                 listeners.append(stack.enter_context(Bars()) if on_terminal else PlainLines(sys.stderr))
             stack.enter_context(_stopped_by_signals(lines.stop_requested, patient=patient))
             yield Together(listeners)
+
+
+class _Written:
+    """stdout, where results go: a full disk is told in one line."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+    def write(self, text: str) -> int:
+        """Write, or say why not."""
+        with _told():
+            return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Flush, or say why not."""
+        with _told():
+            sys.stdout.flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        let_go_of_stdout()
+        if isinstance(error, BrokenPipeError):
+            raise
+        msg = f"The output cannot be written: {error.strerror or error}."
+        raise ResourceError(msg) from error
+
+
+def let_go_of_stdout() -> None:
+    """Let vanish what stdout still holds: Python would complain of it at its end."""
+    with suppress(OSError):  # in tests it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stdout() -> TextIO:
+    return cast(TextIO, _Written())
+
+
+def _unread(stream: TextIO) -> TextIO:
+    return cast(TextIO, Unread(stream))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.stop_on_eof:
         stop_at_end_of_input(folder.request_stop)
     model = train(job, folder, console)
-    console.say(f"The new model is in {model}.")
+    # Its terminal may be gone, or its log's disk full: the model is there none the less.
+    with suppress(ResourceError, BrokenPipeError):
+        console.say(f"The new model is in {model}.")
     console.result({"model": str(model), **folder.result()})
     return OK
 

@@ -85,6 +85,15 @@ def test_progress_that_nobody_can_be_told_of_ends_no_work(monkeypatch):
         bars.event("message", text="Half of it is done.")
 
 
+@pytest.mark.parametrize("words", [[], ["--json"], ["--events"]])
+def test_a_result_that_cannot_be_written_is_told_in_one_line(words, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "stdout", Lost())
+    assert main(["models", "list", str(tmp_path), *words]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == f"crgloco: The output cannot be written: {os.strerror(errno.EIO)}."
+    assert "Traceback" not in "".join(told)
+
+
 def test_an_error_is_one_line_without_traceback(tmp_path, capsys):
     assert main(["models", "export", str(tmp_path / "none"), str(tmp_path / "a.zip")]) == 1
     said = capsys.readouterr()

@@ -92,6 +92,15 @@ def test_the_largest_seed_seeds_everything(cases_folder, tmp_path, seen):
     assert seen[0].seed == jobs.LARGEST_SEED
 
 
+def test_a_training_whose_terminal_is_gone_is_a_good_end(cases_folder, tmp_path, monkeypatch):
+    def gone(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", lambda job, _folder, _report: job.out)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=gone, flush=gone, fileno=gone))
+    assert main(words_of(cases_folder, tmp_path / "model")) == 0
+
+
 def test_flags_become_the_job_beside_the_model(cases_folder, tmp_path, monkeypatch, capsys):
     seen = []
 
