@@ -69,7 +69,7 @@ def merge_cases(roots: Sequence[Path], out: Path, report: Reporter | None = None
         report: Hears the progress; may stop.
 
     Raises:
-        CasesError: The folders do not fit together, or ``out`` exists.
+        CasesError: The folders do not fit together, or ``out`` exists or lies in one of them.
         InputError: A label cannot be read, holds values beyond its table, or lies on another grid.
         ResourceError: The new folder cannot be written.
     """
@@ -77,6 +77,10 @@ def merge_cases(roots: Sequence[Path], out: Path, report: Reporter | None = None
     if out.exists():
         msg = f"{out} exists already; cases are never overwritten. Choose a new folder."
         raise CasesError(msg)
+    for root in roots:
+        if out.resolve().is_relative_to(root.resolve()):
+            msg = f"{out} lies in {root}, which is merged and must stay as it is. Choose another new folder."
+            raise CasesError(msg)
     folders = _opened(roots)
     table = union_table(folders)
     entries = _entries(folders, report)

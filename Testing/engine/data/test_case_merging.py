@@ -246,6 +246,14 @@ def test_a_case_that_lacks_a_channel_is_not_merged(tmp_path: Path, place: str) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["inner", "imagesTr/inner"])
+def test_a_new_folder_inside_one_that_is_merged_is_refused(first: Path, second: Path, place: str) -> None:
+    before = files(second)
+    with pytest.raises(CasesError, match="which is merged and must stay as it is"):
+        merge_cases([first, second], second / place)
+    assert files(second) == before
+
+
 def test_an_existing_folder_is_never_touched(first: Path, second: Path, tmp_path: Path) -> None:
     before = files(first)
     for taken in (first, tmp_path):
