@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crgloco import jobs, methods, model_store
+from crgloco.atomic import PART
 from crgloco.commands.arguments import (
     CANCELLED,
     FAILED,
@@ -168,12 +169,18 @@ def check_at_the_door(job: jobs.Job) -> None:
     """Refuse what can be seen to fail, before torch is imported and hours are spent.
 
     Raises:
-        ModelError: The new model exists already, or the start model cannot be read.
+        ModelError: The new model exists already or has the name of an unfinished one, or the start model
+            cannot be read.
         OptionError: There is no such method, configuration or option.
         CasesError: The cases folder cannot be used, or its labels show less than the method needs.
     """
     if job.out.exists():
         msg = f"{job.out} exists already; a model is never overwritten. Choose another name with --out."
+        raise ModelError(msg)
+    if job.out.name.endswith(PART):
+        msg = (
+            f"{job.out}: names that end in {PART} are those of unfinished files. Choose another one (--out)."
+        )
         raise ModelError(msg)
     card = methods.card(job.method)
     if job.config_name not in card.configurations:

@@ -67,6 +67,7 @@ def test_a_model_that_exists_already_is_refused_before_torch_is_needed(
         (["--method", "magic"], "no method 'magic'"),
         (["--config-name", "magic"], "no configuration 'magic'"),
         (["--start", "nowhere"], "holds no model.json"),
+        (["--out", "model.part"], "names that end in .part are those of unfinished files"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_door(cases_folder, tmp_path, capsys, words, said):
