@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from crgloco import __version__, gpu_faults
 from crgloco.commands import cases, demo, evaluate, methods, models, predict, rank, train
 from crgloco.commands.arguments import CANCELLED, FAILED
-from crgloco.commands.console import Console, let_go_of_stdout
+from crgloco.commands.console import STDOUT, Console, let_go_of_stdout
 from crgloco.errors import Cancelled, CRGLoCoError, ResourceError
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from crgloco import worker
 
         return worker.main()
+    if arguments.events and arguments.json == STDOUT:
+        arguments.usage(
+            "--events and --json both write to stdout; give the JSON a file, or choose one of them"
+        )
     console = Console(arguments.events, arguments.json, arguments.debug)
     try:
         console.assert_can_tell()

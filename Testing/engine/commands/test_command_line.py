@@ -85,6 +85,13 @@ def test_progress_that_nobody_can_be_told_of_ends_no_work(monkeypatch):
         bars.event("message", text="Half of it is done.")
 
 
+def test_events_and_a_document_on_one_stdout_are_wrong_usage(tmp_path, capsys):
+    assert main(["models", "list", str(tmp_path), "--json", "--events"]) == 2
+    said = capsys.readouterr()
+    assert "--events and --json both write to stdout" in said.err
+    assert said.out == ""
+
+
 @pytest.mark.parametrize("words", [[], ["--json"], ["--events"]])
 def test_a_result_that_cannot_be_written_is_told_in_one_line(words, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "stdout", Lost())
