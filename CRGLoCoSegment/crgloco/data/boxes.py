@@ -5,6 +5,7 @@ A box is ``start`` and ``size`` along K, J, I. It may reach outside its volume; 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Box:
     @property
     def volume(self) -> int:
         """Number of voxels."""
-        return int(np.prod(self.size))
+        return math.prod(self.size)
 
     def moved_to_frame_of(self, frame: Box) -> Box:
         """Return the same block counted from the first voxel of another box."""

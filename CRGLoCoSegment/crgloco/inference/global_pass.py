@@ -219,7 +219,7 @@ class _MapBlend:
         shape = (
             self._map if self._single else triple([n // s for n, s in zip(cells, self._stride, strict=True)])
         )
-        count = example.shape[1] * int(np.prod(shape))
+        count = example.shape[1] * math.prod(shape)
         dtype = torch.float16 if count * 4 > HALF_ABOVE_BYTES else torch.float32
         self._sums = torch.zeros((example.shape[1], *shape), dtype=dtype)
         self._weights = torch.zeros(shape)

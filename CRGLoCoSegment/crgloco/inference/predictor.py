@@ -10,6 +10,7 @@ resolution for one slab as deep as a window.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -330,7 +331,7 @@ class _Walk:
         if answer is not None:
             maps = answer.probabilities.nbytes
             maps += 0 if answer.features is None else answer.features.nbytes
-        results = 5 * int(np.prod(self._geometry.shape))
+        results = 5 * math.prod(self._geometry.shape)
         network = 0
         if self._execution.device.type == "cpu":  # else it works in the memory of the GPU
             network = window_bytes(self._window, self._model.classes) * self._execution.batch

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from crgloco import gpu_faults, methods, model_store
@@ -296,7 +296,7 @@ def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    need = sum((2 * case.channels + 1) * int(np.prod(case.shape)) for case in cases)
+    need = sum((2 * case.channels + 1) * math.prod(case.shape) for case in cases)
     return need < RESIDENT_SHARE * free
 
 

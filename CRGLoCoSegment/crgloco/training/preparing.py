@@ -6,6 +6,7 @@ that would teach without label and cannot be used is named and left out: the oth
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
@@ -213,7 +214,7 @@ def _assert_shown(selection: Selection, labelled: Sequence[PreparedCase]) -> Non
 def _check_space(cache: Path, prepared: Sequence[PreparedCase], left: int) -> None:
     if not prepared:
         return
-    sizes = [2 * case.channels * int(np.prod(case.shape)) for case in prepared]
+    sizes = [2 * case.channels * math.prod(case.shape) for case in prepared]
     need = int(np.mean(sizes) * left)
     free = shutil.disk_usage(cache).free
     if need > free:
