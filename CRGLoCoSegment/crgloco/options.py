@@ -126,7 +126,8 @@ def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        msg = f"Option {field.name!r} needs a value of type {_TYPES[kind]}, found {value!r}."
+        written = f": write {','.join(map(str, value))}" if kind is str and isinstance(value, list) else ""
+        msg = f"Option {field.name!r} needs a value of type {_TYPES[kind]}, found {value!r}{written}."
         raise OptionError(msg)
     choices = field.metadata.get("choices")
     if choices and value not in choices:

@@ -64,6 +64,7 @@ def test_a_model_that_exists_already_is_refused_before_torch_is_needed(
         (["--set", "colour=red"], "Unknown option 'colour'"),
         (["--set", "width"], "Expected key=value"),
         (["--set", "local_window=1,1,1"], "Option 'local_window' needs at least one voxel"),
+        (["--set", "spacing=[1,1.5,2]"], "found [1, 1.5, 2]: write 1,1.5,2."),
         (["--method", "magic"], "no method 'magic'"),
         (["--config-name", "magic"], "no configuration 'magic'"),
         (["--start", "nowhere"], "holds no model.json"),
