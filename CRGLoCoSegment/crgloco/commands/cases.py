@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crgloco.commands.arguments import OK, SOME_CASES_FAILED, add_command, add_unlabelled
 from crgloco.commands.console import Console
+from crgloco.errors import CasesError, InputError
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
@@ -44,7 +45,13 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
     """List the problems per case; exit code 3 if a case cannot be used."""
     with console.reporter() as report:
         look = _check_folder if arguments.method is None else _check_for_training
-        problems = look(arguments, report)
+        try:
+            problems = look(arguments, report)
+        except (
+            CasesError,
+            InputError,
+        ) as error:  # a folder that cannot be opened is told as the first one is
+            problems = [{"case": "", "severity": "error", "text": str(error), "spared": False}]
     for problem in problems:
         case = f"{problem['case']}: " if problem["case"] else ""
         console.say(f"{problem['severity']}: {case}{problem['text']}")

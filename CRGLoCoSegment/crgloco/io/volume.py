@@ -123,7 +123,7 @@ class Geometry:
         """Return shape, spacing and origin in words, for messages."""
         shape = " x ".join(str(n) for n in self.shape[::-1])
         spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
-        origin = ", ".join(f"{mm:.2f}" for mm in self.origin)
+        origin = ", ".join(f"{mm:z.2f}" for mm in self.origin)
         return f"{shape} voxels of {spacing} mm at ({origin})"
 
 

@@ -248,8 +248,9 @@ def test_a_check_with_further_scans_names_those_that_are_there_already(cases_fol
     assert main(["cases", "check", str(cases_folder), "--unlabelled", str(tmp_path / "others")]) == 0
     said = capsys.readouterr().out
     assert f"warning: {copy} is left out of the unlabelled scans: it is the same as {source}" in said
-    assert main(["cases", "check", str(cases_folder), "--unlabelled", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere is no folder" in capsys.readouterr().err
+    assert main(["cases", "check", str(cases_folder), "--unlabelled", str(tmp_path / "nowhere")]) == 3
+    assert "nowhere is no folder" in capsys.readouterr().out
+    assert main(["cases", "check", str(tmp_path / "nowhere")]) == 3
 
 
 def test_a_plain_folder_of_scans_can_be_checked_for_pre_training(cases_folder, capsys):

@@ -126,3 +126,8 @@ def test_a_geometry_that_is_none_is_refused(change: dict[str, object]) -> None:
 @given(grid=grids())
 def test_a_grid_comes_back_from_json_without_losing_a_bit(grid: Geometry) -> None:
     assert Geometry.from_json(json.loads(json.dumps(grid.to_json()))) == grid
+
+
+def test_no_place_is_told_as_minus_zero() -> None:
+    grid = Geometry((2, 2, 2), (1.0, 1.0, 1.0), (-0.001, -0.0, 0.001))
+    assert grid.describe().endswith("(0.00, 0.00, 0.00)")
