@@ -12,6 +12,11 @@ import torch
 from crgloco.data.boxes import Box, overlap, triple
 
 
+# Half precision loses what is below 6e-8, such as a small probability at the rim of a window, where weights
+# are 0.001; its logarithm counts. So scaled, windows that overlap by half sum up to 1200 of 65504.
+_HALF_SCALE = 1024.0
+
+
 class SlabBlend:
     """Weighted mean of the probabilities of windows, over a part of the prepared grid.
 
@@ -64,6 +69,8 @@ class SlabBlend:
         _, rows, columns = inside.moved_to_frame_of(self.region).slices()
         probabilities = probabilities[(slice(None), *source)].to(self.device)
         weight = weight[source].to(self.device)
+        if self._sums.dtype == torch.float16:
+            weight = weight * _HALF_SCALE
         for ring, part in self._pieces(inside.start[0], inside.stop[0]):
             # In place and without temporaries: running out of memory here would spoil the sums.
             target = self._sums[:, ring, rows, columns]

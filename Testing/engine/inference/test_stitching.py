@@ -75,3 +75,11 @@ def test_windows_are_clipped_to_the_region():
 def test_the_hull_stays_inside_the_volume():
     boxes = (Box((-2, 0, 3), (8, 4, 4)), Box((5, 1, 0), (8, 4, 4)))
     assert hull(boxes, (10, 10, 10)) == Box((0, 0, 0), (10, 5, 7))
+
+
+def test_half_precision_keeps_small_probabilities_at_the_rim_of_windows():
+    shape, size = (6, 8, 8), (6, 8, 8)
+    answer = torch.tensor([2e-5, 1 - 2e-5]).reshape(2, 1, 1, 1).expand(2, *size)
+    means, _ = stream((Box((0, 0, 0), size),), [answer], shape, torch.float16)
+    assert means[0].amin() > 1.9e-5
+    assert means[0].amax() < 2.1e-5
