@@ -22,8 +22,7 @@ from crgloco.errors import InputError, LabelError
 from crgloco.file_names import is_file, is_litter
 from crgloco.io.files import volume_stem
 from crgloco.io.label_files import read_label
-from crgloco.io.orientation import turned_onto
-from crgloco.io.volume import assert_same_grid
+from crgloco.io.orientation import on_grid
 from crgloco.io.volume_file import volume_suffix
 from crgloco.labels import LabelTable
 from crgloco.metrics import DEFINITIONS, CaseScores, Summary, evaluate_case, summarise
@@ -143,10 +142,8 @@ def _score(
     known: set[int] | None,
 ) -> CaseScores:
     prediction, reference = read_label(*predicted), read_label(*truth)
-    reference = turned_onto(reference, prediction.geometry) or reference
-    assert_same_grid(
-        prediction.geometry, reference.geometry, f"The prediction {predicted[0]} and the label {truth[0]}"
-    )
+    what = f"The label {truth[0]} and the prediction {predicted[0]}"
+    reference = on_grid(reference, prediction.geometry, what)
     return evaluate_case(
         _numbering(predicted[1], names)[prediction.array],
         _numbering(truth[1], names)[reference.array],

@@ -148,7 +148,7 @@ class Segmentation:
         order = _channelOrder(nodes, card)
         scans = [volumeFromNode(node) for node in nodes]
         for number, node in enumerate(nodes[1:], 1):
-            what = _("{first} and {second}").format(first=nodes[0].GetName(), second=node.GetName())
+            what = _("{first} and {second}").format(first=node.GetName(), second=nodes[0].GetName())
             scans[number] = on_grid(scans[number], scans[0].geometry, what)
         refuseMovedApart(nodes)
         return [scans[place] for place in order]

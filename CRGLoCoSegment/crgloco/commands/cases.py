@@ -47,10 +47,7 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
         look = _check_folder if arguments.method is None else _check_for_training
         try:
             problems = look(arguments, report)
-        except (
-            CasesError,
-            InputError,
-        ) as error:  # a folder that cannot be opened is told as the first one is
+        except (CasesError, InputError) as error:  # a further folder that cannot be opened
             problems = [{"case": "", "severity": "error", "text": str(error), "spared": False}]
     for problem in problems:
         case = f"{problem['case']}: " if problem["case"] else ""

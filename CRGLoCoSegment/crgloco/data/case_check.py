@@ -21,8 +21,8 @@ from crgloco.data.provenance import content_hash
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
 from crgloco.io.files import Source, assert_usable_image, read_source
 from crgloco.io.label_files import read_label
-from crgloco.io.orientation import Orientation, on_grid, turned_onto
-from crgloco.io.volume import Geometry, Volume, assert_same_grid
+from crgloco.io.orientation import Orientation, on_grid
+from crgloco.io.volume import Geometry, Volume
 from crgloco.progress import Reporter, Silent
 
 Severity = Literal["error", "warning"]
@@ -207,7 +207,7 @@ def _check_case(case: Case, folder: CasesFolder, findings: _Findings) -> None:
             grid = grid or volume.geometry
             hashes.append(_fingerprints(volume))
             assert_usable_image(volume, source.path)
-            on_grid(volume, grid, f"Channels 0 and {number} of case {case.name}")
+            on_grid(volume, grid, f"Channels {number} and 0 of case {case.name}")
             if not grid.same_grid(volume.geometry):
                 findings.warning(case.name, _TURNED.format(what="image", path=source.path))
         except (InputError, ResourceError) as error:
@@ -242,11 +242,9 @@ def _check_label(
         findings.warning(case.name, text)
     if grid is None or grid.same_grid(label.geometry):
         return
-    if turned_onto(label, grid) is not None:
-        findings.warning(case.name, _TURNED.format(what="label", path=path))
-        return
     try:
-        assert_same_grid(label.geometry, grid, f"The label {path} and its image")
+        on_grid(label, grid, f"The label {path} and its image")
+        findings.warning(case.name, _TURNED.format(what="label", path=path))
     except InputError as error:
         findings.error(case.name, error)
 

@@ -52,8 +52,8 @@ from crgloco.io.files import (
     write_volume,
 )
 from crgloco.io.label_files import read_label
-from crgloco.io.orientation import on_grid, turned_onto
-from crgloco.io.volume import Geometry, Volume, assert_same_grid
+from crgloco.io.orientation import on_grid
+from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 
 
@@ -224,7 +224,7 @@ def _usable(name: str, channels: Sequence[Path | Source | Volume]) -> list[Volum
             volume, path = read_volume(given), given
         assert_usable_image(volume, path)
         grid = volumes[0].geometry if volumes else volume.geometry
-        volumes.append(on_grid(volume, grid, f"Channels 0 and {number} of case {name}"))
+        volumes.append(on_grid(volume, grid, f"Channels {number} and 0 of case {name}"))
     return volumes
 
 
@@ -234,8 +234,7 @@ def _label_volume(label: Path | Volume, table: LabelTable, grid: Geometry, case:
         classes = read_label(label, table, grid).array
     else:
         # Slicer turns left-handed images round when it loads a saved scene, and labels come as it has them.
-        turned = turned_onto(label, grid) or label
-        assert_same_grid(turned.geometry, grid, f"The label of case {case} and its image")
+        turned = on_grid(label, grid, f"The label of case {case} and its image")
         try:
             classes = table.to_classes(turned.array)
         except LabelError as error:

@@ -25,7 +25,7 @@ from crgloco.data.intensities import ChannelRule, body_voxels, ct_rule, kind_of
 from crgloco.data.resampling import resize_image, resize_labels
 from crgloco.errors import CasesError, GeometryError, InputError, ModelError, OptionError
 from crgloco.io.files import read_source, read_volume, source_geometry
-from crgloco.io.orientation import Orientation, canonical_geometry, turned_onto
+from crgloco.io.orientation import Orientation, canonical_geometry, on_grid
 from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
 
@@ -249,8 +249,7 @@ def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
         voxels = body_voxels(_canonical(case, channel).array)
     else:
         scan, label = read_source(case.channels[channel]), read_volume(case.label)
-        label = turned_onto(label, scan.geometry) or label
-        assert_same_grid(label.geometry, scan.geometry, f"Case {case.name}: label and image")
+        label = on_grid(label, scan.geometry, f"Case {case.name}: label and image")
         orientation = Orientation.of(scan.geometry)
         inside = orientation.apply(label.array).astype(bool)
         voxels = orientation.apply(scan.array)[inside].astype(np.float64)

@@ -11,7 +11,6 @@ import torch
 
 from crgloco.data.boxes import Box, overlap, triple
 
-
 # Half precision loses what is below 6e-8, such as a small probability at the rim of a window, where weights
 # are 0.001; its logarithm counts. So scaled, windows that overlap by half sum up to 1200 of 65504.
 _HALF_SCALE = 1024.0

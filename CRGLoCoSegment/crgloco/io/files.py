@@ -97,7 +97,7 @@ def read_channels(sources: Sequence[Source]) -> tuple[Volume, ...]:
         volume = read_source(source)
         assert_usable_image(volume, source.path)
         if volumes:
-            what = f"The channels {sources[0].path} and {source.path}"
+            what = f"The channels {source.path} and {sources[0].path}"
             volume = on_grid(volume, volumes[0].geometry, what)
         volumes.append(volume)
     return tuple(volumes)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from crgloco.errors import LabelError
 from crgloco.io.files import read_volume, write_volume
-from crgloco.io.orientation import turned_onto
-from crgloco.io.volume import Geometry, Volume, assert_same_grid
+from crgloco.io.orientation import on_grid
+from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 
 # A slope in the header turns 3 into 3.0000001.
@@ -37,8 +37,7 @@ def read_label(path: Path, table: LabelTable, grid: Geometry | None = None) -> V
     """
     volume = read_volume(path)
     if grid is not None:
-        volume = turned_onto(volume, grid) or volume
-        assert_same_grid(volume.geometry, grid, f"The label {path} and its image")
+        volume = on_grid(volume, grid, f"The label {path} and its image")
     try:
         classes = table.to_classes(_whole(volume.array))
     except LabelError as error:

@@ -163,14 +163,14 @@ def on_grid(volume: Volume, grid: Geometry, what: str) -> Volume:
     Args:
         volume: See ``turned_onto``.
         grid: What the answer lies on.
-        what: Names the owner of the grid, and then the volume, for example ``"Channels 0 and 1"``.
+        what: Names the volume, and then the owner of the grid, for example ``"Channels 1 and 0"``.
 
     Raises:
         GeometryError: The voxels lie elsewhere.
     """
     turned = turned_onto(volume, grid)
     if turned is None:
-        assert_same_grid(grid, volume.geometry, what)
+        assert_same_grid(volume.geometry, grid, what)
     return turned or volume
 
 

@@ -191,7 +191,7 @@ def _write_images(case: Case, out: ArrayFolder, report: Reporter) -> Geometry:
         report.event("progress", stage="reading", done=number, total=len(case.channels))
         volume = read_source(source)
         grid = grid or volume.geometry
-        volume = on_grid(volume, grid, f"The channels 0 and {number} of {case.name}")
+        volume = on_grid(volume, grid, f"The channels {number} and 0 of {case.name}")
         out.write(f"image_{number}", volume.array)
     if grid is None:
         msg = f"Case {case.name} has no image. Add it to the cases folder first."

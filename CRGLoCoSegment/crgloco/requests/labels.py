@@ -103,7 +103,7 @@ def _prepare_folder(root: Path, name: str, fields: Fields, label: Volume, images
     table.to_classes(label.array)
     for image in images:
         assert_usable_image(image, Path("The image"))
-        on_grid(image, label.geometry, f"The label of {name} and its image")
+        on_grid(image, label.geometry, f"The image and the label of {name}")
     channels = read.texts(fields, "channel_names")
     if len(channels) != len(images):
         msg = f"'channel_names' names {len(channels)} channels, the image has {len(images)}."

@@ -267,7 +267,7 @@ def test_a_case_of_several_channels_and_a_label_file_is_added_whole(tmp_path: Pa
     with pytest.raises(CasesError, match="1 channels"):
         add_case(root, "one", [image(0)])
     shifted = Volume(image(1).array, Geometry(SHAPE, (2.0, 1.0, 1.5), (0.0, 0.0, 0.0), OBLIQUE))
-    with pytest.raises(GeometryError, match="Channels 0 and 1"):
+    with pytest.raises(GeometryError, match="Channels 1 and 0"):
         add_case(root, "shifted", [image(0), shifted])
 
 

@@ -280,7 +280,7 @@ def test_channels_lie_on_one_grid(tmp_path: Path) -> None:
     assert first.geometry == second.geometry
     moved = Geometry(SHAPE, (2.5, 0.75, 0.5), (0.0, 0.0, 0.0))
     write_volume(Volume(_volume().array, moved), tmp_path / "c.nii.gz")
-    with pytest.raises(GeometryError, match=r"a\.nii\.gz and .*c\.nii\.gz lie on different grids"):
+    with pytest.raises(GeometryError, match=r"c\.nii\.gz and .*a\.nii\.gz lie on different grids"):
         read_channels([sources["a"], sources["c"]])
     write_volume(Volume(np.zeros(SHAPE, np.uint8), moved), tmp_path / "c.nii.gz")
     with pytest.raises(InputError, match=r"c\.nii\.gz"):
