@@ -1,4 +1,4 @@
-"""What CUDA says when a GPU fails, in words for the user; needs no torch."""
+"""What CUDA, or ROCm on a GPU of AMD, says when a GPU fails, in words for the user; needs no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from crgloco.errors import ResourceError
 
-_FAULT = re.compile(r"\b(CUDA|cuDNN|NCCL)\b.*\berror\b")
+_FAULT = re.compile(r"\b(CUDA|HIP|cuDNN|NCCL)\b.*\berror\b|\bmiopenStatus\w+")
 # An index out of range, found out on the GPU: a fault of ours, which keeps its traceback.
 _OURS = "device-side assert"
 

@@ -9,7 +9,7 @@ PAGING_FILE_TOO_SMALL = 1455  # of Windows, whose sentence is in the language of
 _SAID = re.compile(
     r"out of memory|not enough memory|can.t allocate memory|cannot allocate memory|bad_?\s?alloc|MemoryError"
     # cuDNN 9 has a name each for the computer's memory and the GPU's: CUDNN_STATUS_..._ALLOCATION_FAILED.
-    r"|_ALLOC(ATION)?_FAILED"
+    r"|_ALLOC(ATION)?_FAILED|miopenStatusAllocFailed"
     # cuBLAS on a full GPU; and torch where it could not even count who fills it (MIG, WSL; pytorch 112377).
     r"|CUBLAS_STATUS_NOT_INITIALIZED|NVML_SUCCESS =="
     # cuDNN tries one way of a convolution after the other, and never says that all wanted too much memory.

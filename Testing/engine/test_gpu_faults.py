@@ -16,6 +16,8 @@ CUDA kernel errors might be asynchronously reported at some other API call."""
         "CUDA driver error: device not ready",
         "CUDA unknown error - this may be due to an incorrectly set up environment",
         "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+        "HIP error: unspecified launch failure",
+        "miopenStatusUnknownError",
         "NCCL error in: ProcessGroupNCCL.cpp:268, unhandled system error",
     ],
 )
@@ -31,6 +33,7 @@ def test_what_cuda_says_of_a_gpu_becomes_one_line_with_a_way_out(said):
     [
         RuntimeError("CUDA error: device-side assert triggered"),
         RuntimeError("Expected all tensors to be on the same device, but found at least two devices"),
+        RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         OSError("CUDA error: unspecified launch failure"),
         RuntimeError(""),
