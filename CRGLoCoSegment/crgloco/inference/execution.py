@@ -157,7 +157,12 @@ def estimated_batch(model: SegmentationModel, device: torch.device) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Return the free memory of a GPU, with what torch keeps there for its next tensors."""
-    free, _ = torch.cuda.mem_get_info(device)
+    try:
+        free, _ = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:
+        if not tells_of_memory(error):
+            raise
+        return 0  # so full that CUDA cannot even start on it
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 

@@ -62,7 +62,10 @@ def look() -> Answer:
 def _gpu(torch: Any, number: int) -> Answer:
     from crgloco.inference.device import fault_of
 
-    free, total = torch.cuda.mem_get_info(number)
+    try:
+        free, total = torch.cuda.mem_get_info(number)
+    except RuntimeError:  # so full that CUDA cannot even start on it; or a fault, which is told below
+        free, total = 0, torch.cuda.get_device_properties(number).total_memory
     return {
         "name": torch.cuda.get_device_name(number),
         "free_mb": round(free / MB),

@@ -105,6 +105,15 @@ def test_memory_that_torch_keeps_for_its_next_tensors_is_free(monkeypatch):
     assert free_bytes(GPU) == 55
 
 
+def test_a_gpu_that_is_too_full_for_cuda_to_start_has_nothing_free(monkeypatch):
+    def full(_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    assert free_bytes(GPU) == 0
+    assert estimated_batch(FakeModel(), GPU) == 1
+
+
 def test_mirrors_are_all_combinations_and_begin_with_none():
     assert mirrors(()) == ((),)
     assert mirrors((0, 2)) == ((), (0,), (2,), (0, 2))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +70,22 @@ def test_a_gpu_that_torch_has_no_code_for_is_listed_with_its_fault(monkeypatch):
         "total_mb": 2048,
         "fault": "CUDA error: no kernel image is available",
     }
+
+
+def test_a_gpu_that_is_too_full_for_cuda_to_start_is_listed_with_nothing_free(monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=2**31))
+    monkeypatch.setattr(torch, "ones", full)
+    fault_of.cache_clear()
+    answer = graphics.look()
+    fault_of.cache_clear()
+    assert answer["gpus"] == [{"name": "NVIDIA H200", "free_mb": 0, "total_mb": 2048, "fault": ""}]
+    assert answer["torch_error"] == ""
 
 
 def python_that(folder, monkeypatch, does):
@@ -144,6 +161,7 @@ def test_no_file_command_imports_torch(tmp_path):
 def test_what_slicer_asks_of_jobs_needs_no_psutil(tmp_path):
     code = """
 import sys
+from types import SimpleNamespace
 sys.modules["psutil"] = None
 from pathlib import Path
 from crgloco import jobs
