@@ -348,7 +348,7 @@ def test_channels_are_counted_and_must_share_one_grid_and_transform(logic: Segme
         logic.segment(t1, folder)
     with pytest.raises(ModelError, match="same volume"):
         logic.segment(t1, folder, channels=(t1,))
-    with pytest.raises(GeometryError, match="T1 scan and other"):
+    with pytest.raises(GeometryError, match="other and T1 scan"):
         logic.segment(t1, folder, channels=(other,))
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     t2.SetAndObserveTransformNodeID(transform.GetID())

@@ -167,19 +167,16 @@ def window_named(text: str, name: str) -> Triple | None:
     """Read a window in voxels; ``None`` if it is empty.
 
     Args:
-        text: Of the form ``"K,J,I"``.
+        text: Of the form ``"K,J,I"``; fractions of a voxel do not count.
         name: The option's.
 
     Raises:
-        OptionError: These are not three whole numbers above 0, or no network can be trained on such a window.
+        OptionError: These are not three positive numbers, or no network can be trained on such a window.
     """
     numbers = three_numbers(text, name)
     if numbers is None:
         return None
     window = triple(numbers)
-    if window != numbers:
-        msg = f"Option {name!r} needs whole voxels K,J,I; found {text!r}."
-        raise OptionError(msg)
     # Whatever the levels, strides leave 4 voxels of an axis that they halve; norms need more than 1 in all.
     if math.prod(window) < 2:
         msg = (
