@@ -1,7 +1,9 @@
 """Fine-tuning as logic: what is asked for, what is told, and real trainings that outlive a Slicer session."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import shutil
 import time
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from crgloco import jobs, methods
-from crgloco.errors import JobError, ModelError, OptionError
+from crgloco.errors import JobError, ModelError, OptionError, ResourceError
 from crgloco.model_store import read_card
 from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
@@ -206,6 +208,21 @@ def test_a_name_without_letters_and_a_start_model_that_is_gone_are_refused(
     with pytest.raises(ModelError, match="gone"):
         session.training.start(TrainingRequest("New", cases, startModel=tmp_path / "gone"))
     assert not session.models.folder.exists()
+
+
+def test_a_models_folder_that_takes_nothing_new_is_told_at_once(
+    session: Session, request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch
+):
+    session.training.assertStartable(request_)
+    assert list(session.models.folder.iterdir()) == []
+
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        if path.parent == session.models.folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ResourceError, match="no permission to write there"):
+        session.training.assertStartable(request_)
 
 
 # -------------------------------------------------------------------------------------------- the check

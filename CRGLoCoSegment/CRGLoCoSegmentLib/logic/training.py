@@ -1,17 +1,18 @@
 """Fine-tuning in child processes: start, watch, stop, resume, also after Slicer was closed."""
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from crgloco import jobs, methods
-from crgloco.atomic import saving
+from crgloco.atomic import PART, patiently, saving
 from crgloco.errors import JobError, ModelError
+from crgloco.jobs import Job
 from CRGLoCoSegmentLib.background.ticker import SharedTicker, Ticker, waitUntil
 from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.logic.cases_check import casesCheck
@@ -157,8 +158,8 @@ class Training:
         """Return what ``jobs`` found, the newest first, without looking again."""
         return sorted(self._jobs.values(), key=lambda job: job.createdAt, reverse=True)
 
-    def assertStartable(self, request: TrainingRequest) -> Path:
-        """Return the new model's folder; say at once what keeps a training from starting, the cases apart.
+    def assertStartable(self, request: TrainingRequest) -> Job:
+        """Return the job; say at once what keeps a training from starting, the cases apart.
 
         Raises:
             OptionError: An option cannot be used.
@@ -175,16 +176,19 @@ class Training:
         if request.startModel is not None:
             self._models.card(request.startModel)
         out = self._models.folder / name
-        request.toJob(out)
+        job = request.toJob(out)
         with saving(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            TemporaryFile(dir=out.parent).close()
-        return out
+            # Python's tempfile would look for a name for hours where Windows lets nobody write.
+            trial = out.with_name(f"{uuid.uuid4().hex[:8]}{PART}")
+            trial.mkdir()
+            patiently(trial.rmdir)
+        return job
 
     def start(self, request: TrainingRequest) -> TrainingJob:
         """Start a training; returns at once. Raises as ``assertStartable``."""
-        out = self.assertStartable(request)
-        folder = jobs.write_job(jobs.folder_beside(out), request.toJob(out))
+        job = self.assertStartable(request)
+        folder = jobs.write_job(jobs.folder_beside(job.out), job)
         self._jobs.pop(folder.path, None)  # of a training whose folder somebody has deleted
         return self._run(self._job(folder.path), keepRunning=request.keepRunning)
 

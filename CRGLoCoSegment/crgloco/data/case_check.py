@@ -141,8 +141,8 @@ def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:
 
 def _check_files(folder: CasesFolder, files: CaseFiles, dataset: Dataset, findings: _Findings) -> None:
     root, known = folder.root, {*files.images, *files.waiting}
-    for name in sorted(set(files.labels) - known):
-        findings.error(name, f"{files.labels[name]} is a label without image. Add the image or remove it.")
+    for name, path in sorted(files.without_image.items()):
+        findings.error(name, f"{path} is a label without image. Add the image or remove it.")
     for name in sorted(set(files.images) - set(files.labels)):
         text = (
             f"Case {name} of imagesTr has no label in labelsTr; it counts as unlabelled. "

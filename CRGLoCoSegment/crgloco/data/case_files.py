@@ -48,6 +48,12 @@ class CaseFiles:
         found = self.images.get(case, {})
         return self.waiting[case] if case in self.waiting and len(found) < count else found
 
+    @property
+    def without_image(self) -> dict[str, Path]:
+        """Labels of which there is no image."""
+        known = {*self.images, *self.waiting}
+        return {case: path for case, path in self.labels.items() if case not in known}
+
 
 def list_case_files(root: Path, ending: str, channels: int) -> CaseFiles:
     """List the files of a cases folder.

@@ -54,7 +54,6 @@ __all__ = [
     "open_cases",
     "open_unlabelled",
     "source_hash",
-    "unused_labels",
 ]
 
 
@@ -124,6 +123,7 @@ class CasesFolder:
         labelled: Cases with a label: in the order of ``train.list``, then by name.
         unlabelled: Cases without a label, by name.
         validation: Names of the cases that never teach, as stored; empty before ``draw_split``.
+        unused: What to tell of each label that belongs to none of the cases: nobody learns from it.
     """
 
     root: Path
@@ -132,6 +132,7 @@ class CasesFolder:
     labelled: tuple[Case, ...]
     unlabelled: tuple[Case, ...]
     validation: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def training(self) -> tuple[Case, ...]:
@@ -208,16 +209,13 @@ def open_cases(root: Path) -> CasesFolder:
         ),
         unlabelled=tuple(_case(name, files, count) for name in sorted(known) if name not in files.labels),
         validation=manifest.split.validation if manifest.split is not None else (),
+        unused=_unused_labels(files, dataset.file_ending),
     )
 
 
-def unused_labels(folder: CasesFolder) -> tuple[str, ...]:
-    """Say which labels of a cases folder belong to none of its cases: nobody learns from them."""
-    ending = read_dataset(folder.root).file_ending
-    files = list_case_files(folder.root, ending, len(folder.channel_names))
-    known = {*files.images, *files.waiting}
-    lonely = [path for case, path in files.labels.items() if case not in known]
-    others = [path for path in files.strange if path.parent == folder.root / LABELS and volume_suffix(path)]
+def _unused_labels(files: CaseFiles, ending: str) -> tuple[str, ...]:
+    lonely = files.without_image.values()
+    others = [path for path in files.strange if path.parent.name == LABELS and volume_suffix(path)]
     return (
         *(f"The label {path} is left out: there is no image of that name." for path in lonely),
         *(f"The label {path} is left out: {why_ignored(path, ending)}." for path in others),

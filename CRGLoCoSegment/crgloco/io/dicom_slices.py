@@ -218,14 +218,15 @@ def _anonymous(header: pydicom.Dataset) -> str:
     text = str(header.get("SeriesDescription") or "")
     person = f"{header.get('PatientName') or ''} {header.get('PatientID') or ''}"
     parts = sorted(re.findall(r"[^\s^=,;_-]+", person), key=len, reverse=True)
-    short = [re.escape(part) for part in parts if len(part) < 3 and part < _WITHOUT_SPACES]
+    short = [part for part in parts if len(part) < 3 and part < _WITHOUT_SPACES]
     for part in parts:
-        if re.escape(part) not in short:
+        if part not in short:
             text = re.sub(re.escape(part), "", text, flags=re.IGNORECASE)
     if short:
         # "Li" and "Bo" go as words, or together ("LiBo"); they are part of "Liver" and "Bone" too.
         letter = rf"[^\W_{_WITHOUT_SPACES}-\U0010ffff]"
-        text = re.sub(rf"(?<!{letter})(?:{'|'.join(short)})+(?!{letter})", "", text, flags=re.IGNORECASE)
+        words = "|".join(map(re.escape, short))
+        text = re.sub(rf"(?<!{letter})(?:{words})+(?!{letter})", "", text, flags=re.IGNORECASE)
     return text.strip()
 
 

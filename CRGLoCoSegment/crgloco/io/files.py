@@ -25,7 +25,7 @@ import SimpleITK as sitk
 
 from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving
 from crgloco.errors import InputError
-from crgloco.file_names import assert_text, is_dead_link, is_file
+from crgloco.file_names import assert_text, is_dead_link, is_file, is_litter
 from crgloco.io import dicom, nifti, nrrd
 from crgloco.io.orientation import on_grid
 from crgloco.io.volume import Geometry, Volume
@@ -206,7 +206,7 @@ def source_files(source: Source) -> tuple[Path, ...]:
 
 
 def _may_be_scan(name: str) -> bool:
-    known = volume_suffix(Path(name)) is not None and name[0] != "."
+    known = volume_suffix(Path(name)) is not None and not is_litter(name)
     return known and not name.lower().endswith(_SEGMENTATION_SUFFIXES)
 
 

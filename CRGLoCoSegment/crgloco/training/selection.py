@@ -13,7 +13,6 @@ from crgloco.data.cases import (
     draw_split,
     first_labelled,
     open_cases,
-    unused_labels,
 )
 from crgloco.data.further_scans import names_apart, open_further, without_copies
 from crgloco.data.partial_labels import assert_all_taught
@@ -80,8 +79,7 @@ def select_cases(job: Job, split_file: Path) -> Selection:
     # What measures must not teach through the back door: not as an unlabelled copy either.
     unlabelled, copies = without_copies([*inside, *extra], [*_measuring(whole), *folder.training])
     unlabelled = names_apart(unlabelled, {*known, *whole.validation})
-    unused = (*unused_labels(whole), *whole.lost.values())
-    left_out = (*unused, *alike, *(copy.text for copy in copies))
+    left_out = (*whole.unused, *whole.lost.values(), *alike, *(copy.text for copy in copies))
     return Selection(folder.training, unlabelled, folder.validating, table, folder.channel_names, left_out)
 
 
