@@ -581,16 +581,16 @@ def test_at_the_end_old_and_new_stand_side_by_side_and_the_user_chooses(bench: B
     panel = begun(bench)
     (path,) = bench.runs
     old, new = bench.logic.models.current, save_tiny_model(read_job(path).out)
-    comparison = {"event": "comparison", "new": {"dice": 0.8, "per_label": {"large": 0.9, "small": 0.7},
-                  "hd95_mm": 3.0, "hd95_mm_per_label": {"large": 3.0, "small": None}},
-                  "start": {"dice": 0.75, "per_label": {"large": 0.95, "small": 0.55},
-                  "hd95_mm": 4.25, "hd95_mm_per_label": {"large": 4.25, "small": None}}}  # fmt: skip
+    comparison = {"event": "comparison", "new": {"dice": 0.8, "per_label": {"large": 0.9, "a_cyst": 0.7},
+                  "hd95_mm": 3.0, "hd95_mm_per_label": {"large": 3.0, "a_cyst": None}},
+                  "start": {"dice": 0.75, "per_label": {"large": 0.95, "a_cyst": 0.55},
+                  "hd95_mm": 4.25, "hd95_mm_per_label": {"large": 4.25, "a_cyst": None}}}  # fmt: skip
     bench.tell(progress(20), comparison, {"event": "model", "path": str(new)}, state="finished")
     ui = panel.ui
     assert texts(ui.comparisonTable) == [
         ["All (mean)", "0.750", "0.800", "+0.050", "4.2", "3.0"],
         ["large", "0.950", "0.900", "-0.050", "4.2", "3.0"],
-        ["small", "0.550", "0.700", "+0.150", "-", "-"],
+        ["a cyst", "0.550", "0.700", "+0.150", "-", "-"],
     ]
     assert (ui.useNewButton.enabled, ui.keepOldButton.enabled) == (True, False)
     ui.useNewButton.click()

@@ -6,6 +6,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from CRGLoCoSegmentLib.logic.model_text import plainName
 from CRGLoCoSegmentLib.logic.result_text import plainFigures
 from CRGLoCoSegmentLib.views.regions import Region
 
@@ -83,15 +84,10 @@ class RegionTable:
             self._onChosen(self._regions[row])
 
 
-def structureName(region: Region) -> str:
-    """The region's structure in words."""
-    return region.name or _("no structure")
-
-
 def _texts(region: Region) -> tuple[str, ...]:
     return (
         f"\N{CHECK MARK} {region.rank}",  # as wide as it ever gets; mark() writes what is true
-        structureName(region),
+        plainName(region.name) or _("no structure"),
         _("{volume} ml").format(volume=plainFigures(region.volumeMl)),
         _("{volume} ml").format(volume=plainFigures(region.expectedMl)),
         f"{region.confidence:.0%}",

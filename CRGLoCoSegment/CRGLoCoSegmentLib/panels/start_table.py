@@ -7,6 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.logic.model_text import plainName
 from CRGLoCoSegmentLib.logic.result_text import plainFigures
 from CRGLoCoSegmentLib.nodes.changes import Changes
 
@@ -43,7 +44,7 @@ class StartTable:
         self._widget.rowCount = 0  # with the rows go their choices
         self._widget.rowCount = len(labels)
         for row, label in enumerate(labels):
-            item = qt.QTableWidgetItem(label.name)
+            item = qt.QTableWidgetItem(plainName(label.name))
             item.setIcon(qt.QIcon(_colour(label.colour)))
             self._widget.setItem(row, NAME, item)
             self._widget.setItem(row, CHANGED, qt.QTableWidgetItem(""))

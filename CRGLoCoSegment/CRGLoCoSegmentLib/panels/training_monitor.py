@@ -252,7 +252,7 @@ def stretchColumn(table: Any, widest: int) -> None:
 def _comparisonRow(row: ComparisonRow) -> tuple[str, ...]:
     difference = "" if row.difference is None else f"{row.difference:+.3f}"
     distances = (_millimetres(row.oldHd95), _millimetres(row.newHd95))
-    return (row.label or _("All (mean)"), _score(row.old), _score(row.new), difference, *distances)
+    return (plainName(row.label) or _("All (mean)"), _score(row.old), _score(row.new), difference, *distances)
 
 
 def _millimetres(distance: float | None) -> str:
