@@ -236,7 +236,10 @@ def _fit_ct(cases: Sequence[Case], channel: int, report: Reporter) -> ChannelRul
             readable.append(case)
         report.event("progress", stage="intensities", done=number + 1, total=len(chosen))
     if not samples:
-        msg = f"None of the {len(chosen)} scans can be read; 'crgloco cases check' names what is wrong."
+        msg = (
+            f"None of the {len(chosen)} scans can be read. "
+            "The check of the cases (crgloco cases check) names what is wrong."
+        )
         raise CasesError(msg)
     voxels = np.concatenate(samples)
     if not voxels.size:

@@ -33,7 +33,10 @@ def choose_device(
         raise OptionError(msg)
     available = kind != "cpu" and torch.cuda.is_available()
     if kind == "cuda" and not available:
-        msg = "No CUDA device was found. Use --device cpu, or install torch for this GPU and its driver."
+        msg = (
+            "No CUDA device was found. Choose the CPU as device (--device cpu), "
+            "or install torch for this GPU and its driver."
+        )
         raise ResourceError(msg)
     if not available:
         return torch.device("cpu")
@@ -51,7 +54,10 @@ def choose_device(
 def _instead(device: torch.device, fault: str, report: Reporter, *, insists: bool) -> torch.device:
     """Return the CPU, if nobody insists on the GPU that does not work."""
     if insists:
-        msg = f"{device} does not work ({fault}). Use --device cpu, or install torch for it and its driver."
+        msg = (
+            f"{device} does not work ({fault}). Choose the CPU as device (--device cpu), "
+            "or install torch for it and its driver."
+        )
         raise ResourceError(msg)
     report.event("message", text=f"The GPU does not work ({fault}). The CPU computes, which takes longer.")
     return torch.device("cpu")
