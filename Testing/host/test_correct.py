@@ -9,13 +9,16 @@ import slicer
 import vtk
 
 from crgloco.errors import OptionError
+from CRGLoCoSegmentLib.logic import case_accepting, outline
 from CRGLoCoSegmentLib.logic import correction as correction_module
 from CRGLoCoSegmentLib.logic.correction import Correction
 from CRGLoCoSegmentLib.logic.listeners import Listeners
+from CRGLoCoSegmentLib.nodes import corrections
 from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.editing import editorNode
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import sharedLabelmap
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from grids import labelsFromSegmentation, segmentationFromLabels
 from phantom_results import STRAIGHT, TABLE, arraysOn, makeResult
 
@@ -162,9 +165,9 @@ def test_the_answers_are_looked_at_once_however_often_changes_are_counted(correc
     copy = correction.start(result, {"liver": "local"})
     asked, snapshot = [], correction_module.snapshotOf
 
-    def spied(node, volume):
+    def spied(node, volume, *, copy):
         asked.append(node.GetName())
-        return snapshot(node, volume)
+        return snapshot(node, volume, copy=copy)
 
     monkeypatch.setattr(correction_module, "snapshotOf", spied)
     first = correction.changes(copy)
@@ -175,6 +178,29 @@ def test_the_answers_are_looked_at_once_however_often_changes_are_counted(correc
     sharedLabelmap(result.fused)[0, 0, 0] = 2  # whoever does that: the count must not be wrong
     result.fused.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap").Modified()
     assert correction.changes(copy).labels["spleen"].removed == 1
+
+
+def test_what_is_only_compared_is_not_copied_while_the_user_waits(correction, result, monkeypatch, waitUntil):
+    copied, answers = [], []
+
+    def spied(node, volume, *, copy=True):
+        copied.append(copy)
+        return snapshotOf(node, volume, copy=copy)
+
+    for module in (correction_module, outline, corrections, case_accepting):
+        monkeypatch.setattr(module, "snapshotOf", spied)
+    correction.startLater(result, {"liver": "local"}, onFinished=answers.append, onFailed=pytest.fail)
+    waitUntil(lambda: answers)
+    copy = answers.pop()
+    correction.changed(copy, answers.append, pytest.fail)
+    outline.outlineInThread(result, answers.append)
+    waitUntil(lambda: len(answers) == 2)
+    corrections.isTouched(copy)
+    assert len(copied) == 9
+    assert not any(copied)
+    copied.clear()
+    case_accepting.labelOf(copy, result.volume, "case", TABLE)
+    assert copied == [True, False]  # what is written must not change any more
 
 
 def test_a_label_that_came_from_elsewhere_has_no_start(correction, result):

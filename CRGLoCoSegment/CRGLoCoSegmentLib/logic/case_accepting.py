@@ -107,7 +107,8 @@ def labelOf(
         return Label(case, table, now, None, looked, began.get("model") or None, annotator)
     model = str(answer.record.get("model") or "") or None
     # What the model had said is lost once its answer itself was painted into, or its file is missing.
-    before = None if isEdited(answer.fused) or isLost(answer.fused) else snapshotOf(answer.fused, volumeNode)
+    isKnown = not isEdited(answer.fused) and not isLost(answer.fused)
+    before = snapshotOf(answer.fused, volumeNode, copy=False) if isKnown else None
     return Label(case, table, now, before, answer.table, model, annotator)
 
 

@@ -137,7 +137,7 @@ class Correction:
         return None if question is None else question()
 
     def _question(self, correctedNode: Any) -> Callable[[], Changes] | None:
-        """Copy what is to be compared; the answer of the question may be worked out in any thread.
+        """Take what is to be compared; the answer of the question may be worked out in any thread.
 
         The model's answers do not change, so their labels are found once and kept while they are asked for.
         """
@@ -146,10 +146,11 @@ class Correction:
         wanted = sorted(set(starts.values()))
         if table is None or volume is None or not wanted or not set(wanted) <= set(originals):
             return None
-        now, place = snapshotOf(correctedNode, volume), geometryOfNode(volume)
+        now, place = snapshotOf(correctedNode, volume, copy=False), geometryOfNode(volume)
         stamps = {kind: (editStamp(originals[kind]), place) for kind in wanted}
         known = {stamp: self._known[stamp] for stamp in stamps.values() if stamp in self._known}
-        news = {kind: snapshotOf(originals[kind], volume) for kind in wanted if stamps[kind] not in known}
+        missing = [kind for kind in wanted if stamps[kind] not in known]
+        news = {kind: snapshotOf(originals[kind], volume, copy=False) for kind in missing}
         self._known = known
 
         def answer() -> Changes:
@@ -203,9 +204,9 @@ class Correction:
 
 
 def _answers(result: Result, starts: Mapping[str, str]) -> dict[str, Snapshot]:
-    """Copy the answers that labels start from; fused decides where labels of others claim one voxel."""
+    """Take the answers that labels start from; fused decides where labels of others claim one voxel."""
     return {
-        kind: snapshotOf(result.segmentation(kind), result.volume)
+        kind: snapshotOf(result.segmentation(kind), result.volume, copy=False)
         for kind in sorted({FUSED, *starts.values()})
     }
 

@@ -22,7 +22,8 @@ def outlineInThread(result: Any, onFound: Callable[[Callable[[], Any]], None], *
         ticker: When the main thread looks.
     """
     try:
-        now = [snapshotOf(answer, result.volume) for answer in (result.global_, result.local)]
+        answers = (result.global_, result.local)
+        now = [snapshotOf(answer, result.volume, copy=False) for answer in answers]
     except CRGLoCoError as error:
         _log(error)
         return

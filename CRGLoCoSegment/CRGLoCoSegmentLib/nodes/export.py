@@ -1,6 +1,6 @@
 """A copied segmentation to label values on the volume's grid.
 
-The main thread copies (``snapshots.snapshotOf``); the rest is numpy and may run in any thread.
+The main thread takes the snapshot (``snapshots.snapshotOf``); the rest is numpy and may run in any thread.
 """
 
 from collections.abc import Callable

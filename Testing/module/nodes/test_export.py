@@ -12,7 +12,7 @@ from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.nodes.export import labelsOf
 from CRGLoCoSegmentLib.nodes.geometry import placeImage
 from CRGLoCoSegmentLib.nodes.images import imageOfArray
-from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release, sharedLabelmap
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from grids import (
     OBLIQUE,
@@ -407,6 +407,16 @@ def test_a_snapshot_does_not_change_with_the_segmentation(scene, volume, segment
     edit(segmentation, "label_1", np.ones(OBLIQUE.shape, bool), ADD)
     segmentation.GetSegmentation().GetSegment("label_3").SetName("x")
     assert np.array_equal(labelsOf(snapshot, TABLE, onNote=noNote).array, labels())
+
+
+def test_a_snapshot_that_is_not_copied_is_the_nodes_own_memory_and_outlives_the_node(scene, volume):
+    values = labels().astype(np.uint8)
+    node = segmentationFromLabels(values, OBLIQUE, TABLE, "result", volume)
+    snapshot = snapshotOf(node, volume, copy=False)
+    assert np.shares_memory(snapshot.layers[0].values, sharedLabelmap(node))
+    release(node)
+    scene.RemoveNode(node)
+    assert np.array_equal(labelsOf(snapshot, TABLE, onNote=noNote).array, values)
 
 
 def test_exporting_leaves_the_scene_as_it_was(scene, volume, segmentation):
