@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import qt
 import slicer
 
 from case_phantoms import GRID, TABLE, label, makeFolder, scan
@@ -445,6 +446,22 @@ def test_export_writes_the_label_elsewhere(
     waitUntil(target.is_file)
     waitUntil(lambda: "The label is written" in message(opened))
     assert logic.settings.get("exportFolder") == str(target.parent)
+
+
+def test_the_panel_says_what_it_writes_and_shows_a_wait_cursor_before_slicers_writer_takes_the_window(
+    opened: CasesPanel, logic: SegmentLogic, tmp_path: Path, answers: Any, waitUntil: Any, monkeypatch: Any
+):
+    load(opened, "wrong", waitUntil)
+    seen: list[tuple[str, bool]] = []
+
+    def look(*_given: Any, **_callbacks: Any) -> None:
+        seen.append((message(opened), qt.QApplication.overrideCursor() is not None))
+
+    monkeypatch.setattr(logic, "exportLabel", look)
+    answers.put(str(tmp_path / "label.seg.nrrd"))
+    opened.ui.exportButton.click()
+    assert seen == [(f"Writing {tmp_path / 'label.seg.nrrd'} ...", True)]
+    assert qt.QApplication.overrideCursor() is None
 
 
 def test_a_file_without_ending_becomes_nifti(

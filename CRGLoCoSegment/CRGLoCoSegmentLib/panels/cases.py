@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer.util
 from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError
@@ -298,13 +299,14 @@ class CasesPanel(Panel):
                 return
         self.logic.settings.set("exportFolder", str(path.parent))
         self._say(_("Writing {path} ...").format(path=path))
-        self.logic.exportLabel(
-            segmentation,
-            volume,
-            path,
-            onFinished=lambda written: self._say(_("The label is written: {path}").format(path=written)),
-            onFailed=self._say,
-        )
+        with slicer.util.WaitCursor():  # Slicer's own writer takes seconds of this thread for a large volume
+            self.logic.exportLabel(
+                segmentation,
+                volume,
+                path,
+                onFinished=lambda written: self._say(_("The label is written: {path}").format(path=written)),
+                onFailed=self._say,
+            )
 
     def _storeRole(self) -> None:
         self.logic.settings.set("annotator", self.ui.annotatorEdit.text.strip() or None)
