@@ -10,6 +10,7 @@ from crgloco.errors import GeometryError, LabelError
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.nodes.geometry import arrayOf, imageToWorld
+from CRGLoCoSegmentLib.nodes.images import smallestLabels
 from CRGLoCoSegmentLib.nodes.segmentations import (
     LABELMAP,
     release,
@@ -284,3 +285,12 @@ def test_voxels_bear_the_name_by_which_slicers_dicom_seg_export_finds_them(scene
     for name in segmentation.GetSegmentIDs():
         image = segmentation.GetSegment(name).GetRepresentation(LABELMAP)
         assert image.GetPointData().GetArray("ImageScalars") is not None
+
+
+def test_labels_of_one_byte_are_not_looked_through_to_be_made_smaller():
+    class Unread(np.ndarray):
+        def max(self, *_axes, **_how):
+            pytest.fail("it was read")
+
+    values = np.zeros((2, 3, 4), np.uint8).view(Unread)
+    assert smallestLabels(values) is values
