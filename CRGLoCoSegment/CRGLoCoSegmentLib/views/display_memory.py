@@ -25,9 +25,9 @@ def showOutlined(
         others: IDs of the view nodes that are not ours.
         pixels: Thickness of the lines.
     """
+    wasModifying = displayNode.StartModify()
     remember(displayNode)
     shownBefore = _shownBefore(displayNode, others)
-    wasModifying = displayNode.StartModify()
     displayNode.VisibilityOn()
     displayNode.SetVisibility2D(1)
     displayNode.Visibility2DFillOff()
@@ -41,14 +41,18 @@ def showOutlined(
 def keepOutOf(displayNode: Any, others: Iterable[str]) -> None:
     """Leave a segmentation as it is in the other views, and show it nowhere else.
 
+    One that is hidden is not touched: every change of it is worked out in every view, segment by segment.
+
     Args:
         displayNode: Its display node.
         others: IDs of the view nodes that are not ours.
     """
     restore(displayNode)
+    if not displayNode.GetVisibility():
+        return
+    wasModifying = displayNode.StartModify()
     remember(displayNode)
     views = _shownBefore(displayNode, others)
-    wasModifying = displayNode.StartModify()
     # An empty list would mean: in all views.
     displayNode.SetVisibility(bool(views))
     displayNode.SetViewNodeIDs(tuple(views))

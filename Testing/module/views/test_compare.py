@@ -294,6 +294,21 @@ def test_answers_of_an_older_result_stay_out_of_our_panes(view, layouts, scene):
     assert looks(older) == before
 
 
+def test_an_answer_that_is_hidden_is_not_touched_and_any_other_only_once(view, scene, result):
+    older = [makeResult(name=f"scan {number}") for number in range(2)]
+    events = []
+    for answer in older:
+        for node in (answer.fused, answer.global_, answer.local):
+            display = node.GetDisplayNode()
+            display.AddObserver("ModifiedEvent", lambda display, _event: events.append(display.GetID()))
+    view.show(result)
+    assert sorted(events) == sorted(answer.fused.GetDisplayNode().GetID() for answer in older)
+    events.clear()
+    view.hide()
+    assert sorted(events) == sorted(answer.fused.GetDisplayNode().GetID() for answer in older)
+    assert all(answer.fused.GetDisplayNode().GetVisibility() for answer in older)
+
+
 def test_an_answer_that_a_newer_one_hid_stays_hidden_after_comparing(view, layouts, result):
     view.show(result)
     hideAnswers(result)
