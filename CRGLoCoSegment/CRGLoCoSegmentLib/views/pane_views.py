@@ -68,7 +68,10 @@ class PaneView:
 
     def isPlaced(self, orientation: str, volumeNode: Any) -> bool:
         """Whether the pane was placed for this volume; the user may have moved it since."""
-        return self.node.GetAttribute(PLACED) == f"{orientation} {volumeNode.GetID()}"
+        return (
+            self.node.GetAttribute(PLACED) == orientation
+            and self.node.GetNodeReferenceID(PLACED) == volumeNode.GetID()
+        )
 
     def place(self, orientation: str, volumeNode: Any) -> None:
         """Turn to an orientation and fit the volume in; an oblique one is cut along its own planes."""
@@ -76,7 +79,7 @@ class PaneView:
         if _isTransformedLinearly(volumeNode):
             self._widget.sliceLogic().RotateSliceToLowestVolumeAxes()
         self.fit()
-        self.node.SetAttribute(PLACED, f"{orientation} {volumeNode.GetID()}")
+        self._notePlaced(orientation, volumeNode.GetID())
 
     def fit(self) -> None:
         """Show the whole volume."""
@@ -91,7 +94,7 @@ class PaneView:
         columns, rows, _ = self.node.GetDimensions()
         self.node.SetFieldOfView(width, width * rows / max(columns, 1), depth)
         self.node.UpdateMatrices()
-        self.node.SetAttribute(PLACED, other.node.GetAttribute(PLACED))
+        self._notePlaced(other.node.GetAttribute(PLACED), other.node.GetNodeReferenceID(PLACED))
 
     def middle(self) -> tuple[float, float, float]:
         """The place in the middle of the pane, RAS in mm."""
@@ -107,6 +110,11 @@ class PaneView:
             layers.SetBackgroundVolumeID(None)
         self.setLegend(None)
         removeNamed(self._renderer(), TITLE)
+
+    def _notePlaced(self, orientation: str, volumeId: str) -> None:
+        self.node.SetAttribute(PLACED, orientation)
+        # By a reference: IDs change where a scene is added to another, and no attribute follows.
+        self.node.SetNodeReferenceID(PLACED, volumeId)
 
     def _write(self, kind: str) -> None:
         """Write the word at the upper edge, where neither layer names nor patient data stand."""

@@ -498,6 +498,21 @@ def test_the_place_is_kept_when_the_comparison_is_left_and_entered_again(view, l
     assert place(sliceNode(layouts, "CRGGlobal")) != before
 
 
+def test_a_volume_is_found_after_a_scene_was_added_that_had_compared_one_of_the_same_id(
+    view, layouts, scene, tmp_path
+):
+    view.show(makeResult())
+    view.hide()
+    assert scene.Commit(str(tmp_path / "scene.mrml"))
+    scene.Clear(False)
+    mine = makeResult(Geometry(STRAIGHT.shape, STRAIGHT.spacing, (500.0, -30.0, 100.0)))
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import(None)
+    view.show(mine)
+    assert middle(layouts, "CRGGlobal")[0] == pytest.approx(-519.5, abs=1)
+    assert middle(layouts, "CRGLocal")[0] == pytest.approx(-519.5, abs=1)
+
+
 def test_the_next_volume_that_is_loaded_does_not_push_ours_out(view, layouts, scene, result):
     view.show(result)
     other = makeResult(name="loaded meanwhile")
