@@ -116,10 +116,11 @@ class CompareView:
         return self._result is None and manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
 
     def sceneImported(self) -> None:
-        """Show segmentations as the user had chosen, should a file have kept how they look in our panes."""
+        """Show what the user had chosen, should a file have kept how it looked while comparing."""
         manager = self._manager()
         if manager is not None and not self.isShown() and not self.isLeftOver():
             restoreAll(self._scene())
+            unmarkPlace(self._scene())
 
     def sceneClosed(self) -> None:
         """Leave the comparison; its nodes are gone."""

@@ -606,3 +606,18 @@ def test_a_file_that_kept_the_looks_of_our_panes_is_shown_as_the_user_had_chosen
     layouts.layoutLogic().GetLayoutNode().SetViewArrangement(FOUR_UP)
     again.sceneImported()
     assert looks(result) == before
+
+
+def test_a_file_saved_while_a_place_was_marked_is_opened_without_the_mark(
+    view, layouts, scene, result, tmp_path
+):
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    view.show(result)
+    view.jumpTo(regionsOf(result.record)[0].position)
+    assert scene.Commit(str(tmp_path / "scene.mrml"))
+    scene.Clear(False)
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import(None)
+    assert crosshair.GetCrosshairMode() != crosshair.NoCrosshair
+    view.sceneImported()
+    assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
