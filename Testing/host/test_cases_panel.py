@@ -378,6 +378,20 @@ def test_then_load_the_next_case(opened: CasesPanel, waitUntil: Any):
     assert opened.parameters.caseName == "mild"
 
 
+def test_then_the_next_case_is_not_the_one_just_accepted_though_another_is_loaded(
+    opened: CasesPanel, answers: Any, waitUntil: Any
+):
+    wrong = load(opened, "wrong", waitUntil).volume
+    correct(wrong)
+    answers.put("Keep in the scene")
+    load(opened, "new_1", waitUntil)
+    opened.parameters.inputVolume = wrong
+    opened.refresh("parameters")
+    opened.ui.loadNextCheckBox.checked = True
+    opened.ui.acceptButton.click()
+    loadedIs(opened, "mild", waitUntil)
+
+
 def test_a_name_that_was_typed_for_one_volume_is_not_given_to_the_next(opened: CasesPanel):
     volumes = [volumeNodeFromVolume(scan(number), f"scan {number}") for number in (31, 32)]
     for volume in volumes:

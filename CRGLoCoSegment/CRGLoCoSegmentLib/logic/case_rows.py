@@ -77,6 +77,11 @@ def withPrediction(rows: Iterable[CaseRow], name: str, record: Mapping[str, Any]
     return tuple(_predicted(row, record) if row.name == name else _kept(row, model) for row in rows)
 
 
+def withLabel(rows: Iterable[CaseRow], name: str, revision: int) -> tuple[CaseRow, ...]:
+    """Return the rows after a label was accepted; whether its case is for validation, the folder tells."""
+    return tuple(_labelled(row, revision) if row.name == name else row for row in rows)
+
+
 def toPredict(rows: Iterable[CaseRow]) -> tuple[str, ...]:
     """Return the names of the cases without a label, predicted or not: the engine keeps what still holds.
 
@@ -130,6 +135,11 @@ def _predicted(row: CaseRow, record: Mapping[str, Any]) -> CaseRow:
         reason=_reason({**record, "state": "predicted"}),
         model=str(record.get("model") or ""),
     )
+
+
+def _labelled(row: CaseRow, revision: int) -> CaseRow:
+    state = row.state if row.isLabelled else "corrected"
+    return replace(row, state=state, revision=revision, reason="")
 
 
 def _kept(row: CaseRow, model: str) -> CaseRow:

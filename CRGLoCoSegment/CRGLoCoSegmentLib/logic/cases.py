@@ -30,6 +30,7 @@ from CRGLoCoSegmentLib.logic.case_rows import (
     nameProblem,
     proposedName,
     toPredict,
+    withLabel,
     withPrediction,
 )
 from CRGLoCoSegmentLib.logic.label_rescue import KEPT, Keeping
@@ -378,7 +379,7 @@ class CasesLogic(CaseList):
                 nodes.markCase(volume, task.value.case, folder)  # whatever folder is open by now
                 if place is not None:
                     markPlace(volume, place)
-            self._acceptEnded(task, segmentation, stamp)
+            self._acceptEnded(task, folder, segmentation, stamp)
 
         task.onEnd(ended)
         # When Slicer closes, ``shutDown`` keeps it: a thread of ours would not live to its end.
@@ -424,10 +425,12 @@ class CasesLogic(CaseList):
             self._settings.set(KEPT, None)
         return text
 
-    def _acceptEnded(self, task: Task, segmentation: Any, stamp: tuple[Any, ...]) -> None:
+    def _acceptEnded(self, task: Task, folder: Path, segmentation: Any, stamp: tuple[Any, ...]) -> None:
         self._onItsWay = None
         if task.state == "done":
             self._scene.accepted(segmentation, stamp)
+            if folder == self.folder:  # who loads the next case does so before the folder is read again
+                self.rows = withLabel(self.rows, task.value.case, task.value.revision)
             self.refresh()
         else:
             self._listeners.tell("cases")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from crgloco.data.case_files import assert_case_name
 from crgloco.errors import CasesError
-from CRGLoCoSegmentLib.logic.case_rows import nameProblem, rowsFrom
+from CRGLoCoSegmentLib.logic.case_rows import nameProblem, rowsFrom, withLabel
 
 PIECES = [
     "a",
@@ -53,3 +53,11 @@ def test_a_name_that_is_taken_is_refused_whatever_its_case():
 def test_what_is_expected_to_need_correction_is_told_in_plain_figures(ml, shown):
     (row,) = rowsFrom([{"name": "a", "state": "predicted", "expected_correction_ml": ml}])
     assert f"about {shown} are" in row.reason
+
+
+def test_an_accepted_label_counts_at_once_and_a_validation_case_stays_one():
+    held = {"name": "b", "state": "validation", "revision": 1}
+    rows = rowsFrom([{"name": "a", "state": "predicted"}, held])
+    first, second = withLabel(withLabel(rows, "a", 1), "b", 2)
+    assert (first.state, first.revision) == ("corrected", 1)
+    assert (second.state, second.revision) == ("validation", 2)
