@@ -437,6 +437,18 @@ def test_an_earlier_copy_with_edits_is_a_correction_to_lose_too(cases: Any):
     assert slicer.mrmlScene.IsNodePresent(former)
 
 
+def test_an_accepted_correction_that_was_undone_since_is_a_correction_to_lose(cases: Any):
+    copy = correct(cases.load("wrong").wait().volume)
+    before = arrayOfImage(copy.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")).copy()
+    edit(copy)
+    cases.accept().wait()
+    assert not cases.hasUnsavedCorrection()
+    image = copy.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    arrayOfImage(image)[:] = before
+    image.Modified()
+    assert cases.hasUnsavedCorrection()
+
+
 def test_the_next_case_takes_the_place_of_every_answer_for_the_one_before(cases: Any):
     volume = cases.load("wrong").wait().volume
     correct(volume)

@@ -108,15 +108,18 @@ class CaseInScene:
     def hasUnsavedCorrection(self, volumeNode: Any = None) -> bool:
         """Whether a volume, by default that of the case, has a correction that was not accepted.
 
-        A corrected copy that is still the prediction itself is none; earlier copies count too, and answers
-        that were painted into.
+        A corrected copy that is still the prediction itself is none, unless the folder has another label of
+        it; earlier copies count too, and answers that were painted into.
         """
         volume = volumeNode if volumeNode is not None else self._loaded and self._loaded.volume
         if not nodes.isInScene(volume):
             return False
         return any(
             isEdited(answer) and not self.isAccepted(answer) for answer in resultNodesOf(volume)
-        ) or any(not self.isAccepted(copy) and isTouched(copy) for copy in copiesOf(volume))
+        ) or any(
+            not self.isAccepted(copy) and (copy.GetID() in self._accepted or isTouched(copy))
+            for copy in copiesOf(volume)
+        )
 
     def isAccepted(self, segmentationNode: Any) -> bool:
         """Whether the folder has a segmentation as it is now."""
