@@ -208,25 +208,14 @@ class Worker:
     def _send(self, line: str) -> None:
         if self._child is None:
             self._log.clear()
-            self._child = self._started()
+            self._child = Child(
+                engineCommand("worker") if self._command is None else self._command,
+                onLine=self._hear,
+                onLog=self._keep,
+                onEnd=self._ended,
+                cwd=moduleFolder(),
+            )
         self._child.write(line)
-
-    def _started(self) -> Child:
-        command = engineCommand("worker") if self._command is None else self._command
-        hold: list[Child] = []  # what an ended process still says must not be taken for its successor's
-
-        def ours(heard: Callable[[Any], None]) -> Callable[[Any], None]:
-            return lambda value: heard(value) if not hold or self._child is hold[0] else None
-
-        child = Child(
-            command,
-            onLine=ours(self._hear),
-            onLog=ours(self._keep),
-            onEnd=ours(self._ended),
-            cwd=moduleFolder(),
-        )
-        hold.append(child)
-        return child
 
     # ------------------------------------------------------------------------------------ what is heard
 
