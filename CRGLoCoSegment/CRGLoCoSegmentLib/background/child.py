@@ -64,9 +64,8 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
         self._unwanted = False  # killed, perhaps before it was started
-        self._deaf = False  # nobody listens any more: lines are dropped
         self._over = threading.Event()  # the process is gone, whether or not the main thread knows
-        self._ended = False
+        self._ended = False  # nobody listens any more: lines are dropped
         self._ticker = ticker if ticker is not None else SharedTicker()
         self._ticker.start(PERIOD_MS, self.poll)
         _thread(self._run)
@@ -111,7 +110,6 @@ class Child:
         Args:
             patience: Seconds until it is killed; together with the killing less than 5.
         """
-        self._deaf = True
         self._ended = True
         self._ticker.stop()
         self.closeInput()
@@ -200,7 +198,7 @@ class Child:
             self._put(kind, _log(line) if kind == "log" else line)
 
     def _put(self, kind: str, value: Any) -> None:
-        while not self._deaf:
+        while not self._ended:
             with contextlib.suppress(queue.Full):
                 self._arrived.put((kind, value), timeout=0.2)
                 return
