@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CRGLoCoSegmentLib.background.arrays import readArrays, writeArray
+from CRGLoCoSegmentLib.background.arrays import loadArray, saveArray
 from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.ticker import BEAT, SharedTicker
 from CRGLoCoSegmentLib.background.worker import Worker
 from tiny_models import save_tiny_model
@@ -94,13 +95,15 @@ def test_a_volume_goes_to_the_real_worker_and_back_while_the_window_lives(
 def thereAndBack(worker, waitUntil, image, fields):
     """Write a volume, have it segmented, read what was found."""
     done, errors = [], []
-    writeArray(image, fields["arrays"][0]["file"], done.append, errors.append)
+    path = fields["arrays"][0]["file"]
+    runInThread(lambda: saveArray(image, path), done.append, errors.append)
     waitUntil(lambda: bool(done or errors), 20)
     heard = Heard(worker, "segment", **fields)
     waitUntil(heard.isOver, 200)
     assert not heard.errors, heard.errors
     files = {kind: fields["out"] / name for kind, name in heard.results[0]["arrays"].items()}
-    readArrays(files, done.append, errors.append)
+    load = lambda: {kind: loadArray(file) for kind, file in files.items()}  # noqa: E731
+    runInThread(load, done.append, errors.append)
     waitUntil(lambda: len(done) > 1 or bool(errors), 20)
     assert not errors, errors
     return done[1]

@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError, InputError, ResourceError
 from crgloco.io.volume import Volume
-from CRGLoCoSegmentLib.background import arrays
+from CRGLoCoSegmentLib.background.arrays import loadArray, saveArray
 from CRGLoCoSegmentLib.background.session import removeLater, sessionFolder
+from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.task import Task, TimeLeft
 from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.results import importResult, resultOf
@@ -89,8 +90,7 @@ class SegmentRun:
         scan = self._scans.pop(0)
         path = self.folder / f"channel_{len(self._references)}.npy"
         self._references.append({"file": str(path), "geometry": scan.geometry.to_json()})
-        self._stepRuns = True
-        arrays.writeArray(scan.array, path, self._next(self._written), self._next(self.task.fail))
+        self._inThread(lambda: saveArray(scan.array, path), self._written)
 
     def _written(self, _path: Path) -> None:
         if self._scans:
@@ -130,9 +130,9 @@ class SegmentRun:
     def _answered(self, answer: dict[str, Any]) -> None:
         files = {kind: self.folder / "out" / name for kind, name in answer["arrays"].items()}
         self._show("import")
-        self._stepRuns = True
-        arrays.readArrays(
-            files, self._next(lambda found: self._import(answer, found)), self._next(self.task.fail)
+        self._inThread(
+            lambda: {kind: loadArray(path) for kind, path in files.items()},
+            lambda found: self._import(answer, found),
         )
 
     def _import(self, answer: dict[str, Any], found: dict[str, Any]) -> None:
@@ -148,6 +148,10 @@ class SegmentRun:
             hideAnswers(former)
         letGoIfUntouched(self.volumeNode)
         self.task.finish(resultOf(self.volumeNode))
+
+    def _inThread(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        self._stepRuns = True
+        runInThread(work, self._next(then), self._next(self.task.fail))
 
     def _next(self, then: Callable[..., None]) -> Callable[..., None]:
         """Let the end of a step lead on only while the task runs; a fault of ours ends the task alone."""

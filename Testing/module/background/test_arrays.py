@@ -10,8 +10,7 @@ import pytest
 from crgloco.errors import InputError, ResourceError
 from crgloco.io.volume import Geometry
 from crgloco.requests import arrays as engine
-from CRGLoCoSegmentLib.background import arrays
-from CRGLoCoSegmentLib.background.arrays import readArrays, writeArray
+from CRGLoCoSegmentLib.background.arrays import loadArray, saveArray
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.ticker import waitUntil
 
@@ -29,13 +28,13 @@ class Ends:
 
 def written(array, path):
     ends = Ends()
-    writeArray(array, path, ends.done.append, ends.errors.append)
+    runInThread(lambda: saveArray(array, path), ends.done.append, ends.errors.append)
     return ends.wait()
 
 
-def read(files):
+def read(path):
     ends = Ends()
-    readArrays(files, ends.done.append, ends.errors.append)
+    runInThread(lambda: loadArray(path), ends.done.append, ends.errors.append)
     return ends.wait()
 
 
@@ -47,7 +46,7 @@ def test_the_engine_reads_what_we_write_and_we_read_it_back(tmp_path, kind):
     grid = Geometry((2, 3, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     volume = engine.read_volume({"file": str(path), "geometry": grid.to_json()}, "The image")
     np.testing.assert_array_equal(volume.array, array)
-    np.testing.assert_array_equal(read({"a": path}).done[0]["a"], array)
+    np.testing.assert_array_equal(read(path).done[0], array)
     assert [item.name for item in path.parent.iterdir()] == ["a.npy"]
 
 
@@ -94,7 +93,7 @@ def test_a_limit_of_the_system_on_file_sizes_is_told_in_words(tmp_path):
 
 def test_a_file_that_is_no_array_is_told_by_its_path(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"nonsense")
-    (error,) = read({"a": tmp_path / "a.npy"}).errors
+    (error,) = read(tmp_path / "a.npy").errors
     assert isinstance(error, InputError)
     assert "a.npy" in str(error)
     assert (tmp_path / "a.npy").exists()
@@ -102,7 +101,7 @@ def test_a_file_that_is_no_array_is_told_by_its_path(tmp_path):
 
 def test_a_pickle_is_never_opened(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    assert isinstance(read({"a": tmp_path / "a.npy"}).errors[0], InputError)
+    assert isinstance(read(tmp_path / "a.npy").errors[0], InputError)
 
 
 def test_a_function_runs_in_a_thread_and_its_answer_comes_on_the_main_one():
@@ -130,8 +129,3 @@ def test_nobody_hears_of_a_job_that_was_cancelled():
     go.set()
     assert waitUntil(lambda: bool(ends.done or ends.errors), 0.2) is False
     assert job.isOver
-
-
-def test_the_shared_functions_are_the_ones_of_the_threads(tmp_path):
-    path = arrays.saveArray(np.ones(3), tmp_path / "a.npy")
-    np.testing.assert_array_equal(arrays.loadArray(path), np.ones(3))
