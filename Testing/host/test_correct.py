@@ -17,9 +17,8 @@ from CRGLoCoSegmentLib.nodes import corrections
 from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.editing import editorNode
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
-from CRGLoCoSegmentLib.nodes.segmentations import sharedLabelmap
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
-from grids import labelsFromSegmentation, segmentationFromLabels
+from grids import labelsFromSegmentation, segmentationFromLabels, sharedLabelmap
 from phantom_results import STRAIGHT, TABLE, arraysOn, makeResult
 
 VOXEL_ML = float(np.prod(STRAIGHT.spacing)) / 1000

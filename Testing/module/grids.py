@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.nodes.export import labelsOf
-from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
+from CRGLoCoSegmentLib.nodes.images import arrayOfImage
+from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 
@@ -93,9 +95,27 @@ def labels(geometry: Geometry = OBLIQUE, table: LabelTable = TABLE, seed: int = 
 def segmentationFromLabels(
     values: Any, geometry: Geometry, table: LabelTable, name: str, volume: Any, *, copy: bool = True
 ) -> Any:
-    """Return a segmentation node of label values on a volume's grid; checked, as those of an answer are."""
+    """Return a segmentation node of label values on a volume's grid; checked, as those of an answer are.
+
+    Of a copy, as a rule: the node takes over the memory that it is given.
+    """
     checked = checkedLabels(values, geometry, table, name, volume)
-    return newSegmentation(checked, table, name, volume, copy=copy and checked is values)
+    return newSegmentation(checked.copy() if copy else checked, table, name, volume)
+
+
+def sharedLabelmap(node: Any) -> Any:
+    """Return the label values (K, J, I) of a segmentation that nobody has edited, as a view."""
+    return arrayOfImage(node.GetSegmentation().GetNthSegment(0).GetRepresentation(LABELMAP))
+
+
+def disagreementOf(result: Any) -> Any:
+    """Return where global and local name different labels."""
+    return sharedLabelmap(result.global_) != sharedLabelmap(result.local)
+
+
+def outlineOf(result: Any) -> Any:
+    """Return a segmentation node of the disagreement, made at once."""
+    return disagreementOutline(disagreementOf(result), result.volume)
 
 
 def labelsFromSegmentation(

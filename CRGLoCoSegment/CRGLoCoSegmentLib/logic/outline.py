@@ -13,13 +13,12 @@ from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 log = logging.getLogger("CRGLoCoSegment")
 
 
-def outlineInThread(result: Any, onFound: Callable[[Callable[[], Any]], None], *, ticker: Any = None) -> None:
+def outlineInThread(result: Any, onFound: Callable[[Callable[[], Any]], None]) -> None:
     """Find where the two answers of a result name different labels.
 
     Args:
         result: With a global and a local answer; as they are now, also where somebody has painted into them.
         onFound: Called on the main thread with a function that makes the segmentation node.
-        ticker: When the main thread looks.
     """
     try:
         answers = (result.global_, result.local)
@@ -30,9 +29,8 @@ def outlineInThread(result: Any, onFound: Callable[[Callable[[], Any]], None], *
     table = result.table
     runInThread(
         lambda: comparableLabels(now[0], table) != comparableLabels(now[1], table),
-        lambda differs: onFound(lambda: disagreementOutline(result, differs=differs)),
+        lambda differs: onFound(lambda: disagreementOutline(differs, result.volume)),
         _log,
-        ticker=ticker,
     )
 
 

@@ -214,7 +214,7 @@ def _volumeNodes(name: str, answer: Mapping[str, Any], found: CaseArrays) -> lis
     for kind in found.images:
         title = f"{name} {kind.removeprefix('image_')}" if made else name
         volume = Volume(found.arrays[kind], geometry)
-        made.append(volumeNodeFromVolume(volume, title, copy=False, window=found.windows[kind]))
+        made.append(volumeNodeFromVolume(volume, title, window=found.windows[kind]))
         beginNotes(made[-1])
     for node in made[1:]:
         made[0].AddNodeReferenceID(CHANNEL, node.GetID())
@@ -244,7 +244,7 @@ def _labelNode(name: str, volumeNode: Any, answer: Mapping[str, Any], arrays: Ma
     table, geometry = LabelTable.from_json(answer["labels"]), Geometry.from_json(answer["geometry"])
     title = correctedName(name)
     labels = checkedLabels(arrays["label"], geometry, table, title, volumeNode)
-    node = newSegmentation(labels, table, title, volumeNode, copy=False)
+    node = newSegmentation(labels, table, title, volumeNode)
     node.SetAttribute(FROM_FOLDER, name)
     setCorrected(volumeNode, node)
     return node

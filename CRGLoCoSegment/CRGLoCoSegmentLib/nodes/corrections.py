@@ -64,7 +64,7 @@ def newCorrection(result: Result, composed: Composition, starts: Mapping[str, st
     A former copy stays in the scene under its own name.
     """
     volume = result.volume
-    node = newSegmentation(composed.values, result.table, _freeName(volume), volume, copy=False)
+    node = newSegmentation(composed.values, result.table, _freeName(volume), volume)
     node.SetAttribute(STARTS, json.dumps(dict(starts)))
     node.SetAttribute(LOST, json.dumps(dict(composed.lost)))
     known = {key: result.record[key] for key in ("model", VOXELS, GRID) if key in result.record}

@@ -19,21 +19,19 @@ def arrayOfImage(image: Any) -> Array:
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
 
 
-def imageOfArray(array: Array, *, copy: bool = True, image: Any = None) -> Any:
+def imageOfArray(array: Array, *, image: Any = None) -> Any:
     """Return an image with the voxels of an array (K, J, I).
 
     Args:
-        array: Of a type that VTK knows.
-        copy: Without, the image shares the array's memory where it can: hand over an array that
+        array: Of a type that VTK knows. The image shares its memory where it can: hand over an array that
             nobody else writes to.
         image: Filled in place of a new ``vtkImageData``.
     """
     image = vtkImageData() if image is None else image
     image.SetDimensions(*reversed(array.shape))
-    # Editing writes in place: memory that must not be written (a mapped file) is copied in any case.
     flat = np.ascontiguousarray(array).ravel()
-    copy = copy or not flat.flags.writeable
-    scalars = numpy_to_vtk(flat, deep=copy)
+    # Editing writes in place: memory that must not be written (a mapped file) is copied.
+    scalars = numpy_to_vtk(flat, deep=not flat.flags.writeable)
     scalars.SetName(SCALARS)
     image.GetPointData().SetScalars(scalars)
     return image

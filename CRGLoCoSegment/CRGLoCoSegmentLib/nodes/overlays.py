@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from crgloco.errors import GeometryError, OptionError
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
 from CRGLoCoSegmentLib.nodes.images import Array, imageOfArray
-from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, belongTo, sharedLabelmap
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, belongTo
 from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
 
 KINDS = ("confidence", "disagreement")
@@ -21,15 +21,14 @@ OVERLAY = "CRGLoCoSegment.overlay"  # attribute of the volume node: the kind
 VIOLET = ((90, 60, 235), (138, 84, 255), (176, 117, 255), (214, 150, 255), (240, 214, 255))
 
 
-def overlayVolume(values: Array, volumeNode: Any, name: str, kind: str, *, copy: bool = True) -> Any:
+def overlayVolume(values: Array, volumeNode: Any, name: str, kind: str) -> Any:
     """Return a new scalar volume node on a volume's grid, with a display that hides what is certain.
 
     Args:
-        values: uint8 (K, J, I), 0..255 for 0..1.
+        values: uint8 (K, J, I), 0..255 for 0..1; the node takes over their memory.
         volumeNode: What was segmented; the overlay shares its transform and its study.
         name: Made unique in the scene.
         kind: ``"confidence"`` (low is bright) or ``"disagreement"`` (high is bright).
-        copy: Without, the node takes over the array's memory.
 
     Raises:
         GeometryError: The overlay has another shape than the volume.
@@ -37,7 +36,7 @@ def overlayVolume(values: Array, volumeNode: Any, name: str, kind: str, *, copy:
     checkOverlay(values, volumeNode, name)
     scene = volumeNode.GetScene()
     node = newVolumeNode(geometryOfNode(volumeNode), name, scene)
-    node.SetAndObserveImageData(imageOfArray(values, copy=copy))
+    node.SetAndObserveImageData(imageOfArray(values))
     node.SetAttribute(OVERLAY, kind)
     belongTo(node, volumeNode)
     display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
@@ -97,23 +96,21 @@ def colourOverlay(overlayNode: Any, kind: str) -> None:
         display.SetAndObserveColorNodeID(colours.GetID())
 
 
-def disagreementOutline(result: Any, *, differs: Array | None = None) -> Any:
+def disagreementOutline(differs: Array, volumeNode: Any) -> Any:
     """Return a new segmentation node of one segment: where global and local name different labels.
 
     Args:
-        result: With a global and a local answer.
-        differs: Bool (K, J, I), if it was found in a thread already; the node takes over its memory.
+        differs: Bool (K, J, I); the node takes over its memory.
+        volumeNode: What was segmented.
     """
-    if differs is None:
-        differs = sharedLabelmap(result.global_) != sharedLabelmap(result.local)
-    scene = result.volume.GetScene()
+    scene = volumeNode.GetScene()
     name = _("Global against local")
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     wasModifying = node.StartModify()
     node.CreateDefaultDisplayNodes()
-    belongTo(node, result.volume)
-    image = imageOfArray(differs.view(np.uint8), copy=False, image=slicer.vtkOrientedImageData())
-    placeImage(image, geometryOfNode(result.volume))
+    belongTo(node, volumeNode)
+    image = imageOfArray(differs.view(np.uint8), image=slicer.vtkOrientedImageData())
+    placeImage(image, geometryOfNode(volumeNode))
     segment = slicer.vtkSegment()
     segment.SetName(name)
     segment.SetColor(1.0, 1.0, 1.0)

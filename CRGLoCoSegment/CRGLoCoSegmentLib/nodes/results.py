@@ -98,9 +98,9 @@ def importResult(volumeNode: Any, answer: dict[str, Any], arrays: dict[str, Arra
     try:
         for kind, array in checked.items():
             if kind in OVERLAYS:
-                nodes[kind] = overlayVolume(array, volumeNode, names[kind], kind, copy=False)
+                nodes[kind] = overlayVolume(array, volumeNode, names[kind], kind)
             else:
-                nodes[kind] = newSegmentation(array, table, names[kind], volumeNode, copy=False)
+                nodes[kind] = newSegmentation(array, table, names[kind], volumeNode)
                 nodes[kind].GetDisplayNode().SetVisibility(kind == "fused")
     except Exception:
         for node in nodes.values():

@@ -9,7 +9,7 @@ from crgloco.errors import LabelError
 from crgloco.io.volume import Geometry, assert_same_grid
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
-from CRGLoCoSegmentLib.nodes.images import Array, arrayOfImage, imageOfArray, smallestLabels
+from CRGLoCoSegmentLib.nodes.images import Array, imageOfArray, smallestLabels
 from CRGLoCoSegmentLib.nodes.label_tables import dressSegment, rememberTable, segmentId, tableOf
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 
@@ -40,22 +40,19 @@ def checkedLabels(values: Array, geometry: Geometry, table: LabelTable, name: st
     return labels
 
 
-def newSegmentation(
-    labels: Array, table: LabelTable, name: str, volumeNode: Any, *, copy: bool = True
-) -> Any:
+def newSegmentation(labels: Array, table: LabelTable, name: str, volumeNode: Any) -> Any:
     """Return a new segmentation node on the grid of a volume, beside it and under its transform.
 
     Every label of the table gets its segment, also an empty one. Nothing is resampled.
 
     Args:
-        labels: Label values (K, J, I); see ``checkedLabels``.
+        labels: Label values (K, J, I), see ``checkedLabels``; the node takes over their memory.
         table: Which value is what.
         name: Made unique in the scene.
         volumeNode: What was segmented.
-        copy: Without, the node takes over the array's memory.
     """
     scene = volumeNode.GetScene()
-    image = imageOfArray(labels, copy=copy, image=slicer.vtkOrientedImageData())
+    image = imageOfArray(labels, image=slicer.vtkOrientedImageData())
     # The volume's own numbers: what came back from the worker may differ in the last bit.
     placeImage(image, geometryOfNode(volumeNode))
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
@@ -83,12 +80,6 @@ def belongTo(node: Any, volumeNode: Any) -> None:
     ours, theirs = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(volumeNode)
     if ours and theirs:
         hierarchy.SetItemParent(ours, hierarchy.GetItemParent(theirs))
-
-
-def sharedLabelmap(segmentationNode: Any) -> Array:
-    """Return the label values (K, J, I) of a segmentation that was made here and not edited, as a view."""
-    segmentation = segmentationNode.GetSegmentation()
-    return arrayOfImage(segmentation.GetNthSegment(0).GetRepresentation(LABELMAP))
 
 
 def release(segmentationNode: Any) -> None:

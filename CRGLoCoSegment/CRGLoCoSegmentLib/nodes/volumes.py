@@ -144,25 +144,18 @@ def contentStamp(volumeNode: Any, axes: Geometry | None = None) -> str:
     return hashlib.sha256(np.ascontiguousarray(_thinned(array)).tobytes()).hexdigest()[:16]
 
 
-def volumeNodeFromVolume(
-    volume: Volume,
-    name: str,
-    *,
-    copy: bool = True,
-    window: tuple[float, float] | None = None,
-) -> Any:
+def volumeNodeFromVolume(volume: Volume, name: str, *, window: tuple[float, float] | None = None) -> Any:
     """Return a new ``vtkMRMLScalarVolumeNode`` in Slicer's scene with the voxels, ready to be shown.
 
     Args:
-        volume: Any real type; what VTK or ITK lack is stored in the next wider type.
+        volume: Any real type; what VTK or ITK lack is stored in the next wider type. The node takes over the
+            array's memory.
         name: Made unique in the scene.
-        copy: Without, the node takes over the array's memory.
         window: Lowest and highest shown value, see ``windowOf``. Without, Slicer looks at every voxel: that
             takes seconds for a large volume.
     """
     node = newVolumeNode(volume.geometry, name, slicer.mrmlScene)
-    array = storable(volume.array)
-    node.SetAndObserveImageData(imageOfArray(array, copy=copy and array is volume.array))
+    node.SetAndObserveImageData(imageOfArray(storable(volume.array)))
     if window is not None:
         display = node.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
         display.SetDefaultColorMap()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from crgloco.errors import GeometryError, OptionError
-from CRGLoCoSegmentLib.nodes.overlays import KINDS, disagreementOutline, overlayColors, overlayVolume
+from CRGLoCoSegmentLib.nodes.overlays import KINDS, overlayColors, overlayVolume
 from CRGLoCoSegmentLib.nodes.results import importResult
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode
-from grids import OBLIQUE, TABLE, labels, slicersMask, volumeNode
+from grids import OBLIQUE, TABLE, labels, outlineOf, slicersMask, volumeNode
 
 
 @pytest.fixture
@@ -90,6 +90,6 @@ def test_the_outline_is_where_global_and_local_differ(scene, hierarchy):
     volume = volumeNode()
     arrays = {"fused": labels(), "global": labels(seed=2), "local": labels(seed=3)}
     result = importResult(volume, {"labels": TABLE.to_json()}, arrays)
-    node = disagreementOutline(result)
+    node = outlineOf(result)
     seen = slicersMask(scene, node, "disagreement", volume)
     assert np.array_equal(seen, labels(seed=2) != labels(seed=3))

@@ -38,11 +38,11 @@ def layouts(scene: Any) -> "Iterator[LayoutManager]":
 @pytest.fixture
 def view(layouts: "LayoutManager") -> "Iterator[CompareView]":
     """The comparison in that application."""
-    from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
     from CRGLoCoSegmentLib.views.compare import CompareView
+    from grids import outlineOf
 
     made = CompareView(
-        outline=lambda result, onFound: onFound(lambda: disagreementOutline(result)),
+        outline=lambda result, onFound: onFound(lambda: outlineOf(result)),
         layoutManager=lambda: layouts,
         later=lambda call: call(),
     )

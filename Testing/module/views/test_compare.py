@@ -8,14 +8,13 @@ import slicer
 import vtk
 
 from crgloco.io.volume import Geometry
-from CRGLoCoSegmentLib.nodes.overlays import disagreementOutline
 from CRGLoCoSegmentLib.nodes.results import resultOf, setCorrected
 from CRGLoCoSegmentLib.views.answers import hideAnswers, segmentations
 from CRGLoCoSegmentLib.views.compare import CompareView
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, VIEW_GROUP
 from CRGLoCoSegmentLib.views.pane_views import PaneView
 from CRGLoCoSegmentLib.views.regions import regionsOf, worldPosition
-from grids import direction, segmentationFromLabels
+from grids import direction, outlineOf, segmentationFromLabels
 from phantom_results import STRAIGHT, TABLE, colours, makeResult
 from slicer_host.slice_views import pictureOf
 
@@ -394,7 +393,7 @@ def test_an_outline_that_is_found_too_late_is_not_made(layouts, scene, result):
     view.setDisagreementOutline(True)
     view.show(other)
     found[1](lambda: pytest.fail("it is of another result"))
-    found[2](lambda: disagreementOutline(other))
+    found[2](lambda: outlineOf(other))
     assert len(nodesOf(scene) - nodes) == 2
     view.hide()
     assert nodesOf(scene) == nodes
