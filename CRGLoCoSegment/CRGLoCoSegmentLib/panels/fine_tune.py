@@ -1,6 +1,7 @@
 """The section that fine-tunes: check the cases, start, stop, resume, and look at the outcome."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class FineTunePanel(Panel):
         if self._check is not None:
             self._check.cancel()
             return
-        request = self._request()
+        request = self._tried(self.setup.request)
         if request is not None:
             self._wanted = None
             self._beginCheck(request)
@@ -146,8 +147,9 @@ class FineTunePanel(Panel):
         if missing := self.whatIsMissing():
             self._say(missing)
             return
-        request = self._request()
-        if request is None or not self._isStartable(request):
+        request = self._tried(self.setup.request)
+        # Before all cases are read: that may take minutes.
+        if request is None or self._tried(lambda: self.logic.training.assertStartable(request)) is None:
             return
         if self._checked is not None and self._checked[0] == _inputs(request):
             self._startChecked(request, self._checked[1])
@@ -155,52 +157,36 @@ class FineTunePanel(Panel):
             self._wanted = request
             self._beginCheck(request)
 
-    def _isStartable(self, request: TrainingRequest) -> bool:
-        """Say what keeps it from starting, before all cases are read: that may take minutes."""
-        try:
-            self.logic.training.assertStartable(request)
-        except CRGLoCoError as error:
-            self._say(str(error))
-            return False
-        return True
-
     def _startChecked(self, request: TrainingRequest, check: CasesCheck) -> None:
         if check.hasErrors:
             self._say(_("The training was not started: mend the errors in the table of the cases first."))
             return
-        try:
-            job = self.logic.training.start(request)
-        except CRGLoCoError as error:
-            self._say(str(error))
+        job = self._tried(lambda: self.logic.training.start(request))
+        if job is None:
             return
-        self._say("")
         self.setup.started()
         self.setup.proposeTitle()
         self.monitor.select(job)
         self._show()
 
     def _onStop(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
+        job = self.monitor.job
         if self._check is not None:
             self._check.cancel()
-        elif self.monitor.job is not None:
-            self._guarded(self.logic.training.stop, self.monitor.job)
+        elif job is not None:
+            self._tried(lambda: self.logic.training.stop(job))
 
     def _onResume(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
         job = self.monitor.job
         if job is not None:
             keepRunning = bool(self.ui.keepRunningCheckBox.checked)
-            self._guarded(lambda: self.logic.training.resume(job, keepRunning=keepRunning))
+            self._tried(lambda: self.logic.training.resume(job, keepRunning=keepRunning))
 
-    def _guarded(self, action: Any, *values: Any) -> None:
+    def _tried(self, action: Callable[[], Any]) -> Any:
+        """Return what an action gives; ``None`` where it cannot be done, and the panel says why."""
         self._say("")
         try:
-            action(*values)
-        except CRGLoCoError as error:
-            self._say(str(error))
-
-    def _request(self) -> TrainingRequest | None:
-        try:
-            return self.setup.request()
+            return action()
         except CRGLoCoError as error:
             self._say(str(error))
             return None
