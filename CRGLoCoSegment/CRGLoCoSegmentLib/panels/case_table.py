@@ -19,7 +19,7 @@ class CaseTable:
     """
 
     def __init__(self, widget: Any, onOpen: Callable[[str], None], onSelect: Callable[[], None]) -> None:
-        self._widget, self._onOpen, self._onSelect = widget, onOpen, onSelect
+        self._widget, self._onOpen = widget, onOpen
         self._rows: tuple[CaseRow, ...] = ()
         self._state = ""
         titles = _titles()
@@ -29,7 +29,7 @@ class CaseTable:
             widget.horizontalHeaderItem(column).setToolTip(explanation)
         widget.sortByColumn(0, qt.Qt.AscendingOrder)
         widget.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
-        widget.connect("itemSelectionChanged()", self._onSelection)
+        widget.connect("itemSelectionChanged()", onSelect)
 
     @property
     def selected(self) -> str:
@@ -98,9 +98,6 @@ class CaseTable:
 
     def _onDoubleClick(self, row: int, _column: int) -> None:
         self._onOpen(self._nameAt(row))
-
-    def _onSelection(self) -> None:
-        self._onSelect()
 
 
 def _titles() -> dict[str, str]:

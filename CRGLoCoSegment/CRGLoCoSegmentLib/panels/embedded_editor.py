@@ -43,11 +43,9 @@ class EmbeddedEditor:
         """Whether this is what it edits."""
         # Not ``segmentationNode()``: that is what the hidden selector shows, which Qt may move by itself.
         node = self._widget.mrmlSegmentEditorNode() if self._widget is not None else None
-        return (
-            node is not None
-            and segmentationNode is not None
-            and isSameNode(node.GetSegmentationNode(), segmentationNode)
-        )
+        if node is None or segmentationNode is None:
+            return False
+        return isSameNode(node.GetSegmentationNode(), segmentationNode)
 
     def setVisible(self, visible: bool) -> None:  # noqa: FBT001 (as Qt's own setter)
         """Show or hide it; hidden, no effect is active and its keys are the user's."""
@@ -70,7 +68,7 @@ class EmbeddedEditor:
         """Forget the nodes; a scene is closed, or the editor goes."""
         if self._widget is None:
             return
-        self._rest()
+        self._widget.setActiveEffectByName("")
         self._widget.removeViewObservations()
         self._widget.setSegmentationNode(None)
         self._widget.setMRMLSegmentEditorNode(None)
@@ -112,10 +110,6 @@ class EmbeddedEditor:
                 self._widget.installKeyboardShortcuts()
             self._widget.setupViewObservations()
         else:
-            self._rest()
+            self._widget.setActiveEffectByName("")
             self._widget.uninstallKeyboardShortcuts()
             self._widget.removeViewObservations()
-
-    def _rest(self) -> None:
-        if self._widget is not None:
-            self._widget.setActiveEffectByName("")

@@ -19,12 +19,15 @@ class RegionTable:
     Args:
         widget: The table.
         onChosen: Called with a region when the user comes to its row.
+
+    Attributes:
+        regions: What the table shows.
     """
 
     def __init__(self, widget: Any, onChosen: Callable[[Region], None]) -> None:
         self._widget = widget
         self._onChosen = onChosen
-        self._regions: tuple[Region, ...] = ()
+        self.regions: tuple[Region, ...] = ()
         self._filling = False
         headers = (_("Rank"), _("Structure"), _("Volume"), _("To correct"), _("Confidence"))
         widget.columnCount = len(headers)
@@ -34,19 +37,14 @@ class RegionTable:
         widget.connect("currentCellChanged(int,int,int,int)", self._onCurrent)
         widget.connect("cellClicked(int,int)", self._onClicked)
 
-    @property
-    def regions(self) -> tuple[Region, ...]:
-        """What the table shows."""
-        return self._regions
-
     def fill(self, regions: Sequence[Region], seen: frozenset[int]) -> None:
         """Show other regions; none is chosen."""
-        self._regions = tuple(regions)
+        self.regions = tuple(regions)
         self._filling = True
         try:
             self._widget.clearContents()
-            self._widget.rowCount = len(self._regions)
-            for row, region in enumerate(self._regions):
+            self._widget.rowCount = len(self.regions)
+            for row, region in enumerate(self.regions):
                 for column, text in enumerate(_texts(region)):
                     self._widget.setItem(row, column, _item(text, right=column != STRUCTURE))
             self._widget.setCurrentCell(-1, -1)
@@ -58,15 +56,15 @@ class RegionTable:
 
     def mark(self, seen: frozenset[int]) -> None:
         """Tick the regions that were looked at."""
-        for row, region in enumerate(self._regions):
+        for row, region in enumerate(self.regions):
             tick = "\N{CHECK MARK} " if region.rank in seen else ""
             self._widget.item(row, RANK).setText(f"{tick}{region.rank}")
 
     def step(self, by: int) -> None:
         """Go to the next row (1) or the previous one (-1); the first ``step`` goes to the best region."""
         row = self._widget.currentRow() + by
-        if self._regions:
-            self.choose(min(max(row, 0), len(self._regions) - 1))
+        if self.regions:
+            self.choose(min(max(row, 0), len(self.regions) - 1))
 
     def choose(self, row: int) -> None:
         """Go to a row as by a click."""
@@ -80,8 +78,8 @@ class RegionTable:
             self._onClicked(row, 0)
 
     def _onClicked(self, row: int, _column: int) -> None:
-        if not self._filling and 0 <= row < len(self._regions):
-            self._onChosen(self._regions[row])
+        if not self._filling and 0 <= row < len(self.regions):
+            self._onChosen(self.regions[row])
 
 
 def _texts(region: Region) -> tuple[str, ...]:
