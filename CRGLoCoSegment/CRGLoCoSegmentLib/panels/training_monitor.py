@@ -47,11 +47,10 @@ class TrainingMonitor:
         """The training that is shown."""
         return next((job for job in self._logic.training.known() if job.path == self._path), None)
 
-    def select(self, job: TrainingJob | None) -> None:
+    def select(self, job: TrainingJob) -> None:
         """Show this training from now on."""
-        self._path = None if job is None else job.path
-        if job is not None:
-            self._logic.training.follow(job)
+        self._path = job.path
+        self._logic.training.follow(job)
         self.show()
 
     def show(self) -> None:
@@ -63,8 +62,8 @@ class TrainingMonitor:
             self._logic.training.follow(newest)
         self._showList(jobs)
         job = self.job
-        for box in (self._ui.progressBox, self._ui.comparisonBox, self._ui.jobsBox):
-            box.visible = job is not None
+        self._ui.progressBox.visible = self._ui.jobsBox.visible = job is not None
+        self._ui.comparisonBox.visible = job is not None and job.state == "finished"
         if job is not None:
             self._showProgress(job)
             self._showCurve(job)
@@ -127,7 +126,6 @@ class TrainingMonitor:
         rows = job.rows() if job.state == "finished" else []
         usesNew = self._logic.training.usesNew(job)
         hasOld = job.job is not None and job.job.start is not None
-        self._ui.comparisonBox.visible = job.state == "finished"
         favoured = job.madeFromStart() if rows else []
         self._ui.comparisonLabel.text = (
             pretrainedText(job) if job.isPretraining else comparisonText(rows, favoured, usesNew=usesNew)
