@@ -105,20 +105,15 @@ class CompareView:
 
     def isShown(self) -> bool:
         """Whether the comparison is on the screen."""
-        manager = self._manager()
-        return (
-            self._result is not None and manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
-        )
+        return self._result is not None and self._isOurLayout()
 
     def isLeftOver(self) -> bool:
         """Whether our layout came with a scene that was saved while comparing, and nobody fills it yet."""
-        manager = self._manager()
-        return self._result is None and manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
+        return self._result is None and self._isOurLayout()
 
     def sceneImported(self) -> None:
         """Show what the user had chosen, should a file have kept how it looked while comparing."""
-        manager = self._manager()
-        if manager is not None and not self.isShown() and not self.isLeftOver():
+        if self._manager() is not None and not self._isOurLayout():
             restoreAll(self._scene())
             unmarkPlace(self._scene())
 
@@ -182,6 +177,10 @@ class CompareView:
             markPlace(self._scene(), world)
 
     # ---------------------------------------------------------------------------------- inside
+
+    def _isOurLayout(self) -> bool:
+        manager = self._manager()
+        return manager is not None and isOurs(manager.layoutLogic().GetLayoutNode())
 
     def _kinds(self) -> dict[Any, str]:
         """What each shown pane shows, left to right."""
