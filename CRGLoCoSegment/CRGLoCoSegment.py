@@ -68,7 +68,6 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.sections = {}
         self._parameterNode = None
-        self._observed = None
         self._isEntered = False
         self._looked = False
         self._isResultGone = False
@@ -198,15 +197,14 @@ class CRGLoCoSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameters):
         """Bind the panels to a parameter node; ``None`` lets it go."""
-        if self._observed is not None:
-            self.removeObserver(self._observed, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        modified, heard = vtk.vtkCommand.ModifiedEvent, self._onParametersModified
+        if self._parameterNode is not None:
+            self.removeObserver(self._parameterNode.parameterNode, modified, heard)
         self._parameterNode = parameters
-        self._observed = parameters.parameterNode if parameters is not None else None
-        if self._observed is not None:
+        if parameters is not None:
             # Behind the wrapper, which remembers its values and hears by this event what a script has set.
             # And before the widgets are bound: with nobody behind them, VTK tells the first observer last.
-            modified = vtk.vtkCommand.ModifiedEvent
-            self.addObserver(self._observed, modified, self._onParametersModified, priority=-1.0)
+            self.addObserver(parameters.parameterNode, modified, heard, priority=-1.0)
         for section in self.sections.values():
             section.setParameters(parameters)
 

@@ -305,7 +305,7 @@ def test_a_change_by_a_script_reaches_the_widgets_and_the_other_way_round(widget
 
 
 def test_leaving_lets_the_parameter_node_go(widget: Any):
-    node = widget._observed
+    node = widget._parameterNode.parameterNode
     before = node.HasObserver(vtk.vtkCommand.ModifiedEvent)
     slicer.util.selectModule("Data")
     heard: list[str] = []
