@@ -1,6 +1,6 @@
 """A form made from a method's options as data, and the options that a user changed in it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ctk
@@ -17,22 +17,14 @@ class OptionForm:
     Args:
         options: As ``crgloco methods --json`` describes them.
         without: Names that are asked for elsewhere, or not at all.
-        onChanged: Called when the user changed something.
 
     Attributes:
         widget: The form.
         fields: One per option, by name.
     """
 
-    def __init__(
-        self,
-        options: list[dict[str, Any]],
-        *,
-        without: Collection[str] = (),
-        onChanged: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, options: list[dict[str, Any]], *, without: Collection[str] = ()) -> None:
         self._options = [option for option in options if option["name"] not in without]
-        self._onChanged = onChanged
         self._start = {option["name"]: option["default"] for option in self._options}
         self.fields: dict[str, Field] = {option["name"]: makeField(option) for option in self._options}
         self.widget = qt.QWidget()
@@ -129,10 +121,7 @@ class OptionForm:
             form.addRow(label, widget)
 
     def _changed(self, *_values: Any) -> None:
-        differs = bool(self.problems()) or bool(self.changed())
-        self.resetButton.enabled = differs
-        if self._onChanged is not None:
-            self._onChanged()
+        self.resetButton.enabled = bool(self.problems()) or bool(self.changed())
 
 
 def tooltip(option: Mapping[str, Any]) -> str:

@@ -178,12 +178,9 @@ def test_what_was_changed_stays_while_the_configuration_is_the_same():
 
 
 def test_the_reset_button_is_there_when_something_was_changed_and_takes_it_back():
-    changes: list[int] = []
-    form = OptionForm(STRANGE, onChanged=lambda: changes.append(1))
+    form = OptionForm(STRANGE)
     assert not form.resetButton.enabled
-    before = len(changes)
     form.fields["count"].widget.value = 12
-    assert len(changes) == before + 1
     assert form.resetButton.enabled
     form.resetButton.click()
     assert form.changed() == {}
