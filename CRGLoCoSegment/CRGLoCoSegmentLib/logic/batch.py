@@ -75,7 +75,7 @@ class _Run:
 
     task: Task
     ask: Callable[[str], dict[str, Any]]
-    onCase: Callable[[str, dict[str, Any]], None] | None
+    onCase: Callable[[str, dict[str, Any]], None]
     waiting: deque[str]
     total: int
     current: str = ""
@@ -138,7 +138,7 @@ class Batch:
         keepIslands: bool = False,
         device: str = "auto",
         memoryGb: float | None = None,
-        onCase: Callable[[str, dict[str, Any]], None] | None = None,
+        onCase: Callable[[str, dict[str, Any]], None] = lambda _name, _record: None,
         onProgress: Any = None,
         onFinished: Any = None,
         onFailed: Any = None,
@@ -219,19 +219,15 @@ class Batch:
         if not record.get("kept"):
             run.seconds.append(self._clock() - run.startedAt)
         run.causes.clear()
-        self._tellCase(run, name, {**record, "model": answer.get("model", "")})
+        run.onCase(name, {**record, "model": answer.get("model", "")})
         self._next(run)
-
-    def _tellCase(self, run: _Run, name: str, record: dict[str, Any]) -> None:
-        if run.onCase is not None:
-            run.onCase(name, record)
 
     def _failed(self, run: _Run, name: str, error: Any) -> None:
         if not run.task.isRunning() or run.current != name:
             return
         run.failed[name] = str(error)
         run.causes.append(_cause(error, name))
-        self._tellCase(run, name, {"error": str(error)})
+        run.onCase(name, {"error": str(error)})
         self._next(run)
 
     def _heard(self, run: _Run, name: str, event: dict[str, Any]) -> None:
