@@ -14,7 +14,7 @@ from CRGLoCoSegmentLib.logic import correction as correction_module
 from CRGLoCoSegmentLib.logic.correction import Correction
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.nodes import corrections
-from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
+from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched, lostOf, startsOf
 from CRGLoCoSegmentLib.nodes.editing import editorNode
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
@@ -78,14 +78,14 @@ def test_each_label_starts_from_its_own_answer(correction, result):
     answers = arraysOn(STRAIGHT)
     expected = np.where(answers["fused"] == 2, 2, answers["local"])
     assert np.array_equal(labelsOf(copy, result), expected)
-    assert correction.startsOf(copy) == {"liver": "local", "spleen": "fused"}
+    assert startsOf(copy) == {"liver": "local", "spleen": "fused"}
 
 
 def test_voxels_that_two_labels_claim_are_counted_and_never_lost_silently(correction, result):
     copy = correction.start(result, {"liver": "global"})  # the global liver lies where the fused spleen lies
     answers = arraysOn(STRAIGHT)
     assert np.array_equal(labelsOf(copy, result), answers["fused"])
-    assert correction.lostOf(copy) == {"liver": np.count_nonzero(answers["global"])}
+    assert lostOf(copy) == {"liver": np.count_nonzero(answers["global"])}
 
 
 def test_a_copy_that_is_there_is_never_overwritten(correction, result):
@@ -205,7 +205,7 @@ def test_what_is_only_compared_is_not_copied_while_the_user_waits(correction, re
 def test_a_label_that_came_from_elsewhere_has_no_start(correction, result):
     node = segmentationFromLabels(np.zeros(STRAIGHT.shape, np.uint8), STRAIGHT, TABLE, "n", result.volume)
     assert correction.changes(node) is None
-    assert correction.startsOf(node) == {}
+    assert startsOf(node) == {}
 
 
 def test_changes_cannot_be_told_once_the_answer_was_deleted(correction, result, scene):

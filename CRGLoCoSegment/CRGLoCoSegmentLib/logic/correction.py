@@ -104,14 +104,6 @@ class Correction:
         self._listeners.tell("corrected")
         return node
 
-    def startsOf(self, correctedNode: Any) -> dict[str, str]:
-        """Return the answer that each label started from; empty for a label that came from elsewhere."""
-        return nodes.startsOf(correctedNode)
-
-    def lostOf(self, correctedNode: Any) -> dict[str, int]:
-        """Return how many voxels each label lost to others when the copy was put together."""
-        return nodes.lostOf(correctedNode)
-
     # ------------------------------------------------------------------------------------ the changes
 
     def changed(self, correctedNode: Any, onChanged: OnChanged, onFailed: OnError) -> ThreadJob | None:
@@ -132,7 +124,7 @@ class Correction:
         return None if question is None else self._run(question, onChanged, onFailed)
 
     def changes(self, correctedNode: Any) -> Changes | None:
-        """As ``changed``, waiting for it: for scripts and for provenance."""
+        """As ``changed``, waiting for it: for scripts."""
         question = self._question(correctedNode)
         return None if question is None else question()
 

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.nodes.changes import Changes
 from CRGLoCoSegmentLib.nodes.composition import FUSED
-from CRGLoCoSegmentLib.nodes.corrections import answersOf, originalsOf
+from CRGLoCoSegmentLib.nodes.corrections import answersOf, lostOf, originalsOf, startsOf
 from CRGLoCoSegmentLib.nodes.editing import presetSegmentEditor
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import correctedOf
@@ -114,7 +114,7 @@ class CorrectPanel(Panel):
 
     def _fill(self) -> None:
         if self._result is not None:
-            starts = self.logic.correction.startsOf(self._copy) if self._copy is not None else {}
+            starts = startsOf(self._copy) if self._copy is not None else {}
             self._table.fill(self._result.table, answersOf(self._result), starts)
         else:
             self._table.fill(tableOf(self._copy) if self._copy is not None else None, (), {})
@@ -151,7 +151,7 @@ class CorrectPanel(Panel):
     def _lost(self) -> list[str]:
         """Say which labels lost voxels when the copy was put together from different answers."""
         text = _("{count} voxels of {label} went to other labels that claimed them too.")
-        lost = self.logic.correction.lostOf(self._copy)
+        lost = lostOf(self._copy)
         return [text.format(count=count, label=label) for label, count in lost.items()]
 
     def _olderAnswer(self) -> list[str]:
