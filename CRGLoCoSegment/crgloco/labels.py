@@ -85,6 +85,10 @@ class LabelTable:
         """Name of every class number, ``"background"`` first."""
         return ("background", *(label.name for label in self.labels))
 
+    def in_words(self) -> str:
+        """Say which value is what, such as ``"1 liver, 3 spleen"``."""
+        return ", ".join(f"{label.value} {label.name}" for label in self.labels)
+
     def to_classes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Turn label values into class numbers.
 
@@ -94,9 +98,8 @@ class LabelTable:
         found = np.unique(values)
         strange = [value for value in found.tolist() if value not in self._values]
         if strange:
-            known = ", ".join(f"{label.value} {label.name}" for label in self.labels)
             shown = ", ".join(f"{value:g}" for value in strange[:5])
-            msg = f"Label value {shown} is not in the label table (0 background, {known})."
+            msg = f"Label value {shown} is not in the label table (0 background, {self.in_words()})."
             raise LabelError(msg)
         lookup = np.zeros(int(max(self._values)) + 1, np.uint8)
         lookup[list(self._values)] = np.arange(self.classes)

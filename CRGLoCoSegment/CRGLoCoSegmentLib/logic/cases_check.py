@@ -132,7 +132,7 @@ def _ofStart(answer: Mapping[str, Any], start: ModelCard) -> list[Finding]:
         text = _(
             "The cases are labelled with {cases}; the start model knows {model}. Choose a start model with "
             "the same labels, or train from scratch."
-        ).format(cases=_labelsInWords(table), model=_labelsInWords(start.labels))
+        ).format(cases=table.in_words(), model=start.labels.in_words())
         findings.append(Finding(ERROR, "", text))
     channels: Sequence[str] = answer.get("channel_names") or ()
     if channels and len(channels) != len(start.channel_names):
@@ -163,7 +163,3 @@ def _ofChannelNames(found: Sequence[str], wanted: Sequence[str]) -> Finding:
         "taken in this order; choose another start model if they are not the same."
     )
     return Finding(WARNING, "", text.format(**names))
-
-
-def _labelsInWords(table: LabelTable) -> str:
-    return ", ".join(f"{label.value} {label.name}" for label in table.labels)

@@ -108,12 +108,11 @@ def _contradiction(snapshot: Snapshot, segment: SegmentCopy, candidates: _Candid
 
 def _strangers(snapshot: Snapshot, segments: Iterable[SegmentCopy], table: LabelTable) -> LabelError:
     shown = ", ".join(repr(segment.name) for segment in segments)
-    known = ", ".join(f"{label.value} {label.name}" for label in table.labels)
     msg = _(
         "{name!r} has voxels in {segments}, which the label table does not know ({known}). "
         "Rename such a segment to a name of the table, or delete it."
     )
-    return LabelError(msg.format(name=snapshot.name, segments=shown, known=known))
+    return LabelError(msg.format(name=snapshot.name, segments=shown, known=table.in_words()))
 
 
 def _assertSingle(snapshot: Snapshot, found: Mapping[str, Label]) -> None:

@@ -105,9 +105,8 @@ def releaseAll(scene: Any) -> None:
 
 
 def _unknown(value: int, table: LabelTable, name: str) -> LabelError:
-    known = ", ".join(f"{label.value} {label.name}" for label in table.labels)
     msg = _(
         "{name!r} holds the label value {value}, which is not in the label table ({known}). "
         "Segment again with a model of this label table."
     )
-    return LabelError(msg.format(name=name, value=value, known=known))
+    return LabelError(msg.format(name=name, value=value, known=table.in_words()))

@@ -26,7 +26,7 @@ def folderText(
             "New..., make a cases folder elsewhere, and accept the corrected scans there as new cases."
         )
         return text.format(count=len(rows))
-    labels = ", ".join(f"{label.value} {label.name}" for label in table.labels)
+    labels = table.in_words()
     if not rows:
         text = _(
             "The cases folder is still empty. Labels: {labels}. Segment a volume, correct it and press "

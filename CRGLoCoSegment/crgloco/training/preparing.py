@@ -119,7 +119,7 @@ def _assert_same_structures(parent: model_store.StartModel, table: LabelTable) -
     if set(known.names) == set(table.names):
         msg = (
             f"The start model {name!r} and the cases have the same structures with other label values: the "
-            f"model has {_with_values(known)}; the cases have {_with_values(table)}. Change the values in "
+            f"model has {known.in_words()}; the cases have {table.in_words()}. Change the values in "
             "the labels and in dataset.json of the cases to those of the model, or train without a start "
             "model."
         )
@@ -129,10 +129,6 @@ def _assert_same_structures(parent: model_store.StartModel, table: LabelTable) -
             f"{', '.join(table.names[1:])}. Choose a start model with the same label table."
         )
     raise ModelError(msg)
-
-
-def _with_values(table: LabelTable) -> str:
-    return ", ".join(f"{label.value} {label.name}" for label in table.labels)
 
 
 def _only(selection: Selection, usable: Container[str], reasons: Sequence[str]) -> Selection:
