@@ -13,17 +13,17 @@ from crgloco.channels import channel_key
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.nodes.corrections import FROM_FOLDER, copiesOf, correctedName
-from CRGLoCoSegmentLib.nodes.ownership import beginNotes, ownsNotes
+from CRGLoCoSegmentLib.nodes.ownership import OURS, beginNotes, ownsNotes
 from CRGLoCoSegmentLib.nodes.places import markPlace, placeOf
 from CRGLoCoSegmentLib.nodes.results import Result, importResult, resultNodesOf, setCorrected
 from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, checkedLabels, newSegmentation, release
 from CRGLoCoSegmentLib.nodes.volumes import storable, volumeNodeFromVolume, windowOf
 
-CASE = "CRGLoCoSegment.Case"
-FOLDER = "CRGLoCoSegment.CasesFolder"
-CHANNEL = "CRGLoCoSegment.Channel"
-CHANNEL_NAME = "CRGLoCoSegment.ChannelName"
+CASE = f"{OURS}Case"
+FOLDER = f"{OURS}CasesFolder"
+CHANNEL = f"{OURS}Channel"
+CHANNEL_NAME = f"{OURS}ChannelName"
 
 
 @dataclass(frozen=True)

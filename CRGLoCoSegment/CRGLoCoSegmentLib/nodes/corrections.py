@@ -13,6 +13,7 @@ from crgloco.errors import CRGLoCoError, OptionError
 from CRGLoCoSegmentLib.nodes.attributes import mappingOf
 from CRGLoCoSegmentLib.nodes.composition import FUSED, Composition
 from CRGLoCoSegmentLib.nodes.images import Array
+from CRGLoCoSegmentLib.nodes.ownership import OURS
 from CRGLoCoSegmentLib.nodes.places import GRID, VOXELS
 from CRGLoCoSegmentLib.nodes.results import (
     SEGMENTATIONS,
@@ -28,10 +29,10 @@ from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 
-STARTS = "CRGLoCoSegment.starts"
-LOST = "CRGLoCoSegment.lost"
-BEGAN = "CRGLoCoSegment.began"  # what is to be known of the answer when it has been deleted
-FROM_FOLDER = "CRGLoCoSegment.fromFolder"  # the label of a cases folder as it was loaded
+STARTS = f"{OURS}starts"
+LOST = f"{OURS}lost"
+BEGAN = f"{OURS}began"  # what is to be known of the answer when it has been deleted
+FROM_FOLDER = f"{OURS}fromFolder"  # the label of a cases folder as it was loaded
 
 
 def checkedStarts(result: Result, starts: Mapping[str, str] | None) -> dict[str, str]:

@@ -8,10 +8,11 @@ import vtk
 
 from crgloco.errors import LabelError
 from crgloco.labels import Label, LabelTable
+from CRGLoCoSegmentLib.nodes.ownership import OURS
 
 # A segment made by us says of which label it is: its identifier alone would also fit another project.
-TAG = "CRGLoCoSegment.label"
-ATTRIBUTE = "CRGLoCoSegment.labels"
+TAG = f"{OURS}label"
+ATTRIBUTE = f"{OURS}labels"
 
 
 def segmentId(label: Label) -> str:
@@ -23,15 +24,10 @@ def dressSegment(segment: Any, label: Label) -> None:
     """Give a segment the name, colour and terminology of its label, and the mark of whose it is."""
     segment.SetName(label.name)
     segment.SetColor(*(part / 255 for part in label.colour))
-    setTerminology(segment, label.terminology)
+    if label.terminology:
+        segment.SetTerminology(label.terminology)
     segment.SetTag(TAG, markOf(label))
     segment.SetLabelValue(label.value)
-
-
-def setTerminology(segment: Any, terminology: str) -> None:
-    """Give a segment its terminology, Slicer's seven fields joined by ``~``; an empty one sets nothing."""
-    if terminology:
-        segment.SetTerminology(terminology)
 
 
 def markOf(label: Label) -> str:

@@ -9,12 +9,13 @@ from slicer.i18n import tr as _
 from crgloco.errors import GeometryError, OptionError
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode, placeImage
 from CRGLoCoSegmentLib.nodes.images import Array, imageOfArray
+from CRGLoCoSegmentLib.nodes.ownership import OURS
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, belongTo
 from CRGLoCoSegmentLib.nodes.volumes import newVolumeNode
 
 KINDS = ("confidence", "disagreement")
 FULL = 255
-OVERLAY = "CRGLoCoSegment.overlay"  # attribute of the volume node: the kind
+OVERLAY = f"{OURS}overlay"  # attribute of the volume node: the kind
 
 # Blue-violet to lilac, dull to bright. Tried on scans: Magma, Plasma and the like turn grey on grey for the
 # red-green blind and drown in dark tissue; and no colour of the label table's first structures is near.

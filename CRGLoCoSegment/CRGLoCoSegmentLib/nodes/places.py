@@ -12,12 +12,13 @@ from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry
 from CRGLoCoSegmentLib.nodes.attributes import mappingOf
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
+from CRGLoCoSegmentLib.nodes.ownership import OURS
 from CRGLoCoSegmentLib.nodes.volumes import contentStamp
 
 VOXELS = "voxels"
 GRID = "grid"
 # On a volume: for a label of a case that no model's answer is behind.
-PLACE = "CRGLoCoSegment.Place"
+PLACE = f"{OURS}Place"
 
 
 def placeOf(volumeNode: Any) -> dict[str, Any]:

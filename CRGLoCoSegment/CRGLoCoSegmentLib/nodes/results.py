@@ -26,8 +26,8 @@ from CRGLoCoSegmentLib.nodes.scene import nodesOfClass
 from CRGLoCoSegmentLib.nodes.segmentations import checkedLabels, newSegmentation
 
 SEGMENTATIONS = ("fused", "global", "local")
-RECORD = "CRGLoCoSegment.record"
-EDITED = "CRGLoCoSegment.edited"
+RECORD = f"{OURS}record"
+EDITED = f"{OURS}edited"
 # On a node's Python object, which VTK keeps as long as the node: an attribute of MRML would be saved.
 NOTES = "crglocoNotesEdits"
 
