@@ -1,7 +1,6 @@
 """The cases folder: what is in it, which case comes next, into the scene and back as accepted labels."""
 
 import functools
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from slicer.i18n import tr as _
 from crgloco.channels import in_same_order
 from crgloco.errors import Cancelled, CasesError, InputError, ModelError
 from crgloco.labels import LabelTable
-from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
 from CRGLoCoSegmentLib.logic.case_accepting import (
     Label,
@@ -33,7 +31,7 @@ from CRGLoCoSegmentLib.logic.case_rows import (
     withLabel,
     withPrediction,
 )
-from CRGLoCoSegmentLib.logic.label_rescue import KEPT, Keeping
+from CRGLoCoSegmentLib.logic.label_rescue import KEPT, keepUnlessArrived
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes import cases as nodes
@@ -61,8 +59,7 @@ class CasesLogic(CaseList):
         super().__init__(files=files, settings=settings, listeners=listeners, models=models)
         self._scene = CaseInScene(files=files)
         self.batch = Batch(compute=compute, listeners=listeners)
-        self._accepting: Task | None = None
-        self._onItsWay: Label | None = None
+        self._onItsWay: dict[Task, Label] = {}  # one at most
         self._turns = 0  # of cases that the user wanted to see
         self._isClosing = False
 
@@ -281,7 +278,7 @@ class CasesLogic(CaseList):
     @property
     def isAccepting(self) -> bool:
         """Whether a label is on its way into the folder."""
-        return self._accepting is not None and self._accepting.isRunning()
+        return any(task.isRunning() for task in self._onItsWay)
 
     def proposedName(self) -> str:
         """Return a name for a new case that says nothing about a patient."""
@@ -371,7 +368,7 @@ class CasesLogic(CaseList):
         label = replace(labelOf(segmentation, volume, case, table, annotator=role), images=images)
         task = Task(case, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
         task.notes += transformNotes(volume)
-        self._accepting, self._onItsWay = task, label
+        self._onItsWay = {task: label}
         place = placeOf(volume) if isNew else None  # when it has arrived, the volume may lie elsewhere
 
         def ended() -> None:
@@ -426,7 +423,7 @@ class CasesLogic(CaseList):
         return text
 
     def _acceptEnded(self, task: Task, folder: Path, segmentation: Any, stamp: tuple[Any, ...]) -> None:
-        self._onItsWay = None
+        self._onItsWay.clear()
         if task.state == "done":
             self._scene.accepted(segmentation, stamp)
             if folder == self.folder:  # who loads the next case does so before the folder is read again
@@ -444,12 +441,8 @@ class CasesLogic(CaseList):
 
     def shutDown(self) -> None:
         """End all work; a label on its way gets a moment to arrive, else it is kept in a file."""
-        until = time.monotonic() + ARRIVAL_S
-        task, label = self._accepting, self._onItsWay
-        keeping = Keeping(label.now, label.case) if label is not None else None
         self._isClosing = True
         self._scene.cancel()
         self.batch.cancel()
-        waitUntil(lambda: not self.isAccepting, timeout=ARRIVAL_S)
-        if keeping is not None and task is not None:
-            keeping.end(self._settings, until + 0.5, arrived=task.state == "done")
+        onItsWay = {task: (label.now, label.case) for task, label in self._onItsWay.items()}
+        keepUnlessArrived(onItsWay, self._settings, ARRIVAL_S)

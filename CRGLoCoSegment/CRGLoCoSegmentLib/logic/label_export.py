@@ -1,6 +1,5 @@
 """Labels to files: plain label volumes by the files worker, Slicer's own formats by Slicer."""
 
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,7 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.arrays import saveArray
 from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.threads import runInThread
-from CRGLoCoSegmentLib.background.ticker import waitUntil
-from CRGLoCoSegmentLib.logic.label_rescue import Keeping, keepOrFail
+from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail, keepUnlessArrived
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, Task
 from CRGLoCoSegmentLib.nodes.cases import isInScene
 from CRGLoCoSegmentLib.nodes.export import labelsOf
@@ -115,13 +113,10 @@ class LabelExport:
 
     def shutDown(self) -> None:
         """End all work; a label on its way gets a moment to arrive, else it is kept in a file."""
-        until = time.monotonic() + ARRIVAL_S
         self._isClosing = True
         self.sceneClosed()
-        kept = [(task, Keeping(*what)) for task, what in self._onTheirWay.items()]
-        waitUntil(lambda: not self._onTheirWay, timeout=ARRIVAL_S)
-        for task, keeping in kept:
-            keeping.end(self._settings, until + 0.5, arrived=task.state == "done")
+        keepUnlessArrived(self._onTheirWay, self._settings, ARRIVAL_S)
+        for task in tuple(self._onTheirWay):
             task.cancel()
 
     def _register(self, task: Task, snapshot: Snapshot, path: Path, *, needsNode: bool) -> None:

@@ -1,9 +1,11 @@
 """Where a label goes that could be written nowhere else, its scene being closed: to a file that stays."""
 
+import contextlib
 import logging
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from slicer.i18n import tr as _
 
 from crgloco.errors import CasesError, ResourceError
 from CRGLoCoSegmentLib.background.threads import runInThread
+from CRGLoCoSegmentLib.background.ticker import waitUntil
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.snapshot_files import ENDING, writeSnapshot
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot
@@ -71,8 +74,25 @@ def keepOrFail(task: Task, snapshot: Snapshot, case: str, error: Exception) -> N
     )
 
 
-class Keeping:
-    """Keeps a label in a thread while its way to where it should go is still open, and Slicer closes.
+def keepUnlessArrived(
+    onTheirWay: Mapping[Task, tuple[Snapshot, str]], settings: Any, patience: float
+) -> None:
+    """Give labels on their way a moment to arrive while Slicer closes; the others are kept in files.
+
+    Args:
+        onTheirWay: What writes each label -> the label, and the name of its case.
+        settings: Where word is left for the next start.
+        patience: Seconds.
+    """
+    until = time.monotonic() + patience
+    kept = [(task, _Keeping(*label)) for task, label in onTheirWay.items()]
+    waitUntil(lambda: not any(task.isRunning() for task, _keeping in kept), timeout=patience)
+    for task, keeping in kept:
+        keeping.end(settings, until + 0.5, arrived=task.state == "done")
+
+
+class _Keeping:
+    """Keeps a label in a thread while its way to where it should go is still open.
 
     Args:
         snapshot: The label.
@@ -86,11 +106,6 @@ class Keeping:
         self._thread = threading.Thread(target=self._keep, name="CRGLoCoSegment", daemon=True)
         self._thread.start()
 
-    def path(self, until: float) -> Path | None:
-        """Return the file, waiting until ``time.monotonic()`` reaches a moment; ``None`` if there is none."""
-        self._thread.join(max(0.0, until - time.monotonic()))
-        return self._path
-
     def end(self, settings: Any, until: float, *, arrived: bool) -> None:
         """Remove the file of a label that has arrived; else leave word for the next start.
 
@@ -99,7 +114,8 @@ class Keeping:
             until: ``time.monotonic()`` of the last moment to wait for.
             arrived: Whether the label is where it should go.
         """
-        path = self.path(until)
+        self._thread.join(max(0.0, until - time.monotonic()))
+        path = self._path
         if path is None:
             log.log(logging.INFO if arrived else logging.ERROR, "the label of %s was not kept", self.case)
         elif arrived:
@@ -110,10 +126,8 @@ class Keeping:
             log.warning("%s", text)
 
     def _keep(self) -> None:
-        try:
+        with contextlib.suppress(ResourceError):
             self._path = keepLabel(self._snapshot, self.case)
-        except ResourceError:
-            self._path = None
 
 
 def _free(folder: Path, name: str) -> Path:
