@@ -69,14 +69,13 @@ class CaseList:
             self._forget()
             task.finish(self.rows)
         else:
-            request = self._files.ask(
+            task.ask(
+                self._files,
                 "cases",
                 {"folder": str(folder), "predictions": str(predictionsOf(folder))},
-                onResult=lambda answer: self._read(task, answer),
+                lambda answer: self._read(task, answer),
                 onError=lambda error: self._unreadable(task, error),
-                onCancelled=task.cancel,
             )
-            task.onCancel(request.cancel)
         self._listeners.tell("cases")
         return task
 

@@ -39,15 +39,10 @@ class Models:
         """Where imported and fine-tuned models go; need not exist yet."""
         return self._settings.folder("modelsFolder") or _defaultFolder()
 
-    @property
-    def folders(self) -> tuple[Path, Path]:
-        """Every folder that is looked into."""
-        return (self.bundled, self.folder)
-
     def list(self) -> list[tuple[Path, "ModelCard | ModelError"]]:
         """Return all models by folder; a damaged one comes with its error."""
-        found = [folder for parent in self.folders for folder in _modelFolders(parent)]
-        return [(folder, self._cardOrError(folder)) for folder in found]
+        found = [folder for parent in (self.bundled, self.folder) for folder in inside(parent)]
+        return [(folder, self._cardOrError(folder)) for folder in found if looks_like_model(folder)]
 
     def segmenting(self) -> "list[tuple[Path, ModelCard | ModelError]]":
         """Return ``list`` without the pre-trained starts, which only fine-tuning can use."""
@@ -112,7 +107,7 @@ class Models:
             self._listeners.tell("models")
             task.finish(Path(answer["path"]))
 
-        self._ask("import_model", {"zip": str(zipPath), "into": str(self.folder)}, task, take)
+        task.ask(self._files, "import_model", {"zip": str(zipPath), "into": str(self.folder)}, take)
         return task
 
     def exportZip(
@@ -127,20 +122,8 @@ class Models:
         """Write a model as a zip file to hand to a colleague; the value is the zip's path."""
         task = Task(zipPath.name, onFinished=onFinished, onFailed=onFailed)
         fields = {"model": str(model), "zip": str(zipPath), "overwrite": overwrite}
-        self._ask("export_model", fields, task, lambda answer: task.finish(Path(answer["zip"])))
+        task.ask(self._files, "export_model", fields, lambda answer: task.finish(Path(answer["zip"])))
         return task
-
-    def _ask(
-        self, command: str, fields: dict[str, Any], task: Task, take: Callable[[dict[str, Any]], None]
-    ) -> None:
-        request = self._files.ask(
-            command,
-            fields,
-            onResult=take,
-            onError=task.fail,
-            onCancelled=task.cancel,
-        )
-        task.onCancel(request.cancel)
 
     def _cardOrError(self, folder: Path) -> "ModelCard | ModelError":
         """Read a card once; again only when the file changed."""
@@ -158,10 +141,6 @@ def _isStart(card: "ModelCard | ModelError") -> bool:
 def _defaultFolder() -> Path:
     """A folder that users find again, on every system."""
     return Path.home() / "CRGLoCoSegment" / "models"
-
-
-def _modelFolders(parent: Path) -> "list[Path]":
-    return [folder for folder in inside(parent) if looks_like_model(folder)]
 
 
 def inside(folder: Path) -> "list[Path]":

@@ -2,13 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from crgloco.errors import Cancelled
 from CRGLoCoSegmentLib.background.ticker import waitUntil
+
+if TYPE_CHECKING:
+    from CRGLoCoSegmentLib.background.worker import Worker
 
 log = logging.getLogger("CRGLoCoSegment")
 
@@ -113,6 +116,36 @@ class Task:
         if self.state == "done":
             return self.value
         raise self.error or Cancelled(_("Cancelled."))
+
+    def ask(
+        self,
+        worker: "Worker",
+        command: str,
+        fields: Mapping[str, Any],
+        onResult: Callable[[dict[str, Any]], None],
+        *,
+        onError: Callable[[Exception], None] | None = None,
+        onProgress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Have a worker do it: each of the two is cancelled with the other.
+
+        Args:
+            worker: Who is asked.
+            command: See ``crgloco.worker``.
+            fields: Plain values and paths.
+            onResult: Hears the answer; the task goes on until it is told to end.
+            onError: Hears a failure; by default the task fails with it.
+            onProgress: Hears events in between.
+        """
+        request = worker.ask(
+            command,
+            fields,
+            onResult=onResult,
+            onError=onError or self.fail,
+            onProgress=onProgress,
+            onCancelled=self.cancel,
+        )
+        self.onCancel(request.cancel)
 
     def onCancel(self, canceller: Callable[[], None]) -> None:
         """Have this called first when the task is cancelled."""

@@ -117,7 +117,8 @@ class Training:
         """
         start = None if startModel is None else self._models.card(startModel)
         task = Task(casesFolder.name, onProgress=onProgress, onFinished=onFinished, onFailed=onFailed)
-        request = self._checker.ask(
+        task.ask(
+            self._checker,
             "check",
             {
                 "folder": str(casesFolder),
@@ -125,14 +126,11 @@ class Training:
                 **({"labels": False} if pretraining else {}),
                 **({"method": method} if method else {}),
             },
-            onResult=lambda answer: task.finish(
+            lambda answer: task.finish(
                 casesCheck(answer, start, usesUnlabelled=usesUnlabelled, pretraining=pretraining)
             ),
-            onError=task.fail,
             onProgress=lambda event: _tell(task, event),
-            onCancelled=task.cancel,
         )
-        task.onCancel(request.cancel)
         return task
 
     def proposedTitle(
