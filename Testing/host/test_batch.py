@@ -46,13 +46,16 @@ def batch(worker: StandInWorker, clock: Clock, notices: list[str]) -> Batch:
     return Batch(compute=worker, listeners=listeners, clock=clock)
 
 
+HOW = {"model": "/models/m", "quality": "fast", "keep_islands": False, "device": "cpu", "memory_gb": 4.0}
+
+
 def start(batch: Batch, names: tuple[str, ...] = NAMES, **more: Any) -> tuple[Any, list[Any]]:
     """Start a batch; return the task and what its callbacks heard."""
     heard: list[Any] = []
     task = batch.start(
         FOLDER,
         names,
-        model=Path("/models/m"),
+        HOW,
         onFinished=heard.append,
         onFailed=lambda message, _details: heard.append(message),
         **more,
@@ -68,19 +71,11 @@ def predicted(request: Any, *, kept: bool = False, **record: Any) -> None:
 def test_each_case_is_one_request_and_the_next_waits_for_the_end_of_the_one_before(
     batch: Batch, worker: StandInWorker
 ):
-    start(batch, device="cpu", quality="fast", memoryGb=4.0)
+    start(batch)
     assert [request.fields["case"] for request in worker.requests] == ["a"]
     assert worker.requests[-1].command == "predict"
-    assert worker.requests[-1].fields == {
-        "model": "/models/m",
-        "folder": "/cases",
-        "case": "a",
-        "out": str(FOLDER / "predictions"),
-        "quality": "fast",
-        "keep_islands": False,
-        "device": "cpu",
-        "memory_gb": 4.0,
-    }
+    places = {"folder": "/cases", "out": str(FOLDER / "predictions")}
+    assert worker.requests[-1].fields == {**HOW, **places, "case": "a"}
     predicted(worker.requests[-1])
     assert [request.fields["case"] for request in worker.requests] == ["a", "b"]
 

@@ -3,7 +3,7 @@
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,8 @@ class Batch:
         self,
         folder: Path,
         names: Iterable[str],
+        how: Mapping[str, Any],
         *,
-        model: Path,
-        quality: str = "balanced",
-        keepIslands: bool = False,
-        device: str = "auto",
-        memoryGb: float | None = None,
         onCase: Callable[[str, dict[str, Any]], None] = lambda _name, _record: None,
         onProgress: Any = None,
         onFinished: Any = None,
@@ -148,11 +144,7 @@ class Batch:
         Args:
             folder: The cases folder; results go to its ``predictions``.
             names: Cases in the order of the work.
-            model: The model's folder.
-            quality: ``"fast"``, ``"balanced"`` or ``"full"``.
-            keepIslands: Leave the islands of structures that are one piece.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-            memoryGb: Memory of the worker to stay below, in GiB.
+            how: Fields of each request: ``model``, ``quality``, ``keep_islands``, and where to compute.
             onCase: Hears name and record of every case after its turn; a record has the ``model``'s hash, or
                 the ``error`` of a case that failed.
             onProgress: Hears ``(text, done, total, secondsLeft)`` in cases.
@@ -164,19 +156,11 @@ class Batch:
         """
         if self._run is not None:
             raise CasesError(_("Cases are being predicted already. Wait for the end, or cancel it."))
-        how: dict[str, Any] = {
-            "model": str(model),
-            "quality": quality,
-            "keep_islands": keepIslands,
-            "device": device,
-        }
-        if memoryGb:
-            how["memory_gb"] = memoryGb
-        places = {"folder": str(folder), "out": str(predictionsOf(folder))}
+        fields = {**how, "folder": str(folder), "out": str(predictionsOf(folder))}
         heard = {"onProgress": onProgress, "onFinished": onFinished, "onFailed": onFailed}
         task = Task(_("Predicting all unlabelled cases"), **heard)
         waiting = deque(names)
-        run = _Run(task, lambda name: {**how, **places, "case": name}, onCase, waiting, len(waiting))
+        run = _Run(task, lambda name: {**fields, "case": name}, onCase, waiting, len(waiting))
         self._run, self.lastOutcome = run, None
         task.onCancel(lambda: self._stop(run))
         task.onEnd(lambda: self._ended(run))

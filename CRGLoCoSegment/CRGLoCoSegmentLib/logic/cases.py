@@ -199,7 +199,9 @@ class CasesLogic(CaseList):
         onFinished: Any = None,
         onFailed: Any = None,
     ) -> Task:
-        """Predict all cases without a label, or the named ones, with the current model; see ``Batch.start``.
+        """Predict all cases without a label, or the named ones, with the current model.
+
+        ``quality`` and ``keepIslands`` as of ``SegmentLogic.segment``, callbacks as of ``Batch.start``.
 
         Raises:
             CasesError: No cases folder is chosen, every case has a label, or a batch is under way.
@@ -210,14 +212,11 @@ class CasesLogic(CaseList):
         if not wanted:
             raise CasesError(_("There is no case to predict: every case of the folder has a label."))
         self._assertSameChannels(model)
+        how = {"model": str(model), "quality": quality, "keep_islands": keepIslands}
         task = self.batch.start(
             folder,
             wanted,
-            model=model,
-            quality=quality,
-            keepIslands=keepIslands,
-            device=self._settings.get("device", "auto"),
-            memoryGb=self._settings.get("memoryGb"),
+            how | self._settings.computing(),
             onCase=lambda name, record: self._casePredicted(folder, name, record),
             onProgress=onProgress,
             onFinished=onFinished,

@@ -75,7 +75,7 @@ class Segmentation:
             "model": str(folder),
             "quality": quality,
             "keep_islands": keepIslands,
-            **self._where(device),
+            **self._settings.computing(device),
         }
         run = SegmentRun(task, nodes, scans, fields, self._compute)
         self._runs.append(run)
@@ -110,16 +110,9 @@ class Segmentation:
             "shape": list(grid.shape),
             "spacing": list(grid.spacing),
             "quality": quality,
-            **self._where(device),
+            **self._settings.computing(device),
         }
-        request = self._compute.ask(
-            "estimate",
-            fields,
-            onResult=task.finish,
-            onError=task.fail,
-            onCancelled=task.cancel,
-        )
-        task.onCancel(request.cancel)
+        task.ask(self._compute, "estimate", fields, task.finish)
         return task
 
     def sceneClosed(self) -> None:
@@ -128,13 +121,6 @@ class Segmentation:
             run.task.cancel()
 
     shutDown = sceneClosed
-
-    def _where(self, device: str | None) -> dict[str, Any]:
-        memory = self._settings.get("memoryGb")
-        return {
-            "device": device or self._settings.get("device", "auto"),
-            **({"memory_gb": float(memory)} if memory else {}),
-        }
 
     def _checked(self, nodes: Sequence[Any], model: Path, *, evenIfRunning: bool = False) -> list[Volume]:
         """Return what the nodes hold, one volume per channel in the model's order, or say what is wrong."""
