@@ -27,7 +27,7 @@ PROBE = {
     "cuda_build": "12.8", "gpus": [CARD], "memory_free_mb": 20000, "memory_total_mb": 32000, "torch": "2.8.0",
 }  # fmt: skip
 GOOD = Facts(
-    slicer=(5, 12), slicerText="5.12.2", python="3.12.10", system="linux", machine="x86_64",
+    slicer=(5, 12), slicerText="5.12.2", python="3.12.10", system="linux", cannotHaveTorch=False,
     torch=Torch("2.8.0+cu128", whole=True, suits=True), missing=(), extension="loaded",
     free={"temp": 100 * GB, "models": 100 * GB}, weights="", probe=PROBE,
 )  # fmt: skip
@@ -55,8 +55,8 @@ def test_all_well_is_one_line_with_torch_card_and_the_promise():
         ({"torch": Torch("2.1.0", whole=True, suits=False)}, "missing", "installTorch"),
         ({"torch": Torch("2.8.0", whole=False, suits=False)}, "missing", "installTorch"),
         ({"torch": Torch("2.9.1+cu128", whole=True, suits=False)}, "warning", ""),
-        ({"torch": None, "system": "darwin"}, "missing", ""),
-        ({"torch": None, "system": "darwin", "machine": "arm64"}, "missing", "installTorch"),
+        ({"torch": None, "cannotHaveTorch": True}, "missing", ""),
+        ({"torch": None, "system": "darwin"}, "missing", "installTorch"),
     ],
 )
 def test_torch_has_the_button_that_helps(changed, state, action):
@@ -74,7 +74,7 @@ def test_packages_wait_for_torch_because_pip_would_choose_one():
 
 
 def test_where_there_can_be_no_torch_what_correcting_cases_needs_can_be_installed():
-    intel = {"torch": None, "system": "darwin", "machine": "x86_64"}
+    intel = {"torch": None, "cannotHaveTorch": True}
     some = row("packages", missing=("monai>=1.5", "psutil>=5.9"), **intel)
     assert (some.state, some.action) == ("missing", "installPackages")
     assert some.text == "Missing: psutil>=5.9."
@@ -86,7 +86,7 @@ def test_where_there_can_be_no_torch_what_correcting_cases_needs_can_be_installe
 @pytest.mark.parametrize(
     ("changed", "state", "words"),
     [
-        ({"system": "darwin", "machine": "arm64"}, "ok", "not used on macOS"),
+        ({"system": "darwin"}, "ok", "not used on macOS"),
         (
             {"probe": {**PROBE, "gpus": [], "torch_error": "OSError: [WinError 1455] zu klein"}},
             "warning",

@@ -134,7 +134,7 @@ class Environment:
             "slicerText": slicer.app.applicationVersion,
             "python": platform.python_version(),
             "system": sys.platform,
-            "machine": platform.machine(),
+            "cannotHaveTorch": self.installation.cannotHaveTorch(),
             "torch": torch,
             "missing": tuple(requirements.missingPackages()) if _hasPackaging() else (),
             "extension": _extension(),

@@ -7,7 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from crgloco.memory_faults import speaks_of_memory
-from CRGLoCoSegmentLib.requirements import Torch, isTorchBuilt, withoutTorch
+from CRGLoCoSegmentLib.requirements import Torch, withoutTorch
 
 GB = 1024**3
 OLDEST_SLICER = (5, 12)
@@ -44,7 +44,7 @@ class Facts:
         slicerText: The version as Slicer writes it.
         python: Version.
         system: As ``sys.platform``.
-        machine: As ``platform.machine()``.
+        cannotHaveTorch: Whether nobody builds a torch that serves us for this computer.
         torch: The installed torch, or ``None``.
         missing: Requirements that are not met, torch aside.
         extension: Of PyTorch: ``"loaded"``, ``"restart"`` (added in this session) or ``"absent"``.
@@ -63,7 +63,7 @@ class Facts:
     slicerText: str
     python: str
     system: str
-    machine: str
+    cannotHaveTorch: bool
     torch: Torch | None
     missing: tuple[str, ...]
     extension: str = "absent"
@@ -76,11 +76,6 @@ class Facts:
     weights: str | None = None
     probe: dict[str, Any] | None = None
     probeFault: str = ""
-
-    @property
-    def cannotHaveTorch(self) -> bool:
-        """Whether nobody builds a torch that serves us for this computer, and no folder brings one."""
-        return self.wheelFolder is None and not isTorchBuilt(self.system, self.machine)
 
 
 def rows(facts: Facts) -> list[Row]:

@@ -94,9 +94,10 @@ class Installation:
         if what == "torch":
             return ["torch" + requirements.torchRequirement()]
         missing = requirements.missingPackages()
-        return requirements.withoutTorch(missing) if self._cannotHaveTorch() else missing
+        return requirements.withoutTorch(missing) if self.cannotHaveTorch() else missing
 
-    def _cannotHaveTorch(self) -> bool:
+    def cannotHaveTorch(self) -> bool:
+        """Whether nobody builds a torch that serves us for this computer, and no folder brings one."""
         return self.wheelFolder is None and not requirements.isTorchBuilt(sys.platform, platform.machine())
 
     def installTorch(self) -> None:
@@ -119,7 +120,7 @@ class Installation:
 
     def installPackages(self) -> None:
         """Install what is missing of ``requirements.txt``; torch comes first, else pip would choose one."""
-        if requirements.installedTorch() is None and not self._cannotHaveTorch():
+        if requirements.installedTorch() is None and not self.cannotHaveTorch():
             self._fail(InstallationError(_("Install torch first: the other packages build on it.")))
         else:
             self._byPip(self.contents("packages"))
