@@ -16,13 +16,13 @@ from CRGLoCoSegmentLib.panels import case_dialogs as dialogs
 from CRGLoCoSegmentLib.panels.case_table import CaseTable
 from CRGLoCoSegmentLib.panels.case_texts import acceptText, folderText
 from CRGLoCoSegmentLib.panels.panel import Panel
-from CRGLoCoSegmentLib.panels.typing_pause import typingPause
+from CRGLoCoSegmentLib.panels.timers import typingPause
 from CRGLoCoSegmentLib.parameters import CHANNELS
 
 log = logging.getLogger("CRGLoCoSegment")
 
 BAR = 100
-NOTICES = ("parameters", "cases", "batch", "corrected", "result", "models", "scene")
+FOLLOWED = {"parameters", "cases", "batch", "corrected", "result", "models", "scene"}
 
 
 class CasesPanel(Panel):
@@ -75,7 +75,7 @@ class CasesPanel(Panel):
 
     def refresh(self, what: str) -> None:
         """Show the present state."""
-        if what in NOTICES:
+        if what in FOLLOWED:
             self._showFolder()
             self._showTable()
             self._showBatch()

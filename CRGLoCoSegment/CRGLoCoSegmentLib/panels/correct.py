@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
@@ -18,6 +17,7 @@ from CRGLoCoSegmentLib.nodes.results import correctedOf
 from CRGLoCoSegmentLib.panels.embedded_editor import EmbeddedEditor
 from CRGLoCoSegmentLib.panels.panel import Panel
 from CRGLoCoSegmentLib.panels.start_table import StartTable, amountText
+from CRGLoCoSegmentLib.panels.timers import timerOf
 
 FOLLOWED = {"parameters", "result", "corrected", "cases", "scene"}
 # Strokes follow each other; what changed is counted when the hand rests.
@@ -42,9 +42,7 @@ class CorrectPanel(Panel):
         self._again = False
         self._table = StartTable(ui.startsTable)
         self._editor = EmbeddedEditor(ui.editorFrame)
-        self._timer = qt.QTimer(self.widget)  # ends with it: till then PythonQt keeps the slot
-        self._timer.setSingleShot(True)
-        self._timer.connect("timeout()", self._count)
+        self._timer = timerOf(self.widget, self._count)
         ui.startButton.connect("clicked(bool)", self._onStart)
         ui.newCopyButton.connect("clicked(bool)", self._onNewCopy)
         ui.segmentEditorButton.connect("clicked(bool)", self._onSegmentEditor)

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from crgloco.errors import CRGLoCoError
@@ -19,6 +18,7 @@ from CRGLoCoSegmentLib.panels.device_list import listDevices
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
 from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.timers import timerOf
 from CRGLoCoSegmentLib.parameters import CHANNELS
 
 log = logging.getLogger("CRGLoCoSegment")
@@ -46,8 +46,8 @@ class SegmentPanel(Panel):
         self._channels = (ui.secondChannelSelector, ui.thirdChannelSelector, ui.fourthChannelSelector)
         self._channelLabels = (ui.secondChannelLabel, ui.thirdChannelLabel, ui.fourthChannelLabel)
         self._models = ModelChooser(logic, ui, self._say)
-        self._estimateTimer = self._timer(self._askEstimate, single=True)
-        self._clock = self._timer(self._showTime, single=False)
+        self._estimateTimer = timerOf(self.widget, self._askEstimate)
+        self._clock = timerOf(self.widget, self._showTime, single=False)
         for selector in (ui.inputSelector, *self._channels):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
             letGo = lambda node, chosen=selector: _letGo(chosen, node)  # noqa: E731
@@ -319,12 +319,6 @@ class SegmentPanel(Panel):
         for note in task.notes if task is not None else ():
             self._log(note)
         self._show(force=True)
-
-    def _timer(self, action: Any, *, single: bool) -> Any:
-        timer = qt.QTimer(self.widget)  # ends with it: till then PythonQt keeps the slot
-        timer.setSingleShot(single)
-        timer.connect("timeout()", action)
-        return timer
 
 
 def _letGo(selector: Any, node: Any) -> None:

@@ -15,7 +15,7 @@ from CRGLoCoSegmentLib.logic.model_text import listTitles
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
 from CRGLoCoSegmentLib.panels.device_list import listDevices
-from CRGLoCoSegmentLib.panels.typing_pause import typingPause
+from CRGLoCoSegmentLib.panels.timers import typingPause
 
 # Asked for by widgets of their own.
 ELSEWHERE = ("iterations",)
