@@ -39,7 +39,7 @@ class TrainingSetup:
         self._filling = False
         self._titleIsOurs = self._iterationsAreOurs = True
         self._counts: tuple[int, int] | None = None  # labelled and unlabelled cases, as a check found them
-        self.form: OptionForm | None = None
+        self.form = OptionForm([])  # till the method is known
         self._typing = typingPause(ui.casesFolderEdit, self._casesFolderChosen)
         self._fillMethods()
         self._restore()
@@ -80,7 +80,6 @@ class TrainingSetup:
         if not str(self._ui.titleEdit.text).strip():
             msg = _("Give the new model a name.")
             raise OptionError(msg)
-        assert self.form is not None
         return TrainingRequest(
             title=str(self._ui.titleEdit.text).strip(),
             casesFolder=self.casesFolder,
@@ -106,8 +105,7 @@ class TrainingSetup:
             self._ui.casesFolderEdit.currentPath = str(folder or "")
             self._filling = False
         self._counts = None
-        if self.form is not None:
-            self._proposeIterations()
+        self._proposeIterations()
 
     def counted(self, check: CasesCheck) -> None:
         """Show how many updates suit the cases that a check has counted, those of further folders too."""
@@ -222,10 +220,9 @@ class TrainingSetup:
 
     def _replaceForm(self, form: OptionForm) -> None:
         layout = self._ui.optionsBox.layout()
-        if self.form is not None:
-            layout.removeWidget(self.form.widget)
-            self.form.widget.hide()
-            self.form.widget.deleteLater()
+        layout.removeWidget(self.form.widget)
+        self.form.widget.hide()
+        self.form.widget.deleteLater()
         self.form = form
         layout.addWidget(form.widget)
 
@@ -279,8 +276,6 @@ class TrainingSetup:
 
     def _showStart(self) -> None:
         """Show what the configuration and the start model say; a start model brings its own networks."""
-        if self.form is None:
-            return
         card = self._cards.get(str(self.startModel or ""))
         own = {} if card is None else {n: card.config[n] for n in NETWORK_OPTIONS if n in card.config}
         self.form.setStart(self._chosen() | own)
