@@ -31,9 +31,7 @@ class Region:
 
 def regionsOf(record: Mapping[str, Any]) -> tuple[Region, ...]:
     """Read the regions of a result's record, in its order: the most worthwhile first."""
-    return tuple(
-        _region(rank, entry, record) for rank, entry in enumerate(record.get("regions", ()), start=1)
-    )
+    return tuple(_region(rank, entry) for rank, entry in enumerate(record.get("regions", ()), start=1))
 
 
 def seenRegions(result: Any) -> frozenset[int]:
@@ -58,24 +56,13 @@ def worldPosition(volumeNode: Any, position: Position) -> Position:
     return world[0], world[1], world[2]
 
 
-def _region(rank: int, entry: Mapping[str, Any], record: Mapping[str, Any]) -> Region:
+def _region(rank: int, entry: Mapping[str, Any]) -> Region:
     x, y, z = (float(part) for part in entry["position"])
     return Region(
         rank=rank,
-        name=_name(entry, record),
+        name=str(entry.get("name", "")) if entry.get("label") else "",
         position=(x, y, z),
         volumeMl=float(entry["volume_ml"]),
         expectedMl=float(entry["expected_ml"]),
         confidence=float(entry["mean_confidence"]),
     )
-
-
-def _name(entry: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """The structure's name; a record of an older worker has only the class number, counted from 1."""
-    number = int(entry.get("label", 0))
-    if number == 0:
-        return ""
-    if "name" in entry:
-        return str(entry["name"])
-    labels = record.get("labels", ())
-    return str(labels[number - 1]["name"]) if number <= len(labels) else str(number)

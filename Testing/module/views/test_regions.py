@@ -26,14 +26,6 @@ def test_background_has_no_name_and_a_structure_has_its_own(result):
     assert [region.name for region in regionsOf(result.record)] == ["", "liver"]
 
 
-def test_a_record_with_class_numbers_only_is_named_by_its_label_table(result):
-    entries = [
-        {key: value for key, value in entry.items() if key != "name"} for entry in result.record["regions"]
-    ]
-    regions = regionsOf({"regions": [{**entries[0], "label": 2}], "labels": result.record["labels"]})
-    assert regions[0].name == "spleen"
-
-
 def test_a_record_without_regions_has_none():
     assert regionsOf({}) == ()
 
