@@ -149,7 +149,7 @@ class Training:
         for job in self._jobs.values():
             job.notice()
             if job.state == "running":
-                self._watch(job)
+                self.follow(job)
         return self.known()
 
     def known(self) -> list[TrainingJob]:
@@ -211,7 +211,7 @@ class Training:
         """Wait in a script until a training ends, while Slicer lives on."""
 
         def isOver() -> bool:
-            self._watch(job)
+            self.follow(job)
             return job.state != "running" and not job.look()
 
         waitUntil(isOver, timeout)
@@ -246,8 +246,11 @@ class Training:
     # ----------------------------------------------------------------------------------------- the life
 
     def follow(self, job: TrainingJob) -> None:
-        """Read a training's whole curve, bit by bit."""
-        self._watch(job)
+        """Hear what is new of a training from now on, and its whole curve, bit by bit."""
+        self._states.setdefault(job.path, job.state)
+        if job not in self._watched:
+            self._watched.append(job)
+            self._ticker.start(LOOK_MS, self._look)
 
     def shutDown(self) -> None:
         """Slicer closes: trainings that may not run on keep their checkpoint and end by themselves."""
@@ -259,7 +262,7 @@ class Training:
     def _run(self, job: TrainingJob, *, keepRunning: bool) -> TrainingJob:
         job.start(keepRunning=keepRunning)
         self._states[job.path] = job.state
-        self._watch(job)
+        self.follow(job)
         self._listeners.tell("training")
         return job
 
@@ -267,12 +270,6 @@ class Training:
         if path not in self._jobs:
             self._jobs[path] = TrainingJob(path, self._makeRun(path))
         return self._jobs[path]
-
-    def _watch(self, job: TrainingJob) -> None:
-        self._states.setdefault(job.path, job.state)
-        if job not in self._watched:
-            self._watched.append(job)
-            self._ticker.start(LOOK_MS, self._look)
 
     def _look(self) -> None:
         """Hear what is new of as many trainings as time allows; the others are next."""
