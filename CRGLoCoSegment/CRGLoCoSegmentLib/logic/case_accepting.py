@@ -14,7 +14,7 @@ from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.arrays import saveArray
 from CRGLoCoSegmentLib.background.threads import runInThread
-from CRGLoCoSegmentLib.logic.case_loading import temporaryFolder
+from CRGLoCoSegmentLib.logic.case_loading import taskFolder
 from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
@@ -252,9 +252,7 @@ def _folderOrder(channelNames: Sequence[str], given: Sequence[str]) -> tuple[int
     return order
 
 
-def writeLabel(
-    files: Any, folder: Path, label: Label, task: Task, *, isSafe: Callable[[], bool] = lambda: True
-) -> None:
+def writeLabel(files: Any, folder: Path, label: Label, task: Task, isSafe: Callable[[], bool]) -> None:
     """Write a label into a cases folder; the task's value is ``Accepted``.
 
     Args:
@@ -265,7 +263,7 @@ def writeLabel(
         isSafe: Whether the label is also somewhere else, in the scene as a rule; if not, and it cannot be
             written, it is kept in a file of its own.
     """
-    out = temporaryFolder("accept", task)
+    out = taskFolder("accept", task)
 
     def prepared(fields: dict[str, Any]) -> None:
         if not task.isRunning():

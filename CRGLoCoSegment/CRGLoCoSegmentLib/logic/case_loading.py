@@ -163,7 +163,7 @@ class CaseInScene:
 
 def openCase(files: Any, folder: Path, name: str, task: Task) -> None:
     """Read a case in the worker and make its nodes; the task's value is a ``LoadedCase``."""
-    out = temporaryFolder("open", task)
+    out = taskFolder("open", task)
     predictions = predictionsOf(folder)
 
     def opened(answer: dict[str, Any]) -> None:
@@ -220,7 +220,7 @@ def _loadedCase(name: str, folder: Path, made: nodes.CaseNodes, answer: dict[str
     return LoadedCase(name, folder, first, tuple(others), made.result, made.corrected, revision, notes)
 
 
-def temporaryFolder(purpose: str, task: Task) -> Path:
+def taskFolder(purpose: str, task: Task) -> Path:
     """Return a folder for a task; it goes at the task's end, in a thread, because that may take a while.
 
     Raises:

@@ -380,7 +380,7 @@ class CasesLogic(CaseList):
         task.onEnd(ended)
         # When Slicer closes, ``shutDown`` keeps it: a thread of ours would not live to its end.
         isSafe = lambda: self._isClosing or nodes.isInScene(segmentation)  # noqa: E731
-        writeLabel(self._files, folder, label, task, isSafe=isSafe)
+        writeLabel(self._files, folder, label, task, isSafe)
         self._listeners.tell("cases")
         return task
 

@@ -176,16 +176,14 @@ class Correction:
         self.watch(None)
         self._listeners.tell("corrected")
 
-    def sceneClosed(self) -> None:
-        """Let the copies go."""
-        self.shutDown()
-
     def shutDown(self) -> None:
         """Listen to nothing any more, and wait for nothing."""
         self.watch(None)
         for job in self._jobs:
             job.cancel()
         self._jobs, self._known = [], {}
+
+    sceneClosed = shutDown
 
     def _run(
         self, function: Callable[[], Any], onDone: Callable[[Any], None], onFailed: OnError

@@ -1,4 +1,4 @@
-"""What the panel of the cases says: about the folder, about what Accept will write, about time."""
+"""What the panel of the cases says: about the folder, and about what Accept will write."""
 
 from pathlib import Path
 

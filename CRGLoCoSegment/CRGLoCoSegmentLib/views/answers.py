@@ -22,12 +22,7 @@ def showAnswers(scene: Any, result: Any, panes: Mapping[str, str]) -> None:
         panes: ``"global"``, ``"local"``, ``"fused"`` or ``"corrected"`` -> ID of the pane's slice node.
     """
     views = otherViews(scene)
-    answers = {
-        "global": result.global_,
-        "local": result.local,
-        "fused": result.fused,
-        "corrected": result.corrected,
-    }
+    answers = {kind: result.segmentation(kind) for kind in ("global", "local", "fused", "corrected")}
     placed = {answers[kind].GetID(): view for kind, view in panes.items() if isInScene(answers[kind])}
     for node in segmentations(scene):
         display = node.GetDisplayNode()
