@@ -171,7 +171,7 @@ def measure_memory() -> None:
     """Print the peak of a process that prepares 512 x 512 x 600 int16, over the volume itself."""
     print("\n512 x 512 x 600 int16 (0.31 GB), 0.8 x 0.7 x 0.7 mm: seconds and peak memory above the volume")
     for target in ("0.8,0.7,0.7", "1,0.8,0.8", "3,2,2", "0.8,0.5,0.5"):
-        for what in ("image", "label", "restore"):
+        for what in ("image", "label"):
             command = [sys.executable, __file__, "--memory", what, target]
             print(f"{what} to {target} mm: {subprocess.check_output(command, text=True).strip()}")
 
@@ -185,15 +185,11 @@ def _memory(what: str, target: str) -> None:
     classes = np.zeros(array.shape, np.uint8)
     for number in range(1, 14):  # 13 blocks of 4 % of the volume: about an abdomen
         classes[40 * number : 40 * number + 60, 100:400, 100:300] = number
-    if what == "restore":
-        classes = preparation.label(Volume(classes, grid))
     before = _peak_gb()
     if what == "image":
         seconds = _seconds(lambda: preparation.image([Volume(array, grid)]))
-    elif what == "label":
-        seconds = _seconds(lambda: preparation.label(Volume(classes, grid)))
     else:
-        seconds = _seconds(lambda: preparation.restore_labels(classes, grid))
+        seconds = _seconds(lambda: preparation.label(Volume(classes, grid)))
     shape = preparation.prepared_geometry(grid).shape
     print(f"{seconds:.1f} s, {_peak_gb() - before:.2f} GB, prepared shape {shape}")
 

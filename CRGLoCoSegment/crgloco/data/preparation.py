@@ -1,10 +1,10 @@
-"""From scans as they come to arrays as networks want them, and back.
+"""From scans as they come to arrays as networks want them.
 
 A ``Preparation`` is fitted on the training cases, stored in the model and applied alike in training
 and inference: every channel gets canonical axes (``io.orientation``), is scaled by its rule, then brought
-to the target voxel size over its own field of view. Scans come in and labels go back in the order of
-their file; prepared arrays have K towards superior, J towards posterior, I towards left, or what is
-closest to it. Nothing is turned by interpolation or cropped, so the way back needs only the original grid.
+to the target voxel size over its own field of view. Scans come in the order of their file; prepared arrays
+have K towards superior, J towards posterior, I towards left, or what is closest to it. Nothing is turned by
+interpolation or cropped, so the way back needs only the original grid.
 """
 
 from __future__ import annotations
@@ -163,21 +163,6 @@ class Preparation:
         """Resize a volume of class numbers to the prepared grid, (K, J, I)."""
         array = Orientation.of(volume.geometry).apply(volume.array)
         return resize_labels(array, self.prepared_geometry(volume.geometry).shape)
-
-    def restore_labels(self, classes: npt.NDArray[Any], grid: Geometry) -> npt.NDArray[np.uint8]:
-        """Bring class numbers from the prepared grid back to ``grid``.
-
-        They only change places if the shapes agree; not even that if the grid is canonical.
-
-        Raises:
-            GeometryError: ``classes`` does not have the shape that ``grid`` is prepared to.
-        """
-        shape = self.prepared_geometry(grid).shape
-        if classes.shape != shape:
-            msg = f"Labels of shape {classes.shape} were not made on the prepared grid {shape} of this scan."
-            raise GeometryError(msg)
-        restored = resize_labels(classes, canonical_geometry(grid).shape)
-        return np.ascontiguousarray(Orientation.of(grid).undo(restored))
 
     def digest(self) -> str:
         """Return a SHA-256 that changes when prepared arrays would."""

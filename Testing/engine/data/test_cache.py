@@ -113,15 +113,6 @@ def test_a_case_is_prepared_alike_however_it_is_stored(turn, ways, tmp_path) -> 
             np.testing.assert_equal(one.locations(), first.locations())
 
 
-@pytest.mark.parametrize("way", ALL_48[::5])
-def test_labels_go_back_onto_the_axes_of_the_file(way) -> None:
-    _, classes = two_ellipsoids(GRID.shape)
-    prepared = PREPARATION.label(Volume(classes, GRID))
-    stored = PREPARATION.restore_labels(prepared, way.apply_geometry(GRID))
-    assert stored.flags.c_contiguous
-    np.testing.assert_array_equal(stored, way.apply(PREPARATION.restore_labels(prepared, GRID)))
-
-
 def test_locations_point_at_their_class(case, tmp_path) -> None:
     prepared = prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
     label, locations = prepared.label(), prepared.locations()
