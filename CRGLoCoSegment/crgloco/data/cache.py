@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crgloco.atomic import LONG_PAUSES_S, patiently
-from crgloco.data.cases import Case, content_hash, source_hash
+from crgloco.data.cases import Case
 from crgloco.data.partial_labels import assert_shown, known_classes
 from crgloco.data.preparation import Preparation
+from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import GeometryError, ResourceError
 from crgloco.histogram import histogram
 from crgloco.io.files import read_channels

@@ -38,23 +38,11 @@ from crgloco.data.manifest import (
     write_manifest,
 )
 from crgloco.data.prediction_record import result_names
-from crgloco.data.provenance import content_hash, source_hash
 from crgloco.errors import CasesError, LabelError, OptionError, ResourceError
 from crgloco.folder_lock import locked
 from crgloco.io.files import Source, find_volumes
 from crgloco.io.volume_file import volume_suffix
 from crgloco.labels import LabelTable
-
-__all__ = [
-    "Case",
-    "CasesFolder",
-    "content_hash",
-    "draw_split",
-    "first_labelled",
-    "open_cases",
-    "open_unlabelled",
-    "source_hash",
-]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from crgloco.data.cases import Case, CasesFolder, open_unlabelled, source_hash
+from crgloco.data.cases import Case, CasesFolder, open_unlabelled
+from crgloco.data.provenance import source_hash
 from crgloco.io.files import Source
 from crgloco.io.volume_file import volume_suffix
 

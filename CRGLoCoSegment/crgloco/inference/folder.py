@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from crgloco.atomic import saving, write_bytes
-from crgloco.data.cases import Case, assert_no_gap, content_hash
+from crgloco.data.cases import Case, assert_no_gap
 from crgloco.data.prediction_files import (
     assert_only_results_are_replaced,
     assert_short,
@@ -36,6 +36,7 @@ from crgloco.data.prediction_record import (
     label_files,
     read_predictions,
 )
+from crgloco.data.provenance import content_hash
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
 from crgloco.folder_lock import locked
 from crgloco.histogram import histogram

@@ -12,7 +12,7 @@ from typing import Any
 from crgloco import __version__, model_store
 from crgloco.atomic import LONG_PAUSES_S, patiently
 from crgloco.data.case_store import revisions
-from crgloco.data.cases import source_hash
+from crgloco.data.provenance import source_hash
 from crgloco.jobs import JobFolder
 from crgloco.methods.base import Method
 from crgloco.metrics import where_both_found

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from crgloco.data.case_store import accept_label
-from crgloco.data.cases import open_cases, source_hash
-from crgloco.data.provenance import Provenance
+from crgloco.data.cases import open_cases
+from crgloco.data.provenance import Provenance, source_hash
 from crgloco.errors import Cancelled, JobError
 from crgloco.io.files import read_volume
 from crgloco.jobs import Job, write_job
