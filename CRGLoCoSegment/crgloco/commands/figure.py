@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import numpy.typing as npt
 
 from crgloco.atomic import LONG_PAUSES_S, appearing
 from crgloco.inference.confidence import UNCERTAIN_BELOW
-from crgloco.io.volume import Geometry, Volume
+from crgloco.io.orientation import Orientation
+from crgloco.io.volume import Volume
 from crgloco.labels import Label, LabelTable
 
 Classes = npt.NDArray[np.uint8]
@@ -28,6 +28,8 @@ Plane = npt.NDArray[Any]
 LOWEST = 0.35
 BACKGROUND = "#111111"
 INK = "#f2f2f2"
+# Of a slice across canonical K, J or I: what lies at its left, right, top and bottom.
+EDGES = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
 # Lighter and denser with more doubt, and unlike the outlines: tells also those who see few colours.
 DOUBT = ((0.36, 0.10, 0.62, 0.45), (0.85, 0.20, 0.80, 0.65), (1.0, 0.72, 0.98, 0.8))
 
@@ -60,29 +62,29 @@ class Scene:
 
 @dataclass(frozen=True)
 class View:
-    """How a slice is turned so that it looks as radiologists know it.
+    """A slice as radiologists know it: left on the right or front on the left, front or head at the top.
 
     Attributes:
-        axis: Array axis across the slice.
-        index: Number of the slice.
-        swap: Whether rows and columns change places.
-        flips: Whether rows and columns (after that) are turned round.
+        orientation: The way of the scan to canonical axes.
+        axis: Canonical axis across the slice.
+        index: Number of the slice along it.
         size: Millimetres of a pixel, rows and columns.
-        edges: Letters at the left, right, top and bottom edge.
     """
 
+    orientation: Orientation
     axis: int
     index: int
-    swap: bool
-    flips: tuple[bool, bool]
     size: tuple[float, float]
-    edges: tuple[str, str, str, str]
+
+    @property
+    def edges(self) -> tuple[str, str, str, str]:
+        """Letters at the left, right, top and bottom edge."""
+        return EDGES[self.axis]
 
     def of(self, array: Plane) -> Plane:
-        """Cut the slice out of (K, J, I)."""
-        plane: Plane = np.take(array, self.index, self.axis)
-        plane = plane.T if self.swap else plane
-        return plane[:: -1 if self.flips[0] else 1, :: -1 if self.flips[1] else 1]
+        """Cut the slice out of (K, J, I) as stored."""
+        plane: Plane = np.take(self.orientation.apply(array), self.index, self.axis)
+        return plane[::-1] if self.axis else plane  # rows of coronal and sagittal slices run towards the head
 
 
 def draw(scene: Scene, path: Path) -> None:
@@ -131,40 +133,16 @@ def draw(scene: Scene, path: Path) -> None:
 def choose_view(scene: Scene) -> View:
     """Choose the acquired plane, and in it the slice that shows most structures and most doubt."""
     geometry = scene.image.geometry
-    axis = int(np.argmax(geometry.spacing)) if len(set(geometry.spacing)) > 1 else 0
-    across = tuple(other for other in range(3) if other != axis)
-    shown = np.moveaxis(scene.fused, axis, 0)
+    way = Orientation.of(geometry)
+    axis = way.order.index(int(np.argmax(geometry.spacing)))
+    shown = np.moveaxis(way.apply(scene.fused), axis, 0)
+    confidence = np.moveaxis(way.apply(scene.confidence), axis, 0)
     structures = np.stack([(shown == number).any((1, 2)) for number in range(1, scene.table.classes)]).sum(0)
     area = (shown > 0).sum((1, 2))
-    doubt = np.clip(UNCERTAIN_BELOW - scene.confidence, 0, None).sum(across)
+    doubt = np.clip(UNCERTAIN_BELOW - confidence, 0, None).sum((1, 2))
     worth = structures + area / max(1, area.max()) + doubt / max(1e-6, float(doubt.max()))
-    return _turned(geometry, axis, int(np.argmax(worth)))
-
-
-def _turned(geometry: Geometry, axis: int, index: int) -> View:
-    """Put left on the right, front on top; feet at the bottom."""
-    direction = np.abs(np.asarray(geometry.direction))  # world x, y, z by array I, J, K
-    world = max(permutations(range(3)), key=lambda order: sum(direction[order[a], a] for a in range(3)))
-    # The world axis (0 left, 1 posterior, 2 superior) of each array axis K, J, I, and its sense.
-    axes = [world[2 - a] for a in range(3)]
-    signs = [float(np.asarray(geometry.direction)[axes[a], 2 - a]) for a in range(3)]
-    rows, columns = (other for other in range(3) if other != axis)
-    wanted_row = {2: 1, 1: 2, 0: 2}[axes[axis]]
-    swap = axes[rows] != wanted_row
-    if swap:
-        rows, columns = columns, rows
-    upside_down = (signs[rows] > 0) if axes[rows] == 2 else (signs[rows] < 0)
-    letters = {0: ("R", "L"), 1: ("A", "P"), 2: ("I", "S")}
-    left, right = letters[axes[columns]]
-    top, bottom = letters[axes[rows]][:: -1 if axes[rows] == 2 else 1]
-    return View(
-        axis,
-        index,
-        swap,
-        (upside_down, signs[columns] < 0),
-        (geometry.spacing[rows], geometry.spacing[columns]),
-        (left, right, top, bottom),
-    )
+    rows, columns = (geometry.spacing[stored] for number, stored in enumerate(way.order) if number != axis)
+    return View(way, axis, int(np.argmax(worth)), (rows, columns))
 
 
 Frame = tuple[int, int, int, int]  # first row, last row, first column, last column
@@ -305,13 +283,7 @@ def _legend(figure: Any, scene: Scene, overlay: Any) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
-        Line2D(
-            [],
-            [],
-            color=_colour(label),
-            linewidth=3,
-            label=label.name.replace("_", " "),
-        )
+        Line2D([], [], color=_colour(label), linewidth=3, label=label.name.replace("_", " "))
         for label in scene.table.labels
     ]
     if scene.reference is not None:
