@@ -20,6 +20,7 @@ from typing import IO, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK as sitk
 
 from crgloco.errors import GeometryError, InputError
 from crgloco.io.volume import Geometry, Shape, Volume
@@ -287,18 +288,8 @@ def _wide(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _rotation(quaternion: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     b, c, d = (float(part) for part in quaternion)
     square = 1 - (b * b + c * c + d * d)
-    if square < 1e-7:
-        length = math.sqrt(b * b + c * c + d * d)
-        a, b, c, d = 0.0, b / length, c / length, d / length
-    else:
-        a = math.sqrt(square)
-    return np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
-        ]
-    )
+    versor = sitk.VersorTransform([b, c, d, 0.0 if square < 1e-7 else math.sqrt(square)])
+    return np.reshape(versor.GetMatrix(), (3, 3))
 
 
 def _header(volume: Volume) -> Any:
@@ -367,19 +358,10 @@ def _quaternion(directions: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray
     """Return the side (-1 for a left-handed grid) and b, c, d of the unit quaternion with a >= 0."""
     side = 1.0 if np.linalg.det(directions) > 0 else -1.0
     left, _, right = np.linalg.svd(directions * [1, 1, side])
-    r = left @ right
-    # The eigenvector of the largest eigenvalue is stable for every rotation, half turns included.
-    matrix = np.array(
-        [
-            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], r[1, 0] + r[0, 1], r[0, 2] + r[2, 0]],
-            [r[0, 2] - r[2, 0], r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], r[2, 1] + r[1, 2]],
-            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1]],
-        ]
-    )
-    quaternion = np.linalg.eigh(matrix)[1][:, -1]
-    quaternion = -quaternion if quaternion[0] < 0 else quaternion
-    return side, quaternion[1:]
+    versor = sitk.VersorTransform()
+    versor.SetMatrix((left @ right).ravel().tolist())  # ITK wants it orthogonal to 1e-10
+    *quaternion, a = versor.GetVersor()
+    return side, np.copysign(1, a) * np.array(quaternion)
 
 
 def _in_words(sizes: npt.NDArray[np.float64]) -> str:
