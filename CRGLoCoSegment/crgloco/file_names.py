@@ -1,4 +1,4 @@
-"""File names that are nobody's, those that Windows keeps for itself, and those that are no text.
+"""File names that are nobody's, that Windows keeps for itself, that are free, and that are no text.
 
 Some systems take any bytes for a name; ITK ends the whole process at one that is no UTF-8.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from crgloco.errors import InputError
@@ -33,6 +34,14 @@ def is_file(path: Path) -> bool:
 def is_dead_link(path: Path) -> bool:
     """Whether a path is a link to what does not exist, as git-annex and DVC leave before they fetch it."""
     return path.is_symlink() and not path.exists()
+
+
+def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """Return the name, or the first of ``<name>-2``, ``<name>-3``, ... that is not taken."""
+    free, number = name, 2
+    while is_taken(free):
+        free, number = f"{name}-{number}", number + 1
+    return free
 
 
 def is_text(name: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from crgloco import model_card
 from crgloco.atomic import LONG_PAUSES_S, PART, appearing
 from crgloco.errors import ModelError
-from crgloco.file_names import is_reserved
+from crgloco.file_names import free_name, is_reserved
 from crgloco.model_store import CARD, MAXIMUM_CARD, WEIGHTS, check_weights, read_files, write_folder
 
 MAXIMUM_WEIGHTS = 4 * 2**30  # bytes
@@ -74,7 +74,8 @@ def import_zip(zip_path: Path, models_folder: Path) -> Path:
     except ModelError as error:
         msg = f"{zip_path} cannot be imported: {error}"
         raise ModelError(msg) from error
-    target = _free_folder(models_folder, _safe_name(members[CARD].filename, card.name))
+    name = _safe_name(members[CARD].filename, card.name)
+    target = models_folder / free_name(name, lambda free: _is_taken(models_folder / free))
     write_folder(target, model_card.encode(replace(card, name=target.name)), weights)
     return target
 
@@ -146,9 +147,5 @@ def _safe_name(filename: str, card_name: str) -> str:
     return f"_{name}" if is_reserved(name) else name
 
 
-def _free_folder(models_folder: Path, name: str) -> Path:
-    folder, number = models_folder / name, 1
-    while folder.exists() or folder.is_symlink():
-        number += 1
-        folder = models_folder / f"{name}-{number}"
-    return folder
+def _is_taken(folder: Path) -> bool:
+    return folder.exists() or folder.is_symlink()

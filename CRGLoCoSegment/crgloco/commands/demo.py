@@ -26,6 +26,7 @@ from crgloco.commands.arguments import (
 from crgloco.commands.bars import duration
 from crgloco.commands.console import Console
 from crgloco.errors import ResourceError
+from crgloco.file_names import free_name
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
@@ -159,7 +160,7 @@ def _fine_tune(arguments: argparse.Namespace, model: Path, cases: Path, out: Pat
     job = jobs.Job(
         cases=cases,
         method=methods.DEFAULT,
-        out=_free(out / "fine_tuned"),
+        out=out / free_name("fine_tuned", lambda name: (out / name).exists()),
         iterations=arguments.iterations,
         minutes=MINUTES,
         start=model,
@@ -169,14 +170,6 @@ def _fine_tune(arguments: argparse.Namespace, model: Path, cases: Path, out: Pat
     train.check_at_the_door(job)
     folder = jobs.write_job(jobs.folder_beside(job.out), job)
     return train.train(job, folder, console)
-
-
-def _free(folder: Path) -> Path:
-    """Return the folder, or with a number behind it the first that does not exist."""
-    number, free = 2, folder
-    while free.exists():
-        number, free = number + 1, folder.with_name(f"{folder.name}-{number}")
-    return free
 
 
 def _what_is_where(figures: list[Path], tuned: Path, dice: float | None) -> str:

@@ -20,7 +20,6 @@ from crgloco.atomic import LONG_PAUSES_S, patiently, saving
 from crgloco.data.case_files import IMAGES, LABELS, ORDER, UNLABELLED, assert_case_name
 from crgloco.data.case_store import bring_image
 from crgloco.data.cases import Case, CasesFolder, assert_channels, draw_split, open_cases
-from crgloco.data.further_scans import free_name
 from crgloco.data.manifest import (
     Manifest,
     new_dataset,
@@ -31,6 +30,7 @@ from crgloco.data.manifest import (
 )
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, LabelError
+from crgloco.file_names import free_name
 from crgloco.io.files import source_geometry
 from crgloco.io.label_files import read_label, write_label
 from crgloco.labels import LabelTable

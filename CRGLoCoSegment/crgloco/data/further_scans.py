@@ -12,13 +12,13 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from crgloco.data.cases import Case, CasesFolder, open_unlabelled
 from crgloco.data.provenance import source_hash
+from crgloco.file_names import free_name
 from crgloco.io.files import Source
 from crgloco.io.volume_file import volume_suffix
 
@@ -118,14 +118,6 @@ def names_apart(cases: Iterable[Case], taken: Iterable[str]) -> tuple[Case, ...]
     return tuple(result)
 
 
-def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
-    """Return the name, or the first of ``<name>-2``, ``<name>-3``, ... that is not taken."""
-    free, number = name, 2
-    while is_taken(free):
-        free, number = f"{name}-{number}", number + 1
-    return free
-
-
 def _first_equal(case: Case, others: Sequence[Case]) -> Case | None:
     if not others:
         return None
@@ -153,7 +145,7 @@ def _end_of_gzip(path: Path) -> bytes:
     """Return what a file would end with if it were packed by gzip."""
     check, length = 0, 0
     with path.open("rb") as file:
-        for chunk in _chunks(file):
+        while chunk := file.read(_CHUNK):
             check, length = zlib.crc32(chunk, check), length + len(chunk)
     return struct.pack("<II", check, length % 2**32)
 
@@ -162,19 +154,11 @@ def _content(source: Source) -> str:
     """Return a hash of what the files hold; of NIfTI, of what is inside the compression."""
     if not _is_nifti(source):
         return source_hash(source)
-    whole = hashlib.sha256()
     try:
         with gzip.open(source.path) if _is_packed(source) else source.path.open("rb") as file:
-            for chunk in _chunks(file):
-                whole.update(chunk)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, EOFError, zlib.error):  # damaged: equal only if byte for byte
         return source_hash(source)
-    return whole.hexdigest()
-
-
-def _chunks(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
-        yield chunk
 
 
 def _is_nifti(source: Source) -> bool:
