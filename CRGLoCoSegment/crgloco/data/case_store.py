@@ -8,7 +8,7 @@ overwritten: the one before is kept in ``labelsTr_revisions/<case>.r001<ending>`
 
 from __future__ import annotations
 
-import os
+import glob
 import re
 import shutil
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crgloco.atomic import LONG_PAUSES_S, patiently, saving
+from crgloco.atomic import LONG_PAUSES_S, appearing, patiently, saving
 from crgloco.data.case_files import (
     IMAGES,
     LABELS,
@@ -266,11 +266,7 @@ def _current_revision(root: Path, case: str, manifest: Manifest, path: Path) -> 
 
 
 def _kept_file(root: Path, case: str, number: int) -> Path:
-    return next((root / REVISIONS).glob(f"{_literal(case)}.r{number:03d}.*"))
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([\[\]*?])", r"[\1]", name)
+    return next((root / REVISIONS).glob(f"{glob.escape(case)}.r{number:03d}.*"))
 
 
 def _keep(path: Path, kept: Path) -> None:
@@ -327,18 +323,12 @@ def bring_image(source: Source, target: Path, ending: str) -> None:
 
 def _copy(path: Path, target: Path, *, link: bool = False) -> None:
     """Make a file appear under a second name, whole; if wanted as a link, where the disk can."""
-    with saving(target):
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        part.unlink(missing_ok=True)
-        try:
-            if link and not path.is_symlink():
-                with suppress(OSError):
-                    target.hardlink_to(path)
-                    return
-            shutil.copyfile(path, part)
-            patiently(lambda: part.rename(target), LONG_PAUSES_S)
-        finally:
-            part.unlink(missing_ok=True)
+    with suppress(OSError):
+        if link and not path.is_symlink():
+            target.hardlink_to(path)
+            return
+    with appearing(target, LONG_PAUSES_S) as part:
+        shutil.copyfile(path, part)
 
 
 def _same(first: Path, second: Path) -> bool:
