@@ -6,7 +6,6 @@ All resizing keeps the outer faces of the field of view: output voxel ``i`` lies
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,10 +49,8 @@ class TrainingCase:
     def open(cls, case: PreparedCase, device: torch.device | None = None) -> TrainingCase:
         """Open a prepared case; with a device, copy it there once."""
         label_array = case.label()
-        with warnings.catch_warnings():  # the maps are read-only, and nothing here writes to a case
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-            image = torch.from_numpy(case.image())
-            label = None if label_array is None else torch.from_numpy(label_array)
+        image = torch.from_numpy(case.image())
+        label = None if label_array is None else torch.from_numpy(label_array)
         fill = image.flatten(1).min(1).values.float()
         if device is not None and device.type != "cpu":
             image = image.to(device)
