@@ -7,7 +7,8 @@ table maps between those class numbers and the label values of files, which may 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,23 +63,21 @@ class LabelTable:
     """
 
     labels: tuple[Label, ...]
-    _values: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.labels, key=lambda label: label.value))
         object.__setattr__(self, "labels", ordered)
-        object.__setattr__(self, "_values", (0, *(label.value for label in ordered)))
         _check(ordered)
 
     @property
     def classes(self) -> int:
         """Number of classes C of a network, background included."""
-        return len(self._values)
+        return len(self.values)
 
-    @property
+    @cached_property
     def values(self) -> tuple[int, ...]:
         """Label value of every class number, background (0) first."""
-        return self._values
+        return (0, *(label.value for label in self.labels))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,19 +95,19 @@ class LabelTable:
             LabelError: Naming the values that are not in the table.
         """
         found = np.unique(values)
-        strange = [value for value in found.tolist() if value not in self._values]
+        strange = [value for value in found.tolist() if value not in self.values]
         if strange:
             shown = ", ".join(f"{value:g}" for value in strange[:5])
             msg = f"Label value {shown} is not in the label table (0 background, {self.in_words()})."
             raise LabelError(msg)
-        lookup = np.zeros(int(max(self._values)) + 1, np.uint8)
-        lookup[list(self._values)] = np.arange(self.classes)
+        lookup = np.zeros(int(max(self.values)) + 1, np.uint8)
+        lookup[list(self.values)] = np.arange(self.classes)
         return lookup[values.astype(np.int64)]
 
     def to_values(self, classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn class numbers into label values, in the smallest unsigned type that holds the table."""
-        kind = np.uint8 if max(self._values) <= 255 else np.uint16
-        values: npt.NDArray[Any] = np.asarray(self._values, kind)[classes]
+        kind = np.uint8 if max(self.values) <= 255 else np.uint16
+        values: npt.NDArray[Any] = np.asarray(self.values, kind)[classes]
         return values
 
     def part(self, names: Iterable[str] | None) -> tuple[str, ...] | None:
