@@ -35,14 +35,11 @@ def list_cases(fields: Fields, report: Reporter) -> Answer:
     root, predictions = read.path(fields, "folder"), read.optional_path(fields, "predictions")
     folder, predicted = open_cases(root), read_predictions(predictions)
     numbers = _revisions(folder)
-    labelled = {case.name for case in folder.labelled}
     cases = sorted((*folder.labelled, *folder.unlabelled), key=lambda case: case.name)
     return {
         "channel_names": list(folder.channel_names),
         "labels": _table(folder),
-        "cases": [
-            _row(case, _role(case, folder, labelled), numbers.get(case.name, 0), predicted) for case in cases
-        ],
+        "cases": [_row(case, _role(case, folder), numbers.get(case.name, 0), predicted) for case in cases],
     }
 
 
@@ -73,7 +70,7 @@ def open_case(fields: Fields, report: Reporter) -> Answer:
         "channel_names": list(folder.channel_names),
         "labels": labels,
         "record": record,
-        "role": _role(case, folder, {case.name for case in folder.labelled}),
+        "role": _role(case, folder),
         "revision": _revisions(folder).get(name, 0),
         "notes": notes,
     }
@@ -166,8 +163,8 @@ def _row(case: Case, role: str, revision: int, predicted: Predictions) -> Answer
     }
 
 
-def _role(case: Case, folder: CasesFolder, labelled: set[str]) -> str:
-    if case.name not in labelled:
+def _role(case: Case, folder: CasesFolder) -> str:
+    if case.label is None:
         return "unlabelled"
     return "validation" if case.name in folder.validation else "labelled"
 
