@@ -101,9 +101,7 @@ def load_tensors(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    card = read_card(folder)
-    weights = _read(folder, WEIGHTS)
-    check_weights(folder, card, weights)
+    _, weights = read_files(folder)
     try:
         return from_bytes(weights)
     except SafetensorError as error:
