@@ -16,6 +16,8 @@ from torch.nn import functional
 from crgloco.data.boxes import Box, triple
 from crgloco.data.patches import resize
 
+MOST_HOLES = 3
+
 Matrix = tuple[tuple[float, float, float], ...]
 
 
@@ -150,18 +152,13 @@ class IntensityDraw:
     holes: tuple[tuple[float, ...], ...] = ()
 
 
-def draw_intensity(rng: np.random.Generator, *, holes: int = 3) -> IntensityDraw:
-    """Draw the strong view of the default recipe: noise, blur, contrast, brightness, gamma, coarse, holes.
-
-    Args:
-        rng: Source of all randomness.
-        holes: Largest number of cut-out blocks of the image.
-    """
+def draw_intensity(rng: np.random.Generator) -> IntensityDraw:
+    """Draw the strong view of the default recipe: noise, blur, contrast, brightness, gamma, coarse, holes."""
 
     def sometimes(share: float, value: float, otherwise: float) -> float:
         return float(value) if rng.random() < share else otherwise
 
-    centres = rng.uniform(0, 1, (int(rng.integers(0, holes + 1)), 3))
+    centres = rng.uniform(0, 1, (int(rng.integers(0, MOST_HOLES + 1)), 3))
     sizes = rng.uniform(0.1, 0.35, centres.shape)
     return IntensityDraw(
         noise=sometimes(0.5, rng.uniform(0, 0.2), 0.0),

@@ -125,16 +125,15 @@ def draw_released_pair(
     return large_box, Box(large_box.start, small)
 
 
-def draw_offset(large: Triple, small: Triple, rng: np.random.Generator, *, beyond: float = 0.25) -> Triple:
-    """Draw ``b - a`` with the small box at most partly outside the large one.
+def draw_offset(large: Triple, small: Triple, rng: np.random.Generator) -> Triple:
+    """Draw ``b - a`` with at most a quarter of the small box, along each axis, outside the large one.
 
     Args:
         large: Voxels of the large box.
         small: Voxels of the small box.
         rng: Source of all randomness.
-        beyond: Share of the small box, per axis, that may lie outside.
     """
-    margin = (np.asarray(small) * beyond).astype(int)
+    margin = np.asarray(small) // 4
     span = np.maximum(np.subtract(large, small), 0)
     return triple(rng.integers(-margin, span + margin + 1))
 
