@@ -29,9 +29,9 @@ from crgloco.file_names import assert_text, is_dead_link
 from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice, stack
 from crgloco.io.volume import Geometry, Volume
 
-# Never DICOM images; a folder of volumes is passed over without opening them.
 # In the root of a disk: closed to users, or full of what they have thrown away.
 _OF_THE_SYSTEM = {"system volume information", "$recycle.bin", "lost+found"}
+# Never DICOM images; a folder of volumes is passed over without opening them.
 _OTHER_SUFFIXES = {
     *(".nii", ".gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".raw", ".zraw", ".json", ".txt", ".csv", ".md"),
     *(".png", ".jpg", ".jpeg", ".pdf", ".zip", ".xml", ".html", ".npy", ".npz", ".py", ".tsv", ".part"),
