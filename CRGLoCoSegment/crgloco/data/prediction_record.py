@@ -40,14 +40,14 @@ class Predictions:
     model: str = ""
     quality: str = ""
     table: LabelTable | None = None
-    cases: dict[str, dict[str, Any]] | None = None
+    cases: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     begun: frozenset[str] | None = frozenset()
     hashes: Mapping[str, str] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self, case: str) -> dict[str, Any] | None:
         """Return the record of a case; that of a failed one has an ``error``."""
-        return (self.cases or {}).get(case)
+        return self.cases.get(case)
 
 
 def read_predictions(folder: Path | None) -> Predictions:

@@ -291,7 +291,7 @@ def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Recor
         return {}
     return {
         name: record
-        for name, record in (stored.cases or {}).items()
+        for name, record in stored.cases.items()
         if "error" in record
         or (
             record.get("quality") == job.quality
@@ -363,7 +363,7 @@ def _note_begun(out: Path, case: str) -> None:
         hashes = {name: value for name, value in stored.hashes.items() if name not in gone}
         begun = sorted({case, *(stored.begun or ())})
         # Nor does its old record describe them any more: it may be that of another model.
-        records = [record for name, record in (stored.cases or {}).items() if name != case]
+        records = [record for name, record in stored.cases.items() if name != case]
         _write_document(out, {**stored.document, "cases": records, "begun": begun, "hashes": hashes})
 
 
@@ -387,7 +387,7 @@ def _further(
     known: Mapping[str, Record],
 ) -> list[Record]:
     """The records of cases that are not ours; of ours whose turn has not come yet, those that still hold."""
-    there = (stored.cases or {}) if stored.model == job.model else {}
+    there = stored.cases if stored.model == job.model else {}
     kept = {**known, **{name: record for name, record in there.items() if name in known or name not in own}}
     done = {record["case"] for record in records}
     return [record for name, record in kept.items() if name not in done]
