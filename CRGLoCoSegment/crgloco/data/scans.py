@@ -30,10 +30,10 @@ def find_scans(path: Path, channels: int) -> tuple[Case, ...]:
     if not path.exists():
         msg = f"{path} does not exist. Check the name and the folder."
         raise InputError(msg)
-    if volume_suffix(path) is None:
+    ending = volume_suffix(path)
+    if ending is None:
         series = dicom.series_of(path)
         return (_complete(Case(series.name, (Source(series.name, series.folder, series.uid),)), channels),)
-    ending = volume_suffix(path)
     no_scans = result_names(path.parent) - {path.name}
     nearby = sorted(
         file for file in path.parent.iterdir() if volume_suffix(file) == ending and file.name not in no_scans
