@@ -18,6 +18,9 @@ line; anything that is not a ``CRGLoCoError`` is a fault of ours and keeps its t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CRGLoCoError(Exception):
     """Base of everything that is told to the user as one clear line."""
@@ -61,3 +64,13 @@ class TrainingDiverged(CRGLoCoError):
 
 class Cancelled(CRGLoCoError):
     """The user asked for an end."""
+
+
+@contextmanager
+def about(what: object) -> Iterator[None]:
+    """Put in front of an error that arises inside what it speaks of, such as a file."""
+    try:
+        yield
+    except CRGLoCoError as error:
+        msg = f"{what}: {error}"
+        raise type(error)(msg) from error

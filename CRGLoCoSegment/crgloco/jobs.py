@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from crgloco import claims
 from crgloco.atomic import patiently, saving, settle, write_bytes
-from crgloco.errors import JobError
+from crgloco.errors import JobError, about
 from crgloco.file_names import is_litter
 from crgloco.folder_lock import locked
 
@@ -331,11 +331,8 @@ def read_job(path: Path) -> Job:
     except (ValueError, RecursionError) as error:
         msg = f"{file} is no JSON, or is cut off ({error})."
         raise JobError(msg) from error
-    try:
+    with about(file):
         return Job.from_json(values, file.parent.absolute())
-    except JobError as error:
-        msg = f"{file}: {error}"
-        raise JobError(msg) from error
 
 
 def folder_beside(out: Path) -> Path:

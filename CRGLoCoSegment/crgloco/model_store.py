@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from crgloco import model_card
 from crgloco.atomic import LONG_PAUSES_S, PART, patiently, saving, write_through
-from crgloco.errors import ModelError, OptionError
+from crgloco.errors import ModelError, OptionError, about
 from crgloco.file_names import is_litter
 
 if TYPE_CHECKING:
@@ -85,11 +85,8 @@ def read_card(folder: Path) -> ModelCard:
         ModelError: No model there, a damaged card, or another format; names the folder and the remedy.
     """
     content = _read(folder, CARD, MAXIMUM_CARD)
-    try:
+    with about(folder):
         return model_card.decode(content)
-    except ModelError as error:
-        msg = f"{folder}: {error}"
-        raise ModelError(msg) from error
 
 
 def load_tensors(folder: Path) -> dict[str, torch.Tensor]:

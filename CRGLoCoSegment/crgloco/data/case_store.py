@@ -40,7 +40,7 @@ from crgloco.data.manifest import (
 )
 from crgloco.data.partial_labels import shown_structures
 from crgloco.data.provenance import Provenance, content_hash, source_hash
-from crgloco.errors import CasesError, InputError, LabelError
+from crgloco.errors import CasesError, InputError, about
 from crgloco.folder_lock import locked
 from crgloco.io.files import (
     WRITTEN_SUFFIXES,
@@ -235,11 +235,8 @@ def _label_volume(label: Path | Volume, table: LabelTable, grid: Geometry, case:
     else:
         # Slicer turns left-handed images round when it loads a saved scene, and labels come as it has them.
         turned = on_grid(label, grid, f"The label of case {case} and its image")
-        try:
+        with about(f"The label of case {case}"):
             classes = table.to_classes(turned.array)
-        except LabelError as error:
-            msg = f"The label of case {case}: {error}"
-            raise LabelError(msg) from error
     return Volume(table.to_values(classes), grid)
 
 

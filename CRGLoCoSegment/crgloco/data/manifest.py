@@ -17,7 +17,7 @@ from typing import Any
 
 from crgloco.atomic import write_bytes
 from crgloco.data.provenance import Provenance
-from crgloco.errors import CasesError, LabelError
+from crgloco.errors import CasesError, LabelError, about
 from crgloco.io.files import WRITTEN_SUFFIXES
 from crgloco.labels import LabelTable
 
@@ -283,19 +283,13 @@ def _table_of_names(entry: Any, path: Path) -> LabelTable:
     if zero != ["background"]:
         msg = f"{path}: labels must have 'background' as the only name of value 0; found {zero}."
         raise LabelError(msg)
-    try:
+    with about(path):
         return LabelTable.from_names(entry)
-    except LabelError as error:
-        msg = f"{path}: {error}"
-        raise LabelError(msg) from error
 
 
 def _table_of_entries(entry: Any, path: Path) -> LabelTable:
-    try:
+    with about(path):
         return LabelTable.from_json(entry)
-    except LabelError as error:
-        msg = f"{path}: {error}"
-        raise LabelError(msg) from error
 
 
 def _provenance(entry: Any, path: Path) -> dict[str, tuple[Provenance, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crgloco.errors import LabelError
+from crgloco.errors import LabelError, about
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.orientation import on_grid
 from crgloco.io.volume import Geometry, Volume
@@ -38,11 +38,8 @@ def read_label(path: Path, table: LabelTable, grid: Geometry | None = None) -> V
     volume = read_volume(path)
     if grid is not None:
         volume = on_grid(volume, grid, f"The label {path} and its image")
-    try:
+    with about(path):
         classes = table.to_classes(_whole(volume.array))
-    except LabelError as error:
-        msg = f"{path}: {error}"
-        raise LabelError(msg) from error
     return Volume(classes, volume.geometry)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crgloco.errors import LabelError, OptionError
+from crgloco.errors import OptionError, about
 from crgloco.labels import LabelTable
 
 Answer = dict[str, Any]
@@ -106,8 +106,5 @@ def table(fields: Fields, key: str) -> LabelTable:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         msg = f"{key!r} must be a label table, a list of objects with value and name; found {entries!r}."
         raise OptionError(msg)
-    try:
+    with about(repr(key)):
         return LabelTable.from_json(entries)
-    except LabelError as error:
-        msg = f"{key!r}: {error}"
-        raise LabelError(msg) from error
