@@ -16,7 +16,7 @@ Means are over cases per structure, then over structures. The background never e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,7 @@ Mask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]
 
 MEASURES = ("dice", "jaccard", "hd95_mm", "asd_mm", "hd95_voxels", "asd_voxels")
+_COUNTS = ("n", "n_distances", "missed", "false_presence", "absent")
 DEFINITIONS = {
     "dice": "2 |P and R| / (|P| + |R|), 0..1",
     "jaccard": "|P and R| / |P or R|, 0..1",
@@ -214,20 +215,9 @@ def summarise(cases: Sequence[CaseScores], names: Sequence[str]) -> Summary:
     rows = tuple(
         _summary_row(name, [case.labels[position] for case in cases]) for position, name in enumerate(names)
     )
-
-    def total(count: Callable[[LabelSummary], int]) -> int:
-        return sum(count(row) for row in rows)
-
-    mean = LabelSummary(
-        "mean",
-        n=total(lambda row: row.n),
-        n_distances=total(lambda row: row.n_distances),
-        missed=total(lambda row: row.missed),
-        false_presence=total(lambda row: row.false_presence),
-        absent=total(lambda row: row.absent),
-        **{measure: _mean(getattr(row, measure) for row in rows) for measure in MEASURES},
-    )
-    return Summary(rows, mean)
+    columns: dict[str, Any] = {count: sum(getattr(row, count) for row in rows) for count in _COUNTS}
+    columns |= {measure: _mean(getattr(row, measure) for row in rows) for measure in MEASURES}
+    return Summary(rows, LabelSummary("mean", **columns))
 
 
 def where_both_found(
