@@ -168,8 +168,8 @@ class LabelTable:
             if isinstance(value, bool) or not isinstance(value, int):
                 msg = f"Label {name!r} has the value {value!r}; whole numbers are needed (no regions)."
                 raise LabelError(msg)
-        entries = [{"value": value, "name": name} for name, value in names.items() if value != 0]
-        return cls.from_json(sorted(entries, key=lambda entry: int(str(entry["value"]))))
+        by_value = sorted(names.items(), key=lambda item: item[1])
+        return cls.from_json([{"value": value, "name": name} for name, value in by_value if value != 0])
 
 
 def _check(labels: tuple[Label, ...]) -> None:
