@@ -93,23 +93,13 @@ def run_list(arguments: argparse.Namespace, console: Console) -> int:
     from crgloco.data.cases import open_cases
 
     folder = open_cases(arguments.folder)
-    roles = {
-        case.name: "validation" if case.name in folder.validation else "labelled" for case in folder.labelled
-    } | {case.name: "unlabelled" for case in folder.unlabelled}
-    shown = {case.name: case.structures for case in folder.labelled}
-    for name, role in roles.items():
-        only = shown.get(name)
-        console.say(f"{name}\t{role}" + (f"\t{', '.join(only)} only" if only else ""))
+    cases = []
+    for case in (*folder.labelled, *folder.unlabelled):
+        role, only = folder.role(case), case.structures
+        console.say(f"{case.name}\t{role}" + (f"\t{', '.join(only)} only" if only else ""))
+        cases.append({"name": case.name, "role": role, "structures": only})
     labels = folder.table.to_json() if folder.table is not None else None
-    console.result(
-        {
-            "channel_names": list(folder.channel_names),
-            "labels": labels,
-            "cases": [
-                {"name": name, "role": role, "structures": shown.get(name)} for name, role in roles.items()
-            ],
-        }
-    )
+    console.result({"channel_names": list(folder.channel_names), "labels": labels, "cases": cases})
     return OK
 
 

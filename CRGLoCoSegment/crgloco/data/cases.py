@@ -144,6 +144,12 @@ class CasesFolder:
             if name not in labelled
         }
 
+    def role(self, case: Case) -> str:
+        """Return what one of the cases is for: ``"labelled"``, ``"validation"`` or ``"unlabelled"``."""
+        if case.label is None:
+            return "unlabelled"
+        return "validation" if case.name in self.validation else "labelled"
+
     def find(self, name: str) -> Case:
         """Return a case by its name.
 

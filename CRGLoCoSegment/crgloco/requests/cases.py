@@ -39,7 +39,7 @@ def list_cases(fields: Fields, report: Reporter) -> Answer:
     return {
         "channel_names": list(folder.channel_names),
         "labels": _table(folder),
-        "cases": [_row(case, _role(case, folder), numbers.get(case.name, 0), predicted) for case in cases],
+        "cases": [_row(case, folder.role(case), numbers.get(case.name, 0), predicted) for case in cases],
     }
 
 
@@ -70,7 +70,7 @@ def open_case(fields: Fields, report: Reporter) -> Answer:
         "channel_names": list(folder.channel_names),
         "labels": labels,
         "record": record,
-        "role": _role(case, folder),
+        "role": folder.role(case),
         "revision": _revisions(folder).get(name, 0),
         "notes": notes,
     }
@@ -161,12 +161,6 @@ def _row(case: Case, role: str, revision: int, predicted: Predictions) -> Answer
         "model": predicted.model if found else "",
         "reason": str(record.get("error", "")),
     }
-
-
-def _role(case: Case, folder: CasesFolder) -> str:
-    if case.label is None:
-        return "unlabelled"
-    return "validation" if case.name in folder.validation else "labelled"
 
 
 def _revisions(folder: CasesFolder) -> dict[str, int]:
