@@ -186,8 +186,8 @@ def open_cases(root: Path) -> CasesFolder:
     files = list_case_files(root, dataset.file_ending, count)
     _assert_ending(root, dataset.file_ending, files)
     known = {*files.images, *files.waiting}
-    order = [name for name in listed_first(root) if name in files.labels]
-    order += [name for name in sorted(files.labels) if name not in set(order)]
+    listed = (name for name in listed_first(root) if name in files.labels)
+    order = dict.fromkeys((*listed, *sorted(files.labels)))
     return CasesFolder(
         root,
         table,
