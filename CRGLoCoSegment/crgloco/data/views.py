@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,9 +68,8 @@ class DualView:
         """Return the sample with its tensors on a device."""
         if self.image.device == device:
             return self
-        image = self.image.to(device, non_blocking=True)
-        label = self.label.to(device, non_blocking=True)
-        return DualView(image, label, self.source, self.large, self.small, self.matrix, self.seed)
+        image, label = (tensor.to(device, non_blocking=True) for tensor in (self.image, self.label))
+        return replace(self, image=image, label=label)
 
     def cut(self) -> DualCrop:
         """Change the geometry of the whole scene once, then cut both windows: the overlap is exact."""
