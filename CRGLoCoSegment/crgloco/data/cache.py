@@ -338,14 +338,10 @@ def _counts(label: npt.NDArray[np.uint8]) -> dict[int, int]:
 
 def _mapped(path: Path) -> np.memmap[Any, Any]:
     try:
-        mapped = np.load(path, mmap_mode="c", allow_pickle=False)  # torch wants arrays it could write to
+        return np.lib.format.open_memmap(path, mode="c")  # torch wants arrays it could write to
     except (OSError, ValueError) as error:
         msg = f"The prepared file {path} cannot be read ({error}); start again, it will be prepared anew."
         raise ResourceError(msg) from error
-    if not isinstance(mapped, np.memmap):
-        msg = f"The prepared file {path} is empty; remove its folder and start again."
-        raise ResourceError(msg)
-    return mapped
 
 
 def _file_name(case: str) -> str:
