@@ -317,7 +317,7 @@ def _check_straight(
     worst = int(np.argmax(drift))
     if drift[worst] <= allowed:
         return
-    rise = float(np.linalg.norm(offsets[-1] @ normal))
+    rise = abs(float(offsets[-1] @ normal))
     angle = float(np.degrees(np.arctan2(drift[-1], rise)))
     regular = np.allclose(
         sideways, np.outer((offsets @ normal) / max(rise, 1e-9), sideways[-1]), rtol=0, atol=0.5 * pixel

@@ -199,7 +199,7 @@ def source_geometry(source: Source) -> Geometry:
 
 
 def source_files(source: Source) -> tuple[Path, ...]:
-    """Return the files that a source consists of: one, or the images of a series by position's path."""
+    """Return the files of a source: one, or the images of a series in the order of their paths."""
     if source.series_uid is None:
         return (source.path,)
     return _series_of_source(source).files
