@@ -156,11 +156,8 @@ def _assert_same_image(case: Case, images: tuple[Volume, ...]) -> None:
     same = len(images) == len(case.channels)
     for source, image in zip(case.channels, images, strict=False):
         stored = read_source(source)
-        same = (
-            same
-            and stored.geometry.same_grid(image.geometry)
-            and bool(np.array_equal(stored.array, image.array))
-        )
+        turned = turned_onto(image, stored.geometry)  # Slicer turns left-handed images round
+        same = same and turned is not None and bool(np.array_equal(stored.array, turned.array))
     if not same:
         msg = (
             f"There is a case {case.name} already, with another image. Choose another name for this one; "

@@ -92,6 +92,19 @@ def test_the_same_new_case_again_is_a_revision_of_it(tmp_path):
     assert (answer["created"], answer["revision"]) == (False, 2)
 
 
+def test_the_image_of_a_case_is_known_again_though_slicer_has_turned_its_axes_round(tmp_path):
+    root, fields = tmp_path / "cases", new_case(tmp_path, tmp_path / "cases")
+    accept(fields, Silent())
+    way = Orientation((0, 2, 1), (False, True, False))
+    for what, given in (("label", fields["label"]), ("image", fields["images"][0])):
+        turned = way.apply(Volume(np.load(given["file"]), OBLIQUE))
+        given.update(reference(turned.array, tmp_path / "in" / f"turned_{what}.npy", turned.geometry))
+    answer = accept(fields, Silent())
+    assert (answer["created"], answer["revision"]) == (False, 2)
+    label = read_volume(open_cases(root).find("a").label)
+    np.testing.assert_array_equal(label.array, np.load(tmp_path / "in" / "label.npy"))
+
+
 def test_another_image_under_the_name_of_a_case_is_refused_and_nothing_changes(tmp_path):
     root = tmp_path / "cases"
     accept(new_case(tmp_path, root), Silent())
