@@ -8,9 +8,6 @@ in one step: two to five times faster than SimpleITK or scipy, ten where an axis
 (``Testing/benchmarks/preparation.py``). Labels are left to SimpleITK.
 """
 
-# mypy: allow-untyped-calls
-# (SimpleITK is wrapped by SWIG: its classes have no types.)
-
 from __future__ import annotations
 
 import math

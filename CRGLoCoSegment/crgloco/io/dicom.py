@@ -5,9 +5,6 @@ pixel size. Three localiser directions under one UID are three series. What lies
 (RTSTRUCT, SEG, reports, text) is passed over. Names hold no patient name.
 """
 
-# mypy: allow-untyped-calls
-# (SimpleITK is wrapped by SWIG: its classes have no types.)
-
 from __future__ import annotations
 
 import hashlib

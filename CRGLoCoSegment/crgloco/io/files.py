@@ -5,9 +5,6 @@ Volumes are NIfTI-1 (``.nii.gz``, ``.nii``), NRRD (``.nrrd``, ``.nhdr``) and Met
 written on a grid that was read from the same kind of file gets exactly the same geometry back.
 """
 
-# mypy: allow-untyped-calls
-# (SimpleITK is wrapped by SWIG: its classes have no types.)
-
 from __future__ import annotations
 
 import errno

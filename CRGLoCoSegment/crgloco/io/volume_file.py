@@ -3,9 +3,6 @@
 What SimpleITK and the operating system raise becomes one line in the user's words.
 """
 
-# mypy: allow-untyped-calls
-# (SimpleITK is wrapped by SWIG: its classes have no types.)
-
 from __future__ import annotations
 
 import math
