@@ -294,21 +294,6 @@ class JobFolder:
         """Return what ``finish`` was told; empty while the job is not finished."""
         return _read_mapping(self.result_file)
 
-    def events(self, start: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """Read the events from a byte position on, for a curve that is drawn while the job runs.
-
-        Returns:
-            The events of all complete lines, and the position to go on from. Damaged lines are left out.
-        """
-        if not self.events_file.is_file():
-            return [], start
-        with self.events_file.open("rb") as file:
-            file.seek(start)
-            content = file.read()
-        complete = content[: content.rfind(b"\n") + 1]
-        events = [event for line in complete.splitlines() if (event := _parse_mapping(line))]
-        return events, start + len(complete)
-
 
 def read_job(path: Path) -> Job:
     """Read a job; relative paths in it start at its folder.
@@ -375,11 +360,11 @@ def _make_room(target: JobFolder) -> None:
     """Remove a job that never began; what it left must not be taken for words of the next one."""
     _assert_may_be_replaced(target)
     said = (target.events_file, target.log_file)
-    left = (*said, target.split_file, target.taught_file, target.process_file)
+    left = (target.split_file, target.taught_file, target.process_file, target.job_file)
     with locked(target.path):
         _assert_may_be_replaced(target)
         with saving(target.path):
-            for file in (*left, target.job_file):
+            for file in (*said, *left):
                 file.unlink(missing_ok=True)
 
 
@@ -445,17 +430,10 @@ def _encode(values: Mapping[str, Any]) -> bytes:
 
 def _read_mapping(file: Path) -> dict[str, Any]:
     try:
-        return _parse_mapping(file.read_bytes()) or {}
-    except OSError:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError):
         return {}
-
-
-def _parse_mapping(text: bytes) -> dict[str, Any] | None:
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return None
-    return values if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:

@@ -455,16 +455,3 @@ def test_a_stop_from_the_future_stops_nobody_for_ever(tmp_path: Path) -> None:
     os.utime(folder.stop_file, (time.time() + 3600, time.time() + 3600))
     with folder.claimed():
         assert not folder.stop_file.exists()
-
-
-def test_events_are_read_on_from_where_the_reader_was(tmp_path: Path) -> None:
-    folder = JobFolder(tmp_path)
-    assert folder.events() == ([], 0)
-    folder.events_file.write_bytes(b'{"event": "step", "n": 1}\n{damaged\n{"event": "st')
-    events, position = folder.events()
-    assert events == [{"event": "step", "n": 1}]
-    with folder.events_file.open("ab") as file:
-        file.write(b'ep", "n": 2}\n')
-    events, position = folder.events(position)
-    assert events == [{"event": "step", "n": 2}]
-    assert folder.events(position) == ([], position)

@@ -8,13 +8,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from crgloco.jobs import JobFolder
+from crgloco.progress import EVENT_PREFIX, parse_event
 
 TINY = ["--set", "local_window=8,12,12", "global_window=12,16,16", "width=4", "levels=3"]
 # Far more than any of this takes: two cores may be shared with other work.
 PATIENCE_S = 200.0
+
+
+def events_of(job: JobFolder) -> list[dict[str, Any]]:
+    """What a training has told so far; of a line that is just being written, nothing."""
+    told = job.events_file.read_text(encoding="utf-8") if job.events_file.is_file() else ""
+    return [event for line in told.splitlines() if (event := parse_event(EVENT_PREFIX + line))]
 
 
 class TrainingProgram:
@@ -29,7 +36,7 @@ class TrainingProgram:
     def __init__(self, words: Sequence[str], out: Path, start: Sequence[str] = ("-m", "crgloco")) -> None:
         self.job = JobFolder(out.with_name(out.name + ".job"))
         self._said = out.with_name(f"{out.name}.said-{time.monotonic_ns()}")
-        self._before = self.job.events()[1]
+        self._before = len(events_of(self.job))
         with self._said.open("w") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *start, *words],
@@ -55,7 +62,7 @@ class TrainingProgram:
     @property
     def updates(self) -> int:
         """The last update that was told since this program was started; 0 before the first."""
-        events, _ = self.job.events(self._before)
+        events = events_of(self.job)[self._before :]
         done = [event["done"] for event in events if event.get("stage") == "training"]
         return max(done, default=0)
 

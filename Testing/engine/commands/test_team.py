@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from crgloco.__main__ import main
 from crgloco.jobs import JobFolder
 from phantoms import write_cases_folder
-from training_programs import TINY, TrainingProgram
+from training_programs import TINY, TrainingProgram, events_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seconds, but the computer may be shared
 
@@ -91,7 +91,7 @@ def test_a_stop_file_ends_the_whole_team_in_one_line_and_the_checkpoint_stays(co
 
 
 def test_nothing_is_told_twice(course: Course) -> None:
-    events = course.job.events()[0]
+    events = events_of(course.job)
     done = [event["done"] for event in events if event.get("stage") == "training"]
     assert done == sorted(set(done))
     kinds = Counter(event["event"] for event in events)

@@ -27,6 +27,7 @@ from crgloco.io.volume import Volume
 from crgloco.options import parse_assignments
 from crgloco.training import fine_tune
 from phantoms import write_cases_folder
+from training_programs import events_of
 
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
 
@@ -120,7 +121,7 @@ def test_flags_become_the_job_beside_the_model(cases_folder, tmp_path, monkeypat
     assert folder.path == tmp_path / "model.job"
     assert (job.labelled, job.seed, job.minutes, job.iterations, job.config["width"]) == (1, 3, 2.0, 2, 4)
     assert jobs.read_job(folder.path) == job
-    assert folder.events()[0][0] == {"event": "message", "text": "Learning."}
+    assert events_of(folder)[0] == {"event": "message", "text": "Learning."}
     assert "Learning." in folder.log_file.read_text(encoding="utf-8")
     assert main(["train", str(folder.job_file)]) == 0
     assert seen[2] == seen[0]
@@ -148,7 +149,7 @@ def test_a_training_that_was_refused_lets_the_corrected_command_have_its_name(
     assert main(words_of(cases_folder, tmp_path / "model", "--seed", "2")) == 0
     folder = jobs.JobFolder(tmp_path / "model.job")
     assert jobs.read_job(folder.path).seed == 2
-    assert folder.events()[0] == [{"event": "message", "text": "Seed 2."}]
+    assert events_of(folder) == [{"event": "message", "text": "Seed 2."}]
     assert "Seed 1" not in folder.log_file.read_text(encoding="utf-8")
 
 
@@ -287,7 +288,7 @@ def test_a_stop_says_how_to_go_on_and_ends_with_code_130(cases_folder, tmp_path,
     monkeypatch.setattr("crgloco.training.fine_tune.run", run)
     assert main(words_of(cases_folder, tmp_path / "model")) == 130
     assert f"crgloco train {tmp_path / 'model.job' / 'job.json'}" in capsys.readouterr().err
-    last = jobs.JobFolder(tmp_path / "model.job").events()[0][-1]
+    last = events_of(jobs.JobFolder(tmp_path / "model.job"))[-1]
     assert (last["event"], last["reason"]) == ("stopped", "Stopped on request.")
 
 
@@ -317,7 +318,7 @@ def test_a_memory_that_does_not_even_hold_torch_is_told_in_words_and_in_the_diar
     monkeypatch.setattr(sys, "meta_path", [Loading(), *sys.meta_path])
     assert main(words_of(cases_folder, tmp_path / "model")) == 1
     assert "memory does not suffice to load torch. Close other programs" in capsys.readouterr().err
-    last = jobs.JobFolder(tmp_path / "model.job").events()[0][-1]
+    last = events_of(jobs.JobFolder(tmp_path / "model.job"))[-1]
     assert (last["event"], last["type"]) == ("failed", "ResourceError")
 
 
@@ -418,7 +419,7 @@ def test_a_failure_is_kept_in_the_job_for_whoever_looks_later(cases_folder, tmp_
     with pytest.raises(ZeroDivisionError):
         main(words_of(cases_folder, tmp_path / "model"))
     folder = jobs.JobFolder(tmp_path / "model.job")
-    assert folder.events()[0][-1]["event"] == "failed"
+    assert events_of(folder)[-1]["event"] == "failed"
     assert "Traceback" in folder.log_file.read_text(encoding="utf-8")
 
 
@@ -473,7 +474,7 @@ def test_a_method_in_rounds_trains_from_the_command_line_and_leaves_no_pseudo_la
     words[words.index("2")] = "4"
     assert main(words) == 0
     folder = jobs.JobFolder(tmp_path / "model.job")
-    stages = [event.get("stage") for event in folder.events()[0] if event["event"] == "progress"]
+    stages = [event.get("stage") for event in events_of(folder) if event["event"] == "progress"]
     assert stages.count("pseudo-labels") == 3
     assert not folder.rounds_folder.exists()
 
@@ -489,7 +490,7 @@ def test_a_training_keeps_its_checkpoint_and_ends_with_the_program_that_started_
         )
         try:
             end = time.monotonic() + 100
-            while not any(event.get("stage") == "training" for event in folder.events()[0]):
+            while not any(event.get("stage") == "training" for event in events_of(folder)):
                 assert process.poll() is None, (tmp_path / "said.txt").read_text()
                 assert time.monotonic() < end
                 time.sleep(0.1)
@@ -500,7 +501,7 @@ def test_a_training_keeps_its_checkpoint_and_ends_with_the_program_that_started_
             process.wait()
     assert folder.state == "stopped"
     assert folder.checkpoint_file.is_file()
-    assert folder.events()[0][-1]["event"] == "stopped"
+    assert events_of(folder)[-1]["event"] == "stopped"
 
 
 def test_a_training_that_hears_nothing_is_left_after_its_patience():
@@ -656,7 +657,7 @@ def test_a_gpu_that_fails_in_a_training_is_told_in_one_line(cases_folder, tmp_pa
     assert "The GPU failed (CUDA error: an illegal memory access was encountered)" in said
     assert "Traceback" not in said
     failed = [
-        event for event in jobs.JobFolder(tmp_path / "model.job").events()[0] if event["event"] == "failed"
+        event for event in events_of(jobs.JobFolder(tmp_path / "model.job")) if event["event"] == "failed"
     ]
     assert [event["type"] for event in failed] == ["ResourceError"]
 
