@@ -44,14 +44,14 @@ class Unread:
 class Bars:
     """A reporter with one bar per stage, on stderr; a stage that is done makes room for the next."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
             _TimeLeft(),
             TextColumn("{task.fields[remark]}", markup=False),
-            console=console or Console(file=cast(TextIO, Unread(sys.stderr)), highlight=False, markup=False),
+            console=Console(file=cast(TextIO, Unread(sys.stderr)), highlight=False, markup=False),
             expand=True,
             transient=True,
         )
@@ -105,12 +105,10 @@ class PlainLines:
 
     Args:
         stream: Where the lines go.
-        every: Seconds between two lines of progress.
     """
 
-    def __init__(self, stream: TextIO, every: float = LINE_EVERY) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = Unread(stream)
-        self._every = every
         self._stage = ""
         self._began = 0.0
         self._told = 0.0
@@ -130,7 +128,7 @@ class PlainLines:
         if stage != self._stage:
             self._stage, self._began, self._told = stage, now, now
         done, total = float(fields["done"]), float(fields["total"])
-        if done < total and now - self._told < self._every:
+        if done < total and now - self._told < LINE_EVERY:
             return
         self._told = now
         left = fields.get("seconds_left")

@@ -62,7 +62,6 @@ def create_cases(
     table: LabelTable,
     channel_names: Sequence[str],
     *,
-    name: str = "",
     file_ending: str = ".nii.gz",
 ) -> CasesFolder:
     """Make an empty cases folder.
@@ -71,7 +70,6 @@ def create_cases(
         root: Made if missing; may hold other files, but no cases.
         table: The labels of the project.
         channel_names: One name per channel; ``"CT"`` means Hounsfield units, anything else MR-like.
-        name: Of the data set; by default the folder's name.
         file_ending: Of all files, one of ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``.
 
     Raises:
@@ -93,7 +91,7 @@ def create_cases(
             for folder in (IMAGES, LABELS, UNLABELLED):
                 (root / folder).mkdir(exist_ok=True)
         write_manifest(root, Manifest(table=table))
-        write_dataset(root, new_dataset(name or root.resolve().name, table, channel_names, file_ending))
+        write_dataset(root, new_dataset(root.resolve().name, table, channel_names, file_ending))
     return open_cases(root)
 
 
