@@ -63,9 +63,7 @@ class Evaluation:
             "mean": dataclasses.asdict(self.summary.mean),
             "labels": {row.name: dataclasses.asdict(row) for row in self.summary.labels},
             "cases": {
-                case.case: {
-                    name: scores.to_json() for name, scores in zip(self.names, case.labels, strict=True)
-                }
+                case.case: dict(zip(self.names, map(dataclasses.asdict, case.labels), strict=True))
                 for case in self.cases
             },
             "without_prediction": list(self.without_prediction),

@@ -85,10 +85,6 @@ class LabelScores:
     hd95_voxels: float | None = None
     asd_voxels: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the outcome and every measure as plain values."""
-        return {"outcome": self.outcome, **{measure: getattr(self, measure) for measure in MEASURES}}
-
 
 @dataclass(frozen=True)
 class CaseScores:

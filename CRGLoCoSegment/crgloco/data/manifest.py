@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -63,12 +63,7 @@ class Split:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {
-            "validation": list(self.validation),
-            "training": list(self.training),
-            "fraction": self.fraction,
-            "seed": self.seed,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, entry: Any, path: Path) -> Split:
