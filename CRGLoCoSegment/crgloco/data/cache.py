@@ -57,7 +57,6 @@ class PreparedCase:
         channels: Number of channels C.
         labelled: Whether there is a label.
         geometry: The prepared grid; its axes are canonical.
-        original: The grid of the scan, in the order of its file.
         source: Hash of its first channel's file, or series.
         known: Class numbers that the label shows; ``None`` for all. Not kept on disk: what a label shows may
             be told anew while its voxels stay.
@@ -69,7 +68,6 @@ class PreparedCase:
     channels: int
     labelled: bool
     geometry: Geometry
-    original: Geometry
     source: str
     known: tuple[int, ...] | None = None
 
@@ -252,7 +250,6 @@ def _write(part: Path, order: _Order, report: Reporter) -> None:
         "channels": len(volumes),
         "labelled": label is not None,
         "geometry": order.preparation.prepared_geometry(original).to_json(),
-        "original": original.to_json(),
         "voxels": voxels,
         "bytes": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
     }
@@ -285,7 +282,6 @@ def _open(folder: Path) -> PreparedCase | None:
             channels=description["channels"],
             labelled=description["labelled"],
             geometry=geometry,
-            original=Geometry.from_json(description["original"]),
             source=description["hashes"]["channel_0"],
         )
     except (OSError, ValueError, KeyError, TypeError, GeometryError):

@@ -225,7 +225,7 @@ def test_a_prepared_case_opens_memory_mapped_without_a_warning(tmp_path):
     np.save(tmp_path / "label.npy", expected.label.numpy())
     np.savez(tmp_path / "locations.npz", **{str(key): voxels for key, voxels in expected.locations.items()})
     grid = Geometry(expected.shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    case = TrainingCase.open(PreparedCase("phantom", tmp_path, expected.shape, 1, True, grid, grid, ""))
+    case = TrainingCase.open(PreparedCase("phantom", tmp_path, expected.shape, 1, True, grid, ""))
     box = Box((-1, 2, 3), (8, 9, 10))
     assert torch.equal(case.read_image(box), expected.read_image(box))
     assert torch.equal(case.read_label(box), expected.read_label(box))

@@ -38,9 +38,7 @@ def prepared(folder: Path, seed: int = 0) -> PreparedCase:
     image = np.random.default_rng(seed).normal(size=(1, *SHAPE)).astype(np.float16)
     np.save(folder / "image.npy", image)
     grid = Geometry(SHAPE, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    return PreparedCase(
-        folder.name, folder, SHAPE, 1, labelled=False, geometry=grid, original=grid, source=""
-    )
+    return PreparedCase(folder.name, folder, SHAPE, 1, labelled=False, geometry=grid, source="")
 
 
 @pytest.fixture
