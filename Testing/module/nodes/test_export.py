@@ -12,7 +12,7 @@ from crgloco.labels import Label, LabelTable
 from CRGLoCoSegmentLib.nodes.export import labelsOf
 from CRGLoCoSegmentLib.nodes.geometry import placeImage
 from CRGLoCoSegmentLib.nodes.images import imageOfArray
-from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release, sharedLabelmap
+from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release
 from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from grids import (
     OBLIQUE,
@@ -26,6 +26,7 @@ from grids import (
     labelsFromSegmentation,
     patient,
     segmentationFromLabels,
+    sharedLabelmap,
     slicersExport,
     volumeNode,
 )
