@@ -25,7 +25,7 @@ from torch.nn import functional
 from crgloco.data.boxes import Triple
 from crgloco.data.patches import resize
 from crgloco.inference.convolutions import FastConvolutions
-from crgloco.networks.backbones import STEMS, PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import STEMS, Body, PublishedUNet, StemmedDynUNet
 from crgloco.networks.dual_resolution import Head
 from crgloco.networks.precision import has_bf16, mixed_precision
 
@@ -54,7 +54,7 @@ class Variant:
 class Branch(nn.Module):
     """A body and its head, as ``DualResolution`` runs them."""
 
-    def __init__(self, body: PublishedUNet | StemmedDynUNet, head: str) -> None:
+    def __init__(self, body: Body, head: str) -> None:
         super().__init__()
         self.body = body
         self.head = Head(body.channels, CLASSES, body.stride, head)
@@ -78,7 +78,7 @@ def variants(widths: list[int]) -> list[Variant]:
 def build(variant: Variant, size: Triple, spacing: tuple[float, float, float]) -> Branch:
     """Build a network with the widths that ``methods.base`` gives it."""
     torch.manual_seed(0)
-    body: PublishedUNet | StemmedDynUNet
+    body: Body
     if variant.stem == "published":
         body = PublishedUNet(1)
     else:

@@ -22,7 +22,7 @@ from torch import nn
 from crgloco.data.boxes import Triple, triple
 from crgloco.data.patches import TrainingCase
 from crgloco.errors import ModelError, OptionError
-from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import Body, PublishedUNet, StemmedDynUNet
 from crgloco.networks.dual_resolution import BranchShape, DualResolution
 from crgloco.networks.options import DualResolutionOptions, window_named
 from crgloco.networks.plan import Windows, plan_stem, plan_windows
@@ -268,7 +268,7 @@ def update_average(average: nn.Module, source: nn.Module, decay: float) -> None:
 
 def _body(
     config: DualResolutionOptions, task: Task, size: Triple, spacing: tuple[float, float, float]
-) -> PublishedUNet | StemmedDynUNet:
+) -> Body:
     if config.network == "published":
         if min(size) < 16 or max(size) < 32:
             msg = (

@@ -33,7 +33,7 @@ from crgloco.data.augment import apply_intensity, draw_intensity
 from crgloco.data.boxes import Triple
 from crgloco.data.patches import TrainingCase
 from crgloco.methods.base import Batch, Method, Task, build_networks, update_average, windows_of
-from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import Body
 from crgloco.networks.dual_resolution import BranchShape, DualResolution
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.options import option
@@ -46,8 +46,6 @@ LARGEST_STRIDE = 8
 FEWEST_CELLS = 8
 ENCODER = ("encoder.", "bottleneck.")
 BRANCHES = ("local", "global")
-
-Body = PublishedUNet | StemmedDynUNet
 
 
 @dataclass(frozen=True)

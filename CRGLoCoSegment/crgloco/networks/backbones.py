@@ -1,11 +1,8 @@
-"""Bodies of the branches: from an image to the last decoder map.
-
-A body has ``channels`` (features of its last decoder map) and ``stride`` (input voxels per voxel of
-that map). Two are offered: the U-Net of the CR-GLoCo code, and MONAI's DynUNet with a stem.
-"""
+"""Bodies of the branches: the U-Net of the CR-GLoCo code, and MONAI's DynUNet with a stem."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -22,12 +19,45 @@ from crgloco.networks.precision import convolved
 STEMS = ("strided", "space_to_depth", "full")
 
 
-class PublishedUNet(nn.Module):
+class Body(nn.Module, ABC):
+    """From an image to the last decoder map.
+
+    Attributes:
+        widths: Features of each level, the finest first.
+        stride: Input voxels per voxel of the last decoder map.
+    """
+
+    widths: tuple[int, ...]
+    stride: Triple
+
+    @property
+    def channels(self) -> int:
+        """Features of the last decoder map."""
+        return self.widths[0]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Map (B, channels, K, J, I) to (B, widths[0], K / stride, J / stride, I / stride)."""
+        return self.decode(self.encode(image))
+
+    @abstractmethod
+    def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Map (B, channels, K, J, I) to the map of every level, the finest first."""
+
+    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Map what ``encode`` returned to the last decoder map."""
+        return self.decode_all(maps)[-1]
+
+    @abstractmethod
+    def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""
+
+
+class PublishedUNet(Body):
     """The 3-D U-Net of CR-GLoCo's code: 16-32-64-128-256, max-pooling, trilinear up-sampling.
 
     Each block is twice convolution 3 x 3 x 3 with bias, InstanceNorm without affine, ReLU.
     Element-wise dropout acts on the bottleneck and on the last map, as in the code. With its
-    1 x 1 x 1 head it has 5.884 M parameters.
+    1 x 1 x 1 head it has 5.884 M parameters. The sides of the image are divisible by 16.
 
     Args:
         in_channels: Channels of the image.
@@ -39,9 +69,8 @@ class PublishedUNet(nn.Module):
         self, in_channels: int, widths: tuple[int, ...] = (16, 32, 64, 128, 256), dropout: float = 0.3
     ) -> None:
         super().__init__()
-        self.channels = widths[0]
         self.widths = widths
-        self.stride: Triple = (1, 1, 1)
+        self.stride = (1, 1, 1)
         self.encoder = nn.ModuleList(_double(a, b) for a, b in pairwise((in_channels, *widths)))
         self.decoder = nn.ModuleList(_double(a + b, a) for a, b in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
@@ -56,14 +85,6 @@ class PublishedUNet(nn.Module):
             maps.append(convolved(block, _halved(maps[-1])))
         return maps
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map (B, channels, K, J, I) to (B, widths[0], K, J, I); sides divisible by 16."""
-        return self.decode(self.encode(image))
-
-    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Map what ``encode`` returned to the last decoder map."""
-        return self.decode_all(maps)[-1]
-
     def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""
         *maps, result = maps
@@ -75,7 +96,7 @@ class PublishedUNet(nn.Module):
         return [*decoded[:-1], self.dropout(result)]
 
 
-class StemmedDynUNet(nn.Module):
+class StemmedDynUNet(Body):
     """MONAI's DynUNet behind a stem that leaves full resolution at once.
 
     Three-dimensional convolutions at full resolution are what costs on a CPU; with a stem of stride
@@ -100,14 +121,13 @@ class StemmedDynUNet(nn.Module):
     ) -> None:
         super().__init__()
         strides = plan_strides(size, spacing, len(widths) + (stem != "full"))
-        self.stride: Triple = (1, 1, 1) if stem == "full" or len(strides) == 1 else strides[1]
+        self.stride = (1, 1, 1) if stem == "full" or len(strides) == 1 else strides[1]
         self._fold = stem == "space_to_depth" and self.stride != (1, 1, 1)
         levels = list(strides) if stem == "full" else [self.stride, *strides[2:]]
         if self._fold:
             in_channels *= self.stride[0] * self.stride[1] * self.stride[2]
             levels[0] = (1, 1, 1)
         levels += [(1, 1, 1)] * (3 - len(levels))  # a DynUNet has at least three; a tiny window has fewer
-        self.channels = widths[0]
         self.widths = tuple(widths[: len(levels)])
         whole = DynUNet(
             spatial_dims=3,
@@ -133,14 +153,6 @@ class StemmedDynUNet(nn.Module):
         for block in self.encoder[1:]:
             maps.append(convolved(block, maps[-1]))
         return [*maps, convolved(self.bottleneck, maps[-1])]
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map (B, channels, K, J, I) to (B, widths[0], K / stride, J / stride, I / stride)."""
-        return self.decode(self.encode(image))
-
-    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Map what ``encode`` returned to the last decoder map."""
-        return self.decode_all(maps)[-1]
 
     def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from crgloco.data.boxes import Box, Triple
 from crgloco.data.patches import resize, sample_lattice
-from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import Body
 from crgloco.networks.plan import Windows
 
 
@@ -113,8 +113,8 @@ class DualResolution(nn.Module):
 
     def __init__(
         self,
-        local_body: PublishedUNet | StemmedDynUNet,
-        global_body: PublishedUNet | StemmedDynUNet | None,
+        local_body: Body,
+        global_body: Body | None,
         windows: Windows,
         classes: int,
         *,

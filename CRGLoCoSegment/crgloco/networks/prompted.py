@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from crgloco.data.patches import resize
-from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import Body
 from crgloco.networks.dual_resolution import DualResolution
 from crgloco.networks.plan import Windows
 
@@ -91,7 +91,7 @@ class PromptedNetwork(DualResolution):
         classes: Number of classes C, background included: prompts 0..C-2, and C-1 for any structure.
     """
 
-    def __init__(self, body: PublishedUNet | StemmedDynUNet, windows: Windows, classes: int) -> None:
+    def __init__(self, body: Body, windows: Windows, classes: int) -> None:
         super().__init__(body, None, windows, classes)
         self.local_head = PromptedHead(body.channels, body.widths[-1], classes)  # type: ignore[assignment]
 
