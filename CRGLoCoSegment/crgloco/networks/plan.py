@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crgloco.data.boxes import Triple
+from crgloco.data.boxes import Triple, triple
 
 Strides = tuple[Triple, ...]
 
@@ -68,7 +68,7 @@ def plan_windows(
         min(length, _at_most(largest_reduction * small, unit[axis]))
         for axis, (length, small) in enumerate(zip(whole, local, strict=True))
     ]
-    return Windows(_triple(local), _triple(max(a, b) for a, b in zip(glob, local, strict=True)))
+    return Windows(triple(local), triple([max(a, b) for a, b in zip(glob, local, strict=True)]))
 
 
 def plan_stem(stem: str, local: Triple) -> str:
@@ -99,14 +99,9 @@ def plan_strides(size: Triple, spacing: tuple[float, float, float], levels: int)
             break
         length = [n // s for n, s in zip(length, step, strict=True)]
         mm = [value * s for value, s in zip(mm, step, strict=True)]
-        strides.append(_triple(step))
+        strides.append(triple(step))
     return tuple(strides)
 
 
 def _at_most(length: float, unit: int) -> int:
     return max(unit, int(length // unit) * unit)
-
-
-def _triple(values: object) -> Triple:
-    k, j, i = (int(value) for value in values)  # type: ignore[attr-defined]
-    return k, j, i
