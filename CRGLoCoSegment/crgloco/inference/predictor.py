@@ -65,7 +65,6 @@ class Predictor:
         temperature: From ``confidence.fit_temperature``; 1 leaves confidence uncalibrated.
         device: Where the model runs.
         flip_axes: Canonical axes (0 = K) that quality ``full`` mirrors.
-        openness: Where local windows run in quality ``balanced``.
         batch: Local windows at once; estimated without.
         one_piece: Class numbers of structures whose islands are removed from the fused answer.
 
@@ -82,7 +81,6 @@ class Predictor:
         temperature: float = 1.0,
         device: torch.device | None = None,
         flip_axes: tuple[int, ...] = (),
-        openness: Openness | None = None,
         batch: int | None = None,
         one_piece: tuple[int, ...] = (),
     ) -> None:
@@ -98,7 +96,6 @@ class Predictor:
         self.temperature = temperature
         self.device = device if device is not None else torch.device("cpu")
         self.flip_axes = flip_axes
-        self.openness = openness if openness is not None else Openness()
         self.batch = batch
         self.one_piece = one_piece
 
@@ -314,7 +311,7 @@ class _Walk:
         fused.move(self._execution.blend_device)
         answer = fused.answer
         if answer is not None and self._fits:
-            cells = open_cells(answer, self._prepared, self._predictor.openness)
+            cells = open_cells(answer, self._prepared, Openness())
             faces = tuple(answer.grid.faces(axis) for axis in range(3))
             shape, overlap = self._prepared.shape, OVERLAP[self._quality]
             lay = partial(covering_windows, cells, faces, shape, overlap=overlap)
