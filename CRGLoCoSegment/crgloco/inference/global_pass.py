@@ -140,36 +140,23 @@ def run_global(
     reduced = reduce_volume(image, grid, padded, fill, antialias=branch.antialias)
     size, tiles = tensor_size(branch), tiles_of(shape, branch)
 
-    def run(chunk: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def run(chunk: Sequence[Shape]) -> list[torch.Tensor]:
         tensor = torch.stack([reduced[(slice(None), *_slices(start, size))] for start in chunk])
         return _answer(execution, tensor.to(execution.device), mirrors(flip_axes))
 
-    blend: _MapBlend | None = None
-    feature_blend: _MapBlend | None = None
+    blends: list[_MapBlend] = []
     done = 0
-    for chunk, (probabilities, features) in execution.each(tiles, run):
+    for chunk, maps in execution.each(tiles, run):
         done += len(chunk)
-        if blend is None:
-            blend = _MapBlend(grid.shape, size, probabilities)
-        blend.add(chunk, probabilities)
-        if features is not None:
-            if feature_blend is None:
-                feature_blend = _MapBlend(grid.shape, size, features)
-            feature_blend.add(chunk, features)
+        blends = blends or [_MapBlend(grid.shape, size, each) for each in maps]
+        for blend, each in zip(blends, maps, strict=True):
+            blend.add(chunk, each)
         report.event("progress", stage="global view", done=done, total=len(tiles))
-    if blend is None:
-        msg = "no tile was laid"
-        raise AssertionError(msg)
     field = tuple((first, first + n) for first, n in zip(grid.start, padded, strict=True))
-    maps = blend.result()
-    feature_maps = None if feature_blend is None else feature_blend.result()
-    return GlobalAnswer(
-        _grid_like(grid, padded, maps),
-        maps,
-        None if feature_maps is None else _grid_like(grid, padded, feature_maps),
-        feature_maps,
-        field,
-    )
+    means = [blend.result() for blend in blends]
+    cells = [_grid_like(grid, padded, each) for each in means]
+    features, feature_grid = (means[1], cells[1]) if len(means) > 1 else (None, None)
+    return GlobalAnswer(cells[0], means[0], feature_grid, features, field)
 
 
 def tiles_of(shape: Shape, branch: Branch) -> list[Shape]:
@@ -192,18 +179,16 @@ def tile_step(size: int) -> int:
 
 def _answer(
     execution: Execution, tensor: torch.Tensor, flips: tuple[tuple[int, ...], ...]
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Mean probabilities over all mirrors, and the features of the unmirrored pass, on the CPU."""
-    total, features = None, None
-    for flip in flips:
+) -> list[torch.Tensor]:
+    """Mean probabilities over all mirrors; the features of the unmirrored pass, if it has any; on the CPU."""
+    logits, features = execution.model.low_resolution(tensor)
+    total = logits.float().softmax(1)
+    for flip in flips[1:]:
         axes = [2 + axis for axis in flip]
-        logits, maps = execution.model.low_resolution(tensor.flip(axes) if axes else tensor)
-        probabilities = logits.float().softmax(1).flip(axes)
-        total = probabilities if total is None else total + probabilities
-        if not axes:
-            features = maps
-    assert total is not None
-    return (total / len(flips)).cpu(), None if features is None else features.float().cpu()
+        logits, _ = execution.model.low_resolution(tensor.flip(axes))
+        total = total + logits.float().softmax(1).flip(axes)
+    maps = [total / len(flips)] + ([] if features is None else [features.float()])
+    return [each.cpu() for each in maps]
 
 
 class _MapBlend:
@@ -225,7 +210,7 @@ class _MapBlend:
         self._weights = torch.zeros(shape)
         self._weight = torch.from_numpy(gaussian_weight(self._map))
 
-    def add(self, starts: Sequence[tuple[int, ...]], maps: torch.Tensor) -> None:
+    def add(self, starts: Sequence[Shape], maps: torch.Tensor) -> None:
         """Add tiles that begin at the given cells."""
         if not self._single and maps.shape[2:] != self._map:
             maps = functional.interpolate(maps, self._map, mode="trilinear")

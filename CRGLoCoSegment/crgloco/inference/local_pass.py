@@ -167,15 +167,11 @@ class LocalPass:
         model = self._execution.model
         tensor = torch.from_numpy(np.stack([self._read(window) for window in windows])).to(device)
         context = self._context(windows)
-        total: torch.Tensor | None = None
-        for flip in self._mirrors:
+        total = model.full_resolution(tensor, context).float().softmax(1)
+        for flip in self._mirrors[1:]:
             axes = [2 + axis for axis in flip]
-            seen = None if context is None else context.flip(axes) if axes else context
-            logits = model.full_resolution(tensor.flip(axes) if axes else tensor, seen)
-            probabilities = logits.float().softmax(1)
-            probabilities = probabilities.flip(axes) if axes else probabilities
-            total = probabilities if total is None else total.add_(probabilities)
-        assert total is not None
+            seen = None if context is None else context.flip(axes)
+            total += model.full_resolution(tensor.flip(axes), seen).float().softmax(1).flip(axes)
         return total.div_(len(self._mirrors)) if len(self._mirrors) > 1 else total
 
     def _read(self, window: Box) -> npt.NDArray[np.float32]:
