@@ -27,12 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from crgloco.data.augment import SpatialRanges
 from crgloco.data.boxes import Box, Triple, draw_released_pair, overlap, triple
 from crgloco.data.mixing import Scene, draw_mix, mix_scenes
 from crgloco.data.patches import IGNORE, TrainingCase, resize
 from crgloco.data.released_views import ReleasedView, draw_released_view, released_inputs
-from crgloco.data.views import DualCrop, DualView, draw_dual_view, strong_inputs, weak_inputs
+from crgloco.data.views import DualCrop, DualView, strong_inputs, weak_inputs
 from crgloco.losses.contrastive import at_cells, draw_pairs, gather_classes, inter_contrast, joined
 from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
 from crgloco.losses.segmentation import (
@@ -41,7 +40,8 @@ from crgloco.losses.segmentation import (
     masked_cross_entropy,
     segmentation_loss,
 )
-from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_networks, draw_lattice, windows_of
+from crgloco.methods.base import Batch, Task, draw_lattice
+from crgloco.methods.two_branches import TwoBranches
 from crgloco.networks.dual_resolution import sample_context
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.networks.projection import projection_head
@@ -133,7 +133,7 @@ class Config(DualResolutionOptions):
     )
 
 
-class CRGLoCo(Method):
+class CRGLoCo(TwoBranches):
     """Two branches that teach each other where their fields of view overlap."""
 
     title = TITLE
@@ -141,23 +141,19 @@ class CRGLoCo(Method):
     Config = Config
 
     def __init__(self, config: Any, task: Task) -> None:
-        super().__init__(config, task)
-        self.released = config.recipe == "released"
-        context: bool = config.context and not self.released
-        self.networks = build_networks(
+        released: bool = config.recipe == "released"
+        super().__init__(
             config,
             task,
-            context=context,
-            global_weight=0.0 if self.released else config.global_weight,
-            antialias=not self.released,
+            context=config.context and not released,
+            global_weight=0.0 if released else config.global_weight,
+            antialias=not released,
         )
-        self.averaged = averaged_copy(self.networks)
+        self.released = released
         self.threshold = AdaptiveThreshold(
             task.classes, share=config.threshold or chosen_threshold(task.classes)
         )
         self.mixing = chosen_mixing(task.classes) if config.mixing < 0 else config.mixing
-        windows = windows_of(config, task)
-        self.large, self.small = windows.global_, windows.local
         self.projections: torch.nn.ModuleDict | None = None
         if config.contrast_weight > 0 and not self.released:  # made last: the weights above stay the same
             bodies = (self.networks.local_body, self.networks.global_body)
@@ -198,16 +194,12 @@ class CRGLoCo(Method):
         heads = [] if self.projections is None else [list(self.projections.parameters())]
         return [{"params": group, "clip_norm": CLIP_NORM} for group in (*groups.values(), *heads)]
 
-    def views(self, case: TrainingCase, rng: np.random.Generator) -> DualView | ReleasedView:
-        """Return one scene with both fields of view."""
-        if self.released:
-            pair = draw_released_pair(case.shape, self.large, self.small, rng)
-            return draw_released_view(case, *pair, rng)
-        ranges = SpatialRanges(self.task.flip_axes)
-        foreground = self.config.foreground
-        return draw_dual_view(
-            case, self.large, self.small, ranges, self.task.spacing, rng, foreground=foreground
-        )
+    def views(self, case: TrainingCase, rng: np.random.Generator) -> Any:
+        """Return one scene with both fields of view: a ``DualView``, or a ``ReleasedView``."""
+        if not self.released:
+            return super().views(case, rng)
+        pair = draw_released_pair(case.shape, self.large, self.small, rng)
+        return draw_released_view(case, *pair, rng)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
         """Return ``total``, the four parts, and the share of voxels that the filter kept."""

@@ -1,4 +1,4 @@
-"""What methods have in common that train both branches on one scene, each on its own."""
+"""What methods have in common that train both branches on one scene."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from crgloco.methods.base import Batch, Method, Task, averaged_copy, build_netwo
 
 
 class TwoBranches(Method):
-    """Both branches without context, their moving average, and how labelled crops supervise them."""
+    """Both branches, their moving average, and how labelled crops supervise them.
 
-    def __init__(self, config: Any, task: Task) -> None:
+    Args:
+        config: The method's options.
+        task: What the scans are like.
+        kwargs: As of ``build_networks``.
+    """
+
+    def __init__(self, config: Any, task: Task, **kwargs: Any) -> None:
         super().__init__(config, task)
-        self.networks = build_networks(config, task)
+        self.networks = build_networks(config, task, **kwargs)
         self.averaged = averaged_copy(self.networks)
         self.large, self.small = windows_of(config, task).global_, self.networks.local.window
 
