@@ -28,7 +28,7 @@ from crgloco.commands.arguments import (
 )
 from crgloco.commands.console import Console, silent_reporter
 from crgloco.commands.parent import stop_at_end_of_input
-from crgloco.errors import Cancelled, CRGLoCoError, ModelError, OptionError, ResourceError
+from crgloco.errors import Cancelled, CRGLoCoError, ModelError, ResourceError
 from crgloco.memory_faults import tells_of_memory
 from crgloco.options import from_mapping, parse_assignments
 from crgloco.progress import Reporter
@@ -182,12 +182,8 @@ def check_at_the_door(job: jobs.Job) -> None:
             f"{job.out}: names that end in {PART} are those of unfinished files. Choose another one (--out)."
         )
         raise ModelError(msg)
-    card = methods.card(job.method)
-    if job.config_name not in card.configurations:
-        known = ", ".join(card.configurations)
-        msg = f"{job.method} has no configuration {job.config_name!r}. Configurations: {known}."
-        raise OptionError(msg)
-    from_mapping(card.config, {**card.configurations[job.config_name], **job.config})
+    named = methods.configuration(job.method, job.config_name)
+    from_mapping(methods.card(job.method).config, {**named, **job.config})
     if job.start is not None:
         model_store.read_card(job.start)
     from crgloco.data.cases import first_labelled, open_cases

@@ -89,6 +89,19 @@ def card(name: str) -> MethodCard:
     )
 
 
+def configuration(name: str, config_name: str) -> dict[str, Any]:
+    """Return the options of a method's named configuration that differ from the defaults.
+
+    Raises:
+        OptionError: There is no such method or configuration.
+    """
+    known = card(name).configurations
+    if config_name not in known:
+        msg = f"{name} has no configuration {config_name!r}. Configurations: {', '.join(known)}."
+        raise OptionError(msg)
+    return known[config_name]
+
+
 def assert_suited(name: str, folder: CasesFolder) -> None:
     """Refuse partially labelled cases for a method that needs complete labels.
 

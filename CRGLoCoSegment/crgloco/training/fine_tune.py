@@ -112,7 +112,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     pieces = pieces_of(cases.labelled, parent)
     started = Run(job, cases, config, task, device, team, parent, pieces)
     method = build_method(started, report)
-    trainer = _trainer(started, method, folder, cases, report)
+    trainer = _trainer(started, method, folder, report)
     if before is None and team.leads:
         remember(cases, folder)
     timings = trainer.fit()
@@ -129,19 +129,13 @@ def resolve_config(job: Job, parent: model_store.StartModel | None) -> DualResol
     Raises:
         OptionError: There is no such method, configuration or option, or a value is out of range.
     """
-    card = methods.card(job.method)
-    if job.config_name not in card.configurations:
-        known = ", ".join(card.configurations)
-        msg = f"{job.method!r} has no configuration {job.config_name!r}. Configurations: {known}."
-        raise OptionError(msg)
-    values = dict(card.configurations[job.config_name])
-    if parent is not None:
-        values.update(
-            {name: parent.card.config[name] for name in NETWORK_OPTIONS if name in parent.card.config}
-        )
-    values.update(job.config)
-    if job.iterations is not None:
-        values["iterations"] = job.iterations
+    known = {} if parent is None else parent.card.config
+    values = {
+        **methods.configuration(job.method, job.config_name),
+        **{name: known[name] for name in NETWORK_OPTIONS if name in known},
+        **job.config,
+        **({} if job.iterations is None else {"iterations": job.iterations}),
+    }
     config: DualResolutionOptions = from_mapping(methods.get(job.method).Config, values)
     return config
 
@@ -202,15 +196,9 @@ def _task(config: DualResolutionOptions, cases: Prepared, parent: model_store.St
     )
 
 
-def _trainer(
-    started: Run,
-    method: Method,
-    folder: JobFolder,
-    cases: Prepared,
-    report: Reporter,
-) -> Trainer:
+def _trainer(started: Run, method: Method, folder: JobFolder, report: Reporter) -> Trainer:
     job, config, team = started.job, started.config, started.team
-    labelled, unlabelled = cases.labelled, cases.unlabelled
+    labelled, unlabelled = started.cases.labelled, started.cases.unlabelled
     assert_enough_at_once(method, config.labelled_batch, team.processes)
     home = started.device if _fits(started.device, [*labelled, *unlabelled]) else None
     sides = [[TrainingCase.open(case, home) for case in side] for side in (labelled, unlabelled)]
@@ -220,17 +208,7 @@ def _trainer(
     schedule = Schedule(
         config.iterations, learning_rate(started), job.seed, job.minutes, _validation_steps(started)
     )
-    partial = {case.name: list(case.known) for case in labelled if case.known is not None}
-    identity = {
-        "method": job.method,
-        "config": to_mapping(config),
-        "task": started.task.to_json(),
-        "seed": job.seed,
-        "cases": [case.folder.name for case in (*labelled, *unlabelled)],
-        "labelled": len(labelled),
-        **({"known": partial} if partial else {}),
-    }
-    checkpoint = Checkpoint(folder.checkpoint_file, identity)
+    checkpoint = Checkpoint(folder.checkpoint_file, _identity(started))
 
     def validate(step: int) -> dict[str, Any]:
         del step
@@ -245,6 +223,21 @@ def _trainer(
     )
     wanted = validate if started.selection.validation and method.kind == "segmentation" else None
     return Trainer(method, schedule, stream, report, checkpoint, wanted, team, rounds)
+
+
+def _identity(started: Run) -> dict[str, Any]:
+    """Return what a run is: a checkpoint of one that differs in any of it is refused."""
+    labelled, unlabelled = started.cases.labelled, started.cases.unlabelled
+    partial = {case.name: list(case.known) for case in labelled if case.known is not None}
+    return {
+        "method": started.job.method,
+        "config": to_mapping(started.config),
+        "task": started.task.to_json(),
+        "seed": started.job.seed,
+        "cases": [case.folder.name for case in (*labelled, *unlabelled)],
+        "labelled": len(labelled),
+        **({"known": partial} if partial else {}),
+    }
 
 
 def assert_enough_at_once(method: Method, labelled: int, processes: int) -> None:
@@ -270,7 +263,7 @@ def _as_long_as_they_teach(
     report: Reporter,
 ) -> DualResolutionOptions:
     """Return fewer updates where a run goes on with few cases, unless somebody asked for a number; say so."""
-    named = methods.card(job.method).configurations[job.config_name]
+    named = methods.configuration(job.method, job.config_name)
     asked = job.iterations is not None or "iterations" in job.config or "iterations" in named
     if asked or not _goes_on(parent) or not cases.labelled:
         return config
