@@ -92,7 +92,7 @@ class Execution:
     def _try(self, run: Callable[[], T]) -> list[T] | None:
         """Return the result in a list; after a step down ``None``, and the failed tensors are gone."""
         try:
-            with torch.inference_mode(), self._precision(), FastConvolutions():
+            with torch.inference_mode(), mixed_precision(self.device), FastConvolutions():
                 return [run()]
         except (MemoryError, RuntimeError) as error:
             if not tells_of_memory(error):
@@ -142,9 +142,6 @@ class Execution:
     def _move_model(self, device: torch.device) -> None:
         with torch.inference_mode(mode=False):  # else its weights could never learn again
             self.model.to(device)
-
-    def _precision(self) -> torch.autocast:
-        return mixed_precision(self.device)
 
 
 def estimated_batch(model: SegmentationModel, device: torch.device) -> int:

@@ -30,7 +30,8 @@ class Failing:
 
 def test_batches_then_blending_then_everything_leave_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(Execution, "_precision", lambda _: torch.autocast("cpu", enabled=False))
+    plain = torch.autocast("cpu", enabled=False)
+    monkeypatch.setattr("crgloco.inference.execution.mixed_precision", lambda _: plain)
     model = FakeModel()
     execution = Execution(model, GPU, Silent(), batch=4)
     run = Failing(execution)
