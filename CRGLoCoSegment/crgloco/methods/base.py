@@ -190,12 +190,12 @@ class Method(nn.Module, ABC):
         return (network.local,) if network.global_ is None else (network.global_, network.local)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return optimiser groups; gradients are clipped group by group.
+        """Return optimiser groups, here one of all weights that learn; gradients are clipped group by group.
 
         Besides ``params`` a group may have ``rate`` (its share of the learning rate), ``warm_up`` (share
         of the training over which its rate rises to that) and ``clip_norm``.
         """
-        return [{"params": list(self.networks.parameters())}]
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
 
 def build_networks(config: DualResolutionOptions, task: Task, **kwargs: Any) -> DualResolution:

@@ -197,10 +197,6 @@ class LocalContrastive(Method):
         total = supervised + self.config.contrast_weight * contrast
         return {"total": total, "supervised": supervised.detach(), "contrast": contrast.detach()}
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return one group: the network and the projection, which inference does without."""
-        return [{"params": [*self.networks.parameters(), *self.projection.parameters()]}]
-
     def _contrast(self, views: list[WindowView], labelled: int, batch: Batch) -> torch.Tensor:
         crops = [view.cut() for view in views]
         copies = 2 if self.config.matching == "intra" else 1

@@ -227,12 +227,6 @@ class PGL(Method):
         del task
         return ()
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return one group: encoders, projectors and predictors."""
-        encoders = [parameter for name in BRANCHES for parameter in _encoder(self._body(name)).values()]
-        heads = [parameter for parameter in self.heads.parameters() if parameter.requires_grad]
-        return [{"params": [*encoders, *heads]}]
-
     def weights_to_keep(self) -> dict[str, torch.Tensor]:
         """Return the encoders of both branches by the names that other methods know them by."""
         return {
