@@ -46,7 +46,6 @@ TITLE = "MCSC (adapted to 3-D)"
 REFERENCE = "Multi-Scale Cross Contrastive Learning, BMVC 2023, arXiv 2306.14293"
 CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
 HIDDEN, PROJECTED = 256, 128
-SCALES = ("full", "eighth")
 TRANSFORMER_RATE, TRANSFORMER_WARM_UP = 0.2, 0.05
 DEPLOYED = {
     "cnn": (),
@@ -243,8 +242,8 @@ class MCSC(Method):
         }
         generator = torch.Generator(batch.device).manual_seed(int(batch.rng.integers(2**31)))
         parts |= {
-            f"contrast_{scale}": self._contrast(scale, levels[scale], contrasted, generator)
-            for scale in SCALES
+            f"contrast_{scale}": self._contrast(scale, level, contrasted, generator)
+            for scale, level in levels.items()
         }
         return {**self._with_total(parts, progress), "agreement": (hard[0] == hard[1]).float().mean()}
 
