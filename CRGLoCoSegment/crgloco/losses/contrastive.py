@@ -82,8 +82,12 @@ def intra_contrast(parts: Contrasted, temperature: float) -> torch.Tensor:
     ``-log exp(s(p, z_c) / t) / sum_q exp(s(p, z_q) / t)``, ``s`` the cosine (Chaitanya et al. 2023,
     "intra"); mean over the anchors of a patch, then over patches that have any.
     """
+    present = parts.present
     similarity = _cosine(parts.anchors, parts.means[:, None]) / temperature  # (N, C, A, C)
-    return _mean_of_counted(_log_share(similarity, parts.present[:, None, None]), parts.present)
+    own = torch.diagonal(similarity, dim1=1, dim2=3).permute(0, 2, 1)  # (N, C, A)
+    loss = _log_sum(similarity, present[:, None, None])[..., 0] - own
+    of_patch = _counted(loss, present).sum((1, 2)) / (present.sum(1) * loss.shape[-1]).clamp_min(1)
+    return of_patch.sum() / present.any(1).sum().clamp_min(1)
 
 
 def inter_contrast(parts: Contrasted, pairs: tuple[tuple[int, int], ...], temperature: float) -> torch.Tensor:
@@ -104,7 +108,7 @@ def inter_contrast(parts: Contrasted, pairs: tuple[tuple[int, int], ...], temper
         share = similarity - _log_sum(similarity, present.flatten())
         own = torch.stack([share[:, c, :, [c, classes + c]] for c in range(classes)], 1)  # (2, C, A, 2)
         loss = -(own * present.T[None, :, None].float()).sum(-1)  # (2, C, A)
-        losses.append(_sum_of_counted(loss, present) / (present.sum() * loss.shape[-1]).clamp_min(1))
+        losses.append(_counted(loss, present).sum() / (present.sum() * loss.shape[-1]).clamp_min(1))
         counted.append(present.any())
     return torch.stack(losses).sum() / torch.stack(counted).sum().clamp_min(1)
 
@@ -198,24 +202,12 @@ def _cosine(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
         return ours @ theirs.transpose(-1, -2)
 
 
-def _log_share(similarity: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Return (N, C, A): how much less than all of the similarity goes to the own class, as a loss."""
-    own = torch.diagonal(similarity, dim1=1, dim2=3).permute(0, 2, 1)  # (N, C, A)
-    return _log_sum(similarity, present)[..., 0] - own
-
-
 def _log_sum(similarity: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     """Return the log-sum-exp over the means that count, (..., 1); finite also if none does."""
     hidden = similarity.masked_fill(~present, torch.finfo(similarity.dtype).min)
     return hidden.logsumexp(-1, keepdim=True)
 
 
-def _sum_of_counted(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Sum (N, C, A) losses over classes that count; the others carry no gradient."""
-    return losses.masked_fill(~counted[..., None], 0).sum()
-
-
-def _mean_of_counted(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    of_patch = losses.masked_fill(~counted[..., None], 0).sum((1, 2))
-    of_patch = of_patch / (counted.sum(1) * losses.shape[2]).clamp_min(1)
-    return of_patch.sum() / counted.any(1).sum().clamp_min(1)
+def _counted(losses: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Return (N, C, A) losses, 0 and without gradient in classes (N, C) that do not count."""
+    return losses.masked_fill(~present[..., None], 0)
