@@ -17,6 +17,7 @@ from crgloco.jobs import JobFolder
 from crgloco.methods.base import Method
 from crgloco.metrics import where_both_found
 from crgloco.model_card import BranchCard, ModelCard
+from crgloco.model_store import StartModel
 from crgloco.options import to_mapping
 from crgloco.progress import Reporter
 from crgloco.training.run import Run
@@ -57,7 +58,7 @@ def finish(
             # Distances are comparable only where both found a structure; overlaps stay.
             both = where_both_found(cases, score_cases(start, selection.validation, report))
             scores["new"], scores["start"] = (in_short(part, selection.table) for part in both)
-            scores["made_from_start"] = _made_from_start(started)
+            scores["made_from_start"] = _made_from(started.parent, started)
         report.event("comparison", **scores)
     card = _card(started, method, calibration, {**training, "metrics": scores})
     model_store.save(job.out, card, method.weights_to_keep())
@@ -70,19 +71,16 @@ def finish(
     return job.out
 
 
-def _made_from_start(started: Run) -> list[str]:
+def _made_from(parent: StartModel, started: Run) -> list[str]:
     """Name the validation cases whose labels are the start model's own answers, corrected.
 
     On them the start model looks better than it is: what nobody changed agrees with it by itself.
     """
-    parent, root = started.parent, started.job.cases
-    history = revisions(root) if parent is not None else {}
+    history = revisions(started.job.cases)
     return [
         case.name
         for case in started.selection.validation
-        if parent is not None
-        and history.get(case.name)
-        and history[case.name][-1].model == parent.card.weights_sha256
+        if history.get(case.name) and history[case.name][-1].model == parent.card.weights_sha256
     ]
 
 
