@@ -210,8 +210,7 @@ def _trainer(started: Run, method: Method, folder: JobFolder, report: Reporter) 
     )
     checkpoint = Checkpoint(folder.checkpoint_file, _identity(started))
 
-    def validate(step: int) -> dict[str, Any]:
-        del step
+    def validate() -> dict[str, Any]:
         return score(started.predictor(method.averaged), started.selection.validation, report)
 
     rounds = Rounds(

@@ -74,7 +74,7 @@ class Trainer:
         stream: Where samples come from.
         report: Who is told, and who may ask for an end.
         checkpoint: Where the state is kept; ``None`` keeps nothing.
-        validate: Called with the update's number; its result is told as an event.
+        validate: Measures the networks as they are; its result is told as an event.
         team: The processes that share the run.
         rounds: Makes pseudo-labels of whole cases, for methods that learn in rounds.
     """
@@ -84,7 +84,7 @@ class Trainer:
     stream: SampleStream
     report: Reporter
     checkpoint: Checkpoint | None = None
-    validate: Callable[[int], dict[str, Any]] | None = None
+    validate: Callable[[], dict[str, Any]] | None = None
     team: Team = field(default_factory=Team)
     rounds: Rounds | None = None
 
@@ -257,9 +257,9 @@ class Trainer:
             self._measure(step, self.validate)
         self._go_on_learning()
 
-    def _measure(self, step: int, validate: Callable[[int], dict[str, Any]]) -> None:
+    def _measure(self, step: int, validate: Callable[[], dict[str, Any]]) -> None:
         try:
-            self.report.event("validation", step=step, **validate(step))
+            self.report.event("validation", step=step, **validate())
         except Cancelled:
             pass  # an end that is asked for meanwhile still is after the next update, when all agree
         except CRGLoCoError as error:  # a drive that is away tonight shall not end what learns without it

@@ -2,6 +2,7 @@
 
 import math
 import time
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -151,7 +152,7 @@ def test_a_stop_during_a_validation_ends_after_the_next_update_with_a_checkpoint
         make_method("supervised"), iterations=6, validate_every=2, checkpoint=file, save_every=1e9
     )
 
-    def validate(_step):
+    def validate():
         trainer.report.stop_after = 0
         trainer.report.check()
 
@@ -260,17 +261,15 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_kept(tmp_path, m
 
 
 def test_validation_comes_when_due_but_not_after_the_last_update():
-    report, seen = Recorder(), []
+    report = Recorder()
     trainer = make_trainer(make_method("supervised"), report=report, iterations=6, validate_every=2)
 
-    def validate(step):
+    def validate():
         trainer.method.networks.eval()
-        seen.append(step)
         return {"dice": 0.5}
 
     trainer.validate = validate
     trainer.fit()
-    assert seen == [2, 4]
     assert report.of_kind("validation") == [{"step": 2, "dice": 0.5}, {"step": 4, "dice": 0.5}]
     assert trainer.method.networks.training
 
@@ -279,12 +278,7 @@ def test_validation_cases_that_are_away_for_a_while_do_not_end_the_training():
     report = Recorder()
     trainer = make_trainer(make_method("supervised"), report=report, iterations=6, validate_every=2)
 
-    def validate(step):
-        if step == 2:
-            raise InputError("The drive is gone.")
-        return {"dice": 0.5}
-
-    trainer.validate = validate
+    trainer.validate = Mock(side_effect=[InputError("The drive is gone."), {"dice": 0.5}])
     assert trainer.fit().updates == 6
     assert report.of_kind("validation") == [{"step": 4, "dice": 0.5}]
     text = "After update 2 nothing was measured; the training goes on. The drive is gone."
