@@ -38,7 +38,7 @@ class FusedSlices:
         field: Voxels of the prepared grid.
         classes: Number of classes C.
         answer: The global answer, if the model gives one.
-        weights: Weights of the local and the global branch in the fusion.
+        share: What the local branch counts in the fusion, 0..1; the global one is the rest.
         temperature: Divides fused log-probabilities before the confidence is read off.
         with_local: Whether local labels are wanted.
         probes: (N, 3) voxels of the scan, canonical, whose fused log-probabilities are wanted.
@@ -52,7 +52,7 @@ class FusedSlices:
         classes: int,
         answer: GlobalAnswer | None,
         *,
-        weights: tuple[float, float],
+        share: float,
         temperature: float,
         with_local: bool,
         probes: npt.NDArray[np.int64] | None = None,
@@ -67,8 +67,7 @@ class FusedSlices:
         self.probes = None if probes is None else np.zeros((len(probes), classes), np.float32)
         self._points = probes
         self._temperature = temperature
-        total = weights[0] + weights[1] if answer is not None else weights[0]
-        self._weights = (weights[0] / total, 1 - weights[0] / total)
+        self._share = share
         out, prepared = Grid.over(field, shape), Grid.over(field, field)
         self._local_taps = [prepared.taps(axis, out.centres(axis)) for axis in range(3)]
         self.answer = answer
@@ -161,7 +160,7 @@ class FusedSlices:
             self.local[where] = _labels(best)
         if fine is not None and coarse is not None:
             self.disagreement[where] = _to_bytes((fine - coarse).abs_().sum(0) / 2)
-        self._write_fused(where, _log_mean(fine, coarse, self._weights))
+        self._write_fused(where, _log_mean(fine, coarse, self._share))
 
     def _write_fused(self, where: tuple[slice, ...], logs: torch.Tensor) -> None:
         """Write label and confidence from fused, not yet normalised log-probabilities (C, n, J, I)."""
@@ -221,16 +220,14 @@ def _near(blend: SlabBlend | None, taps: Taps) -> _Local | None:
     return _Local(means, present, (low, start[1], start[2]))
 
 
-def _log_mean(
-    fine: torch.Tensor | None, coarse: torch.Tensor | None, weights: tuple[float, float]
-) -> torch.Tensor:
+def _log_mean(fine: torch.Tensor | None, coarse: torch.Tensor | None, share: float) -> torch.Tensor:
     """Weighted mean of log-probabilities; may overwrite its arguments."""
-    if fine is None or coarse is None or weights[1] == 0:
+    if fine is None or coarse is None or share == 1:
         single = fine if fine is not None else coarse
         assert single is not None
         return single.clamp_min_(LEAST_PROBABILITY).log_()
-    logs = fine.clamp_min_(LEAST_PROBABILITY).log_().mul_(weights[0])
-    return logs.add_(coarse.clamp_min_(LEAST_PROBABILITY).log_(), alpha=weights[1])
+    logs = fine.clamp_min_(LEAST_PROBABILITY).log_().mul_(share)
+    return logs.add_(coarse.clamp_min_(LEAST_PROBABILITY).log_(), alpha=1 - share)
 
 
 def _sharpened_background(probabilities: torch.Tensor, temperature: float) -> torch.Tensor:

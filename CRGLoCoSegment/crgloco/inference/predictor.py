@@ -247,27 +247,7 @@ class _Walk:
         fill = torch.tensor([smallest(channel) for channel in self._image])
         answer = self._global_answer(fill)
         with_local = self._quality != "fast" or answer is None
-        weights = (self._model.local.weight, 0.0)
-        if self._model.global_ is not None:
-            weights = (self._model.local.weight, self._model.global_.weight)
-        if probes is not None:
-            probes = self._orientation.voxels(probes, self._geometry.shape)
-
-        def begin() -> FusedSlices:
-            return FusedSlices(
-                self._orientation.apply_geometry(self._geometry).shape,
-                self._prepared.shape,
-                self._model.classes,
-                None if answer is None else answer.to(self._execution.blend_device),
-                weights=weights,
-                # Fitted on fused answers; the global branch alone is not too sure (docs/measurements.md).
-                temperature=self._predictor.temperature if with_local else 1.0,
-                with_local=with_local,
-                probes=probes,
-                orientation=self._orientation,
-            )
-
-        fused = self._execution.attempt(begin)
+        fused = self._execution.attempt(partial(self._begin, answer, probes, with_local=with_local))
         windows = self._execution.attempt(partial(self._windows, fused)) if with_local else ()
         local = LocalPass(
             self._image,
@@ -305,6 +285,24 @@ class _Walk:
         answer = run_global(self._image, fill, branch, self._execution, self._report, flip_axes=self._flips)
         self._memory.look()
         return answer
+
+    def _begin(
+        self, answer: GlobalAnswer | None, probes: npt.NDArray[np.int64] | None, *, with_local: bool
+    ) -> FusedSlices:
+        """Return where the results are collected; the global answer moves to where windows are blended."""
+        local, other = self._model.local.weight, self._model.global_
+        return FusedSlices(
+            self._orientation.apply_geometry(self._geometry).shape,
+            self._prepared.shape,
+            self._model.classes,
+            None if answer is None else answer.to(self._execution.blend_device),
+            share=local / (local + (0.0 if other is None else other.weight)),
+            # Fitted on fused answers; the global branch alone is not too sure (docs/measurements.md).
+            temperature=self._predictor.temperature if with_local else 1.0,
+            with_local=with_local,
+            probes=None if probes is None else self._orientation.voxels(probes, self._geometry.shape),
+            orientation=self._orientation,
+        )
 
     def _windows(self, fused: FusedSlices) -> tuple[Box, ...]:
         lay = self._all_windows
