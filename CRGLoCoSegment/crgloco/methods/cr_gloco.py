@@ -290,23 +290,22 @@ class CRGLoCo(TwoBranches):
         local = self.averaged.full_resolution(small, context).softmax(1)
         labelled, kept = [], []
         for crop, view, own, other in zip(crops, views, local, low.float(), strict=True):
-            shared = overlap(view.large, view.small)
+            shared = _shared(view.large, view.small)
+            in_small = shared.moved_to_frame_of(view.small).slices()
+            in_large = shared.moved_to_frame_of(view.large).slices()
+            glob = resize(other[None], self.large, part=in_large).softmax(1)
+            own_part = own[(..., *in_small)][None]
+            fused = fuse_by_entropy(own_part, glob)
+            self.threshold.update(*fused.max(1))
+            differ = own_part.argmax(1) != glob.argmax(1)
+            label = self.threshold.filter(fused).masked_fill(differ, IGNORE)[0]
             small_label = torch.full_like(crop.small_label, IGNORE)
             large_label = torch.full_like(crop.large_label, IGNORE)
-            if shared is not None:
-                in_small = shared.moved_to_frame_of(view.small).slices()
-                in_large = shared.moved_to_frame_of(view.large).slices()
-                glob = resize(other[None], self.large, part=in_large).softmax(1)
-                own_part = own[(..., *in_small)][None]
-                fused = fuse_by_entropy(own_part, glob)
-                self.threshold.update(*fused.max(1))
-                differ = own_part.argmax(1) != glob.argmax(1)
-                label = self.threshold.filter(fused).masked_fill(differ, IGNORE)[0]
-                small_label[in_small] = label
-                large_label[in_large] = label
-                kept.append((label != IGNORE).float().mean())
+            small_label[in_small] = label
+            large_label[in_large] = label
+            kept.append((label != IGNORE).float().mean())
             labelled.append(DualCrop(crop.small, small_label, crop.large, large_label))
-        return labelled, torch.stack(kept).mean() if kept else local.new_zeros(())
+        return labelled, torch.stack(kept).mean()
 
     def _student_losses(
         self, scenes: list[Scene], rngs: list[np.random.Generator], batch: Batch
@@ -318,15 +317,16 @@ class CRGLoCo(TwoBranches):
         context = self._context(large_map, [scene.offset for scene in scenes])
         small_map = self.networks.local_map(small, self._with_dropout(context, rngs))
         local = resize(self.networks.local_head(small_map), self.small)
-        points = Box((0, 0, 0), self.large).lattice(*lattice)
+        whole = Box((0, 0, 0), self.large)
+        points = whole.lattice(*lattice)
         glob = resize(low, self.large, part=points)
         target = torch.stack([scene.crop.small_label for scene in scenes])
         true = torch.stack([scene.known for scene in scenes])
         target_large = torch.stack([scene.crop.large_label[points] for scene in scenes])
         true_large = torch.stack([scene.known_large[points] for scene in scenes])
-        shared = [overlap(Box((0, 0, 0), self.large), Box(s.offset, self.small)) for s in scenes]
-        voxels = [1 if box is None else box.volume for box in shared]
-        shared_points = [1 if box is None else _count(box.lattice(*lattice)) for box in shared]
+        shared = [_shared(whole, Box(scene.offset, self.small)) for scene in scenes]
+        voxels = [box.volume for box in shared]
+        shared_points = [_count(box.lattice(*lattice)) for box in shared]
         parts = {
             "supervised_local": segmentation_loss(local, target.masked_fill(true == 0, IGNORE)),
             "supervised_global": segmentation_loss(glob, target_large.masked_fill(true_large == 0, IGNORE)),
@@ -431,8 +431,15 @@ def _overlap_loss(logits: torch.Tensor, target: torch.Tensor, voxels: list[int])
     return masked_cross_entropy(logits, target, voxels=sizes)
 
 
+def _shared(large: Box, small: Box) -> Box:
+    """Return what both fields of view show; ``draw_pair`` always leaves some."""
+    shared = overlap(large, small)
+    assert shared is not None
+    return shared
+
+
 def _count(points: tuple[slice, slice, slice]) -> int:
-    return max(1, math.prod(len(range(axis.start, axis.stop, axis.step)) for axis in points))
+    return math.prod(len(range(axis.start, axis.stop, axis.step)) for axis in points)
 
 
 def _with_total(parts: dict[str, torch.Tensor], weight: float) -> dict[str, torch.Tensor]:
