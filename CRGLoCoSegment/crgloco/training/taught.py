@@ -64,16 +64,16 @@ def taught_before(folder: JobFolder, selection: Selection, cache: Path, report: 
         validation = frozenset(entry["validation"])
     except (OSError, ValueError, KeyError, TypeError, ModelError, ResourceError):
         return None
-    if _roles(selection) != tuple(sorted(case.name for case in side) for side in (labelled, unlabelled)):
+    validating = tuple(case for case in selection.validation if case.name in validation)
+    before = Prepared(replace(selection, validation=validating), preparation, labelled, unlabelled)
+    if _roles(selection) != _roles(before):
         text = "The cases have changed since. This training ends with those it began with."
         report.event("message", text=text)
-    validating = tuple(case for case in selection.validation if case.name in validation)
-    return Prepared(replace(selection, validation=validating), preparation, labelled, unlabelled)
+    return before
 
 
-def _roles(selection: Selection) -> tuple[list[str], ...]:
-    sides = (selection.labelled, selection.unlabelled)
-    return tuple(sorted(case.name for case in side) for side in sides)
+def _roles(cases: Selection | Prepared) -> list[list[str]]:
+    return [sorted(case.name for case in side) for side in (cases.labelled, cases.unlabelled)]
 
 
 def _to_json(case: PreparedCase) -> dict[str, Any]:
