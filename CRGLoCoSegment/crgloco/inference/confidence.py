@@ -80,21 +80,20 @@ def draw_probes(
     return rng.integers(start, stop, size=(count, 3))
 
 
-def expected_calibration_error(
-    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], bins: int = BINS
-) -> float:
+def expected_calibration_error(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> float:
     """Return the mean distance between confidence and share of correct voxels, 0..1.
+
+    Over ``BINS`` equal ranges of confidence, weighted by their voxels.
 
     Args:
         confidence: (N,) 0..1.
         correct: (N,) whether the label was right.
-        bins: Equal ranges of confidence, weighted by their voxels.
     """
     if len(confidence) == 0:
         return 0.0
-    number = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
-    sure = np.bincount(number, weights=confidence, minlength=bins)
-    right = np.bincount(number, weights=correct, minlength=bins)
+    number = np.minimum((np.asarray(confidence) * BINS).astype(int), BINS - 1)
+    sure = np.bincount(number, weights=confidence, minlength=BINS)
+    right = np.bincount(number, weights=correct, minlength=BINS)
     return float(np.abs(sure - right).sum() / len(confidence))
 
 
