@@ -88,7 +88,7 @@ class QuickTransformer(torch.nn.Module):
 
 def quick_transformer() -> Any:
     """Build the stand-in wherever MCSC would build its transformer."""
-    return patch("crgloco.methods.mcsc.build_transformer", QuickTransformer)
+    return patch("crgloco.methods.mcsc.WindowedTransformer", QuickTransformer)
 
 
 def with_published_bodies(method: Method, dropout: float = 0.3) -> Method:

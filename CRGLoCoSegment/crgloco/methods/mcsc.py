@@ -30,7 +30,6 @@ import torch
 from torch import nn
 
 from crgloco.data.augment import SpatialRanges
-from crgloco.data.boxes import Triple
 from crgloco.data.patches import TrainingCase, resize
 from crgloco.data.window_views import WindowView, draw_window_view, strong_windows
 from crgloco.losses.contrastive import at_cells, balanced_contrast, draw_members
@@ -178,7 +177,7 @@ class MCSC(Method):
         self.networks = build_local_network(config, task)
         self.window = self.networks.local.window
         width = config.transformer_width - config.transformer_width % 12
-        transformer = build_transformer(task.channels, task.classes, width, self.window)
+        transformer = WindowedTransformer(task.channels, task.classes, width, self.window)
         body = self.networks.local_body
         coarse = body.widths[-2]
         self.projectors = nn.ModuleDict(
@@ -303,11 +302,6 @@ class MCSC(Method):
         contrast = 2 * self.config.contrast_weight * (parts["contrast_full"] + parts["contrast_eighth"])
         total = supervised + weight * cross + contrast
         return {"total": total, **{name: part.detach() for name, part in parts.items()}}
-
-
-def build_transformer(channels: int, classes: int, width: int, window: Triple) -> WindowedTransformer:
-    """Build the second network."""
-    return WindowedTransformer(channels, classes, width, window)
 
 
 def cross_labels(truth: torch.Tensor, hard: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
