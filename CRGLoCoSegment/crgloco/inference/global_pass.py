@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from crgloco.data.boxes import triple
+from crgloco.data.boxes import Box, triple
 from crgloco.data.patches import axis_matrix
 from crgloco.inference.execution import Execution, mirrors
 from crgloco.inference.model import Branch, tensor_size
@@ -141,7 +141,7 @@ def run_global(
     size, tiles = tensor_size(branch), tiles_of(shape, branch)
 
     def run(chunk: Sequence[Shape]) -> list[torch.Tensor]:
-        tensor = torch.stack([reduced[(slice(None), *_slices(start, size))] for start in chunk])
+        tensor = torch.stack([reduced[(slice(None), *Box(start, size).slices())] for start in chunk])
         return _answer(execution, tensor.to(execution.device), mirrors(flip_axes))
 
     blends: list[_MapBlend] = []
@@ -219,8 +219,8 @@ class _MapBlend:
                 self._sums.copy_(values)
                 self._weights.fill_(1)
                 return
-            first = tuple(s // stride for s, stride in zip(start, self._stride, strict=True))
-            where = _slices(first, self._map)
+            first = triple([s // stride for s, stride in zip(start, self._stride, strict=True)])
+            where = Box(first, self._map).slices()
             self._sums[(slice(None), *where)] += (values * self._weight).to(self._sums.dtype)
             self._weights[where] += self._weight
 
@@ -235,10 +235,6 @@ def _grid_like(grid: Grid, padded: Shape, maps: torch.Tensor) -> Grid:
     """The cells of maps over the same padded volume."""
     shape = triple(maps.shape[1:])
     return Grid(grid.start, _triple(n / s for n, s in zip(padded, shape, strict=True)), shape)
-
-
-def _slices(start: Sequence[int], size: Shape) -> tuple[slice, ...]:
-    return tuple(slice(first, first + n) for first, n in zip(start, size, strict=True))
 
 
 def _triple(values: object) -> tuple[float, float, float]:
