@@ -90,6 +90,6 @@ class AdaptiveThreshold(nn.Module):
 
 
 def sigmoid_ramp(progress: float, full_at: float) -> float:
-    """Return ``exp(-5 (1 - x)^2)`` with ``x = progress / full_at`` up to 1: a weight from about 0 to 1."""
+    """Return ``exp(-5 (1 - x)^2)``, ``x = progress / full_at`` up to 1 (Laine and Aila, arXiv 1610.02242)."""
     share = min(max(progress / full_at, 0.0), 1.0)
     return math.exp(-5 * (1 - share) ** 2)

@@ -205,6 +205,9 @@ def build_networks(config: DualResolutionOptions, task: Task, **kwargs: Any) -> 
         config: Network, widths and windows.
         task: What the scans are like.
         kwargs: ``context`` of ``DualResolution``, and what shall differ from the options.
+
+    Raises:
+        OptionError: The windows do not suit one another or the network.
     """
     windows = windows_of(config, task)
     k, j, i = (mm / share for mm, share in zip(task.spacing, windows.scale, strict=True))
@@ -216,7 +219,11 @@ def build_networks(config: DualResolutionOptions, task: Task, **kwargs: Any) -> 
 
 
 def build_local_network(config: DualResolutionOptions, task: Task) -> DualResolution:
-    """Build a model of one network, at full resolution, for methods that know no global branch."""
+    """Build a model of one network, at full resolution, for methods that know no global branch.
+
+    Raises:
+        OptionError: The windows do not suit one another or the network.
+    """
     windows = windows_of(config, task)
     body = _body(config, task, windows.local, task.spacing)
     head = config.head if config.network == "fast" else "linear"
@@ -224,7 +231,11 @@ def build_local_network(config: DualResolutionOptions, task: Task) -> DualResolu
 
 
 def windows_of(config: DualResolutionOptions, task: Task) -> Windows:
-    """Return both windows: as the options say, else as the scans suggest."""
+    """Return both windows: as the options say, else as the scans suggest.
+
+    Raises:
+        OptionError: The global window would be smaller than the local one.
+    """
     planned = plan_windows(task.shapes, task.spacing, config.window_voxels)
     local = window_named(config.local_window, "local_window") or planned.local
     glob = window_named(config.global_window, "global_window") or planned.global_

@@ -283,7 +283,14 @@ def regression(online: torch.Tensor, aim: torch.Tensor, valid: torch.Tensor) -> 
 def alignment_gain(
     online: torch.Tensor, aligned: torch.Tensor, unaligned: torch.Tensor, valid: torch.Tensor
 ) -> torch.Tensor:
-    """Return how much more similar (cosine) aligned cells are than unaligned ones; it must grow."""
+    """Return how much more similar (cosine) aligned cells are than unaligned ones; it must grow.
+
+    Args:
+        online: (F, k, j, i).
+        aligned: (F, k, j, i) of the target at the same places of the volume.
+        unaligned: (F, k, j, i) of the target as it is.
+        valid: (k, j, i) cells that count.
+    """
     both = [
         functional.cosine_similarity(online.float(), each.float(), dim=0) for each in (aligned, unaligned)
     ]
