@@ -18,6 +18,7 @@ from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
 from CRGLoCoSegmentLib.panels.cases import CasesPanel
 from CRGLoCoSegmentLib.parameters import Parameters, Quality
+from CRGLoCoSegmentLib.views.layout import TWO_PANES
 from grids import segmentationFromLabels
 from stand_ins import StandInWorker
 
@@ -262,6 +263,28 @@ def test_load_most_useful_next_loads_the_case_to_correct_most(opened: CasesPanel
     opened.ui.loadNextButton.click()
     loadedIs(opened, "wrong", waitUntil)
     assert opened._table.selected == "wrong"
+
+
+def test_a_comparison_goes_on_with_the_next_case(
+    host: Any, scene: Any, loadModule: Any, folder: Path, waitUntil: Any
+):
+    layouts = host.makeLayoutManager()
+    widget = loadModule()
+    for name in ("cases", "compare"):
+        widget.sections[name].open()
+    panel, compareButton = widget.sections["cases"].panel, widget.sections["compare"].panel.ui.compareButton
+    widget.logic.cases.open(folder)
+    waitUntil(lambda: not widget.logic.cases.isReading)
+    former = load(panel, "wrong", waitUntil).volume
+    compareButton.click()
+    seen, node = [], layouts.layoutLogic().GetLayoutNode()
+    node.AddObserver("ModifiedEvent", lambda *_: seen.append(node.GetViewArrangement()))
+    now = load(panel, "mild", waitUntil).volume
+    assert not scene.IsNodePresent(former)
+    assert compareButton.checked
+    assert layouts.sliceWidget("CRGLocal").mrmlSliceCompositeNode().GetBackgroundVolumeID() == now.GetID()
+    assert set(seen) <= {TWO_PANES}, "the views were not put away in between"
+    host.closeMainWindow()
 
 
 def test_what_must_be_predicted_first_is_predicted_as_chosen(

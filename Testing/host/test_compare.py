@@ -149,6 +149,8 @@ def test_what_was_seen_is_ticked_and_what_is_left_is_counted(panel, result):
     assert panel.ui.messageLabel.text.startswith("1 of 2 regions seen; about 0.4 ml")
     panel.refresh("corrected")
     assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK} 1", "2"]
+    panel.ui.nextButton.click()
+    assert panel.ui.messageLabel.text == "All 2 regions seen."
 
 
 def test_the_settings_reach_the_panes_and_the_parameter_node(panel, layouts, result, waitUntil):
@@ -234,6 +236,16 @@ def test_leaving_the_module_gives_the_layout_back_and_coming_back_restores_the_c
     assert layouts.layout == TWO_PANES
     panel.ui.compareButton.click()
     widget.exit()
+    widget.enter()
+    assert layouts.layout == FOUR_UP
+
+
+def test_a_comparison_does_not_come_back_for_the_next_patient(panel, layouts, scene):
+    widget = slicer.modules.crglocosegment.widgetRepresentation().self()
+    panel.ui.compareButton.click()
+    widget.exit()
+    scene.Clear()
+    widget.logic.getParameterNode().inputVolume = makeResult(name="next patient").volume
     widget.enter()
     assert layouts.layout == FOUR_UP
 

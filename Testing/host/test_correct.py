@@ -368,6 +368,14 @@ def test_undo_survives_a_slider_of_another_section_and_a_look_at_another_volume(
     assert np.array_equal(labelsOf(copy, result), arraysOn(STRAIGHT)["fused"])
 
 
+def test_the_editor_forgets_a_copy_that_goes_while_another_volume_is_chosen(panel, module, scene, waitUntil):
+    copy = start(panel, waitUntil)
+    module.logic.getParameterNode().inputVolume = makeResult(name="other").volume
+    scene.RemoveNode(copy)
+    module.logic.listeners.tell("cases")
+    assert editorOf(panel).mrmlSegmentEditorNode() is None, "Slicer's widget would go on with the next one"
+
+
 def test_keys_belong_to_the_editor_only_while_it_is_seen(mainWindow, panel, module, result, waitUntil):
     start(panel, waitUntil)
     editor = editorOf(panel)

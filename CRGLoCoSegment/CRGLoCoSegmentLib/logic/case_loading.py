@@ -78,6 +78,7 @@ class CaseInScene:
         task: Task,
         *,
         discardUnsaved: bool = False,
+        onArriving: Callable[[Any], None] | None = None,
         onEnd: Callable[[], None] | None = None,
     ) -> None:
         """Bring a case in; the former one goes, but for what was not accepted.
@@ -89,11 +90,12 @@ class CaseInScene:
             name: Of the case.
             task: Ends with the ``LoadedCase``; nothing is left of a task that is cancelled or fails.
             discardUnsaved: Take the former case away even if its correction was not accepted.
+            onArriving: Hears the new case's volume before the former one goes.
             onEnd: Told at every end, when ``loaded`` is the new case.
         """
         self.cancel()
         self._task = task
-        task.onEnd(lambda: self._ended(task, discardUnsaved=discardUnsaved))
+        task.onEnd(lambda: self._ended(task, onArriving, discardUnsaved=discardUnsaved))
         if onEnd is not None:
             task.onEnd(onEnd)
         kept = self._keptVolume(folder, name)
@@ -147,7 +149,7 @@ class CaseInScene:
         volumes = nodes.volumesOfCase(name, folder)
         return next((volume for volume in volumes if self.hasUnsavedCorrection(volume)), None)
 
-    def _ended(self, task: Task, *, discardUnsaved: bool) -> None:
+    def _ended(self, task: Task, onArriving: Callable[[Any], None] | None, *, discardUnsaved: bool) -> None:
         if task.state != "done":
             return
         former, self._loaded = self.loaded, task.value
@@ -155,6 +157,8 @@ class CaseInScene:
         if label is not None:
             self.accepted(label, nodes.editStamp(label))
         nodes.showVolume(now)
+        if onArriving is not None:
+            onArriving(now)
         if former is None or former.volume is now:
             return
         if discardUnsaved or not self.hasUnsavedCorrection(former.volume):

@@ -53,11 +53,14 @@ class CasesLogic(CaseList):
 
     Attributes:
         batch: Predicts many cases.
+        onArriving: Hears the volume of a case that was loaded before the former case goes: who goes over to
+            it now can keep what is shown of a case, as the comparison.
     """
 
     def __init__(self, *, files: Any, compute: Any, settings: Any, listeners: Listeners, models: Any) -> None:
         super().__init__(files=files, settings=settings, listeners=listeners, models=models)
         self._scene = CaseInScene(files=files)
+        self.onArriving: Callable[[Any], None] | None = None
         self.batch = Batch(compute=compute, listeners=listeners)
         self._onItsWay: dict[Task, Label] = {}  # one at most
         self._turns = 0  # of cases that the user wanted to see
@@ -170,7 +173,9 @@ class CasesLogic(CaseList):
     def _load(self, name: str, task: Task, *, discardUnsaved: bool) -> None:
         folder = self._chosenFolder()
         ended = functools.partial(self._loadEnded, task)
-        self._scene.load(folder, name, task, discardUnsaved=discardUnsaved, onEnd=ended)
+        self._scene.load(
+            folder, name, task, discardUnsaved=discardUnsaved, onArriving=self.onArriving, onEnd=ended
+        )
         self._listeners.tell("cases")
 
     def _loadEnded(self, task: Task) -> None:

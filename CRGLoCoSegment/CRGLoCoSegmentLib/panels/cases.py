@@ -46,6 +46,7 @@ class CasesPanel(Panel):
         self.ui.annotatorEdit.text = logic.settings.get("annotator", "")
         self._typing = typingPause(self.widget, self._openTyped)
         self._say(self._cases.keptLabel())
+        self._cases.onArriving = self._choose
         self._connect()
 
     def _connect(self) -> None:
@@ -84,6 +85,7 @@ class CasesPanel(Panel):
     def cleanup(self) -> None:
         """Leave nothing behind; a batch belongs to the logic, and ends with it."""
         self._typing.stop()
+        self._cases.onArriving = None
         super().cleanup()
 
     # ------------------------------------------------------------------------------------- the state
@@ -216,9 +218,12 @@ class CasesPanel(Panel):
             onFailed=self._notLoaded,
         )
 
+    def _choose(self, volume: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.inputVolume = volume
+
     def _arrived(self, loaded: Any) -> None:
         if self.parameters is not None:
-            self.parameters.inputVolume = loaded.volume
             self.parameters.caseName = loaded.name
         row = self._cases.row(loaded.name)
         reason = row.reason if row is not None else ""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
@@ -65,6 +66,8 @@ class ComparePanel(Panel):
         """Show the present state; ``what`` as of ``Panel``."""
         if what not in FOLLOWED:
             return
+        if slicer.mrmlScene.IsClosing():
+            self._wasShown = False  # what comes next is another patient
         volume = self.parameters.inputVolume if self.parameters is not None else None
         before, self._result = self._result, self.logic.resultOf(volume)
         self._refused = False
@@ -185,6 +188,8 @@ class ComparePanel(Panel):
         if not regions:
             return _("The model is sure everywhere: no uncertain region is left to look at.")
         left = [region for region in regions if region.rank not in seenRegions(self._result)]
+        if not left:
+            return _("All {all} regions seen.").format(all=len(regions))
         text = _("{seen} of {all} regions seen; about {volume} ml of the others are expected to be wrong.")
         volume = sum(region.expectedMl for region in left)
         return text.format(seen=len(regions) - len(left), all=len(regions), volume=plainFigures(volume))

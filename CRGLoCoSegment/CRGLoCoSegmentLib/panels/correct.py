@@ -94,8 +94,7 @@ class CorrectPanel(Panel):
 
     def _take(self, volume: Any) -> None:
         """Show another volume, result or copy; a slider of another section changes none of them."""
-        if self._copy is not None and not slicer.mrmlScene.IsNodePresent(self._copy):
-            self._editor.letGo()  # Slicer's widget would go on with the next segmentation, an answer perhaps
+        self._editor.letGoOfLost(self._copy)
         self._volume = volume
         self._result = self.logic.resultOf(volume)
         self._copy = correctedOf(volume) if volume is not None else None

@@ -23,11 +23,12 @@ class EmbeddedEditor:
     def __init__(self, frame: Any) -> None:
         self._frame = frame
         self._widget: Any = None
+        self._edited: Any = None
         self._entered = self._visible = False
 
     def edit(self, segmentationNode: Any, volumeNode: Any) -> None:
         """Edit a segmentation over its volume."""
-        widget = self._made()
+        widget, self._edited = self._made(), segmentationNode
         # In this order: without scene and editor node the others are forgotten.
         if widget.mrmlScene() is None:
             widget.setMRMLScene(slicer.mrmlScene)
@@ -64,8 +65,19 @@ class EmbeddedEditor:
         self._entered = False
         self._listen()
 
+    def letGoOfLost(self, shown: Any) -> None:
+        """Forget the nodes if one has left the scene: Slicer's widget would go on with the next one.
+
+        Args:
+            shown: What the panel has shown, which Slicer's own module may edit by the same editor node.
+        """
+        nodes = [node for node in (self._edited, shown) if node is not None]
+        if not all(slicer.mrmlScene.IsNodePresent(node) for node in nodes):
+            self.letGo()
+
     def letGo(self) -> None:
         """Forget the nodes; a scene is closed, or the editor goes."""
+        self._edited = None
         if self._widget is None:
             return
         self._widget.setActiveEffectByName("")
