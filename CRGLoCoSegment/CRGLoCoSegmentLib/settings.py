@@ -35,14 +35,6 @@ class Settings:
         else:
             settings.setValue(f"{GROUP}/{key}", json.dumps(value))
 
-    def computing(self, device: str | None = None) -> dict[str, Any]:
-        """Return where the engine shall compute, and the memory to stay below, as fields of a request."""
-        memory = self.get("memoryGb")
-        return {
-            "device": device or self.get("device", "auto"),
-            **({"memory_gb": float(memory)} if memory else {}),
-        }
-
     def folder(self, key: str) -> Path | None:
         """Return a stored folder, or ``None``; it need not exist."""
         text = self.get(key)

@@ -318,3 +318,12 @@ def _plain(value: Any) -> Any:
         return value.item()
     msg = f"{value!r} cannot be sent to the worker."
     raise TypeError(msg)
+
+
+def computing(settings: Any, device: str | None = None) -> dict[str, Any]:
+    """Return where the engine shall compute, and the memory to stay below, as fields of a request."""
+    memory = settings.get("memoryGb")
+    return {
+        "device": device or settings.get("device", "auto"),
+        **({"memory_gb": float(memory)} if memory else {}),
+    }

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from crgloco.channels import in_same_order
 from crgloco.errors import Cancelled, CasesError, InputError, ModelError
 from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.worker import computing
 from CRGLoCoSegmentLib.logic.batch import Batch, BatchOutcome
 from CRGLoCoSegmentLib.logic.case_accepting import (
     Label,
@@ -221,7 +222,7 @@ class CasesLogic(CaseList):
         task = self.batch.start(
             folder,
             wanted,
-            how | self._settings.computing(),
+            how | computing(self._settings),
             onCase=lambda name, record: self._casePredicted(folder, name, record),
             onProgress=onProgress,
             onFinished=onFinished,

@@ -11,6 +11,7 @@ from crgloco.errors import CRGLoCoError, InputError, ModelError
 from crgloco.io.orientation import on_grid
 from crgloco.io.volume import Volume
 from crgloco.model_store import assert_segments
+from CRGLoCoSegmentLib.background.worker import computing
 from CRGLoCoSegmentLib.logic.segment_run import SegmentRun
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, OnProgress, Task
 from CRGLoCoSegmentLib.nodes.cases import channelNamesOf
@@ -75,7 +76,7 @@ class Segmentation:
             "model": str(folder),
             "quality": quality,
             "keep_islands": keepIslands,
-            **self._settings.computing(device),
+            **computing(self._settings, device),
         }
         run = SegmentRun(task, nodes, scans, fields, self._compute)
         self._runs.append(run)
@@ -110,7 +111,7 @@ class Segmentation:
             "shape": list(grid.shape),
             "spacing": list(grid.spacing),
             "quality": quality,
-            **self._settings.computing(device),
+            **computing(self._settings, device),
         }
         task.ask(self._compute, "estimate", fields, task.finish)
         return task
