@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crgloco.errors import OptionError
+from crgloco.errors import CasesError, OptionError
 from crgloco.options import describe
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class MethodCard:
         config: The dataclass of its options.
         configurations: Named configurations: name -> options that differ from the defaults.
         partial_labels: Whether it learns from labels that show some structures of the table only.
+        fewest_structures: How many structures the label table must have at least.
     """
 
     name: str
@@ -46,6 +47,7 @@ class MethodCard:
     config: type
     configurations: dict[str, dict[str, Any]]
     partial_labels: bool = False
+    fewest_structures: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -86,6 +88,7 @@ def card(name: str) -> MethodCard:
         config=head["Config"],
         configurations=head.get("CONFIGURATIONS", {"default": {}}),
         partial_labels=head.get("PARTIAL_LABELS", False),
+        fewest_structures=head.get("FEWEST_STRUCTURES", 1),
     )
 
 
@@ -103,16 +106,25 @@ def configuration(name: str, config_name: str) -> dict[str, Any]:
 
 
 def assert_suited(name: str, folder: CasesFolder) -> None:
-    """Refuse partially labelled cases for a method that needs complete labels.
+    """Refuse cases whose labels show less than a method needs.
 
     Raises:
-        CasesError: Saying how many cases lack which structures, and what to do.
+        CasesError: Saying how many structures the table has, or how many cases lack which, and what to do.
         OptionError: There is no such method.
     """
     from crgloco.data.partial_labels import assert_complete
 
     asked = card(name)
-    if folder.table is None or asked.partial_labels or asked.kind == "pretraining":
+    if folder.table is None or asked.kind == "pretraining":
+        return
+    structures = folder.table.classes - 1
+    if structures < asked.fewest_structures:
+        msg = (
+            f"{asked.title} learns several structures together and needs at least {asked.fewest_structures}; "
+            f"the label table of {folder.root} has {structures}. Choose another method."
+        )
+        raise CasesError(msg)
+    if asked.partial_labels:
         return
     instead = [other.title for other in map(card, available()) if other.partial_labels]
     assert_complete(folder.labelled, folder.table, asked.title, instead)

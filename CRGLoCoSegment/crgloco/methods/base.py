@@ -1,9 +1,9 @@
 """What a learning method is: networks, views, losses, and the branches that inference runs.
 
 The trainer and the predictor know this class and no method by name. A method is one file in this
-folder with the constants ``TITLE`` and ``REFERENCE`` (and ``KIND``, ``CONFIGURATIONS``, ``PARTIAL_LABELS``
-where they differ from the usual), which are read without importing it, a frozen dataclass ``Config``, and
-one subclass of ``Method`` that repeats them; everything else finds it by itself.
+folder with the constants ``TITLE`` and ``REFERENCE`` (and ``KIND``, ``CONFIGURATIONS``, ``PARTIAL_LABELS``,
+``FEWEST_STRUCTURES`` where they differ from the usual), which are read without importing it, a frozen
+dataclass ``Config``, and one subclass of ``Method`` that repeats them; everything else finds it by itself.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class Method(nn.Module, ABC):
     reference: ClassVar[str]
     kind: ClassVar[str] = "segmentation"
     partial_labels: ClassVar[bool] = False
+    fewest_structures: ClassVar[int] = 1
     # Labelled samples that every process must have in an update, if some parts need more than any.
     labelled_at_once: ClassVar[int] = 0
     Config: ClassVar[type[DualResolutionOptions]]

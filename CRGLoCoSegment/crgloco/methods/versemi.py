@@ -44,6 +44,7 @@ from crgloco.options import option
 TITLE = "VerSemi (structures as tasks, adapted)"
 REFERENCE = "Segment Together, IEEE TMI 2025, doi 10.1109/TMI.2025.3556310, arXiv 2311.11686"
 PARTIAL_LABELS = True
+FEWEST_STRUCTURES = 2
 CONFIGURATIONS: dict[str, dict[str, object]] = {"default": {}}
 EPSILON = 1e-5
 FIRST_STAGE_CUBE = 2 / 3
@@ -96,6 +97,7 @@ class VerSemi(Method):
     title = TITLE
     reference = REFERENCE
     partial_labels = PARTIAL_LABELS
+    fewest_structures = FEWEST_STRUCTURES
     Config = Config
 
     networks: PromptedNetwork

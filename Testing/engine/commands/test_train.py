@@ -78,6 +78,16 @@ def test_what_cannot_work_is_refused_at_the_door(cases_folder, tmp_path, capsys,
     assert not (tmp_path / "model.job").exists()
 
 
+def test_a_table_with_one_structure_is_refused_for_versemi_before_torch_is_needed(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "crgloco.training.fine_tune", None)
+    folder = write_cases_folder(tmp_path / "one", labelled=2, unlabelled=1, shape=(8, 8, 8), only="large")
+    assert main(words_of(folder, tmp_path / "model", "--method", "versemi")) == 1
+    assert "needs at least 2; the label table of" in capsys.readouterr().err
+    assert not (tmp_path / "model.job").exists()
+
+
 def test_a_job_file_and_flags_together_are_wrong_usage(tmp_path, capsys):
     assert main(["train", str(tmp_path / "job.json"), "--iterations", "3"]) == 2
     assert "not both" in capsys.readouterr().err

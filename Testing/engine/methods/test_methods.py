@@ -77,6 +77,7 @@ def test_the_card_read_without_torch_says_what_the_class_says(name):
     assert issubclass(method, Method)
     assert (card.title, card.reference, card.kind) == (method.title, method.reference, method.kind)
     assert card.partial_labels == method.partial_labels
+    assert card.fewest_structures == method.fewest_structures
     assert card.kind in {"segmentation", "pretraining"}
     assert describe(card.config) == describe(method.Config)
     assert as_json(card.to_json())["options"]

@@ -345,6 +345,21 @@ def test_a_check_for_a_method_tells_that_it_cannot_learn_from_partial_labels(cas
     assert said() == said(method="versemi") == said(method="pgl", labels=False) == []
 
 
+def test_a_check_for_a_method_tells_that_one_structure_is_too_few_for_it(tmp_path):
+    folder = write_cases_folder(tmp_path / "one", labelled=2, unlabelled=1, shape=(8, 8, 8), only="large")
+
+    def said(method):
+        return [
+            problem["text"]
+            for problem in check({"folder": str(folder), "method": method}, Silent())["problems"]
+        ]
+
+    (error,) = said("versemi")
+    assert "needs at least 2" in error
+    assert f"the label table of {folder} has 1" in error
+    assert said("supervised") == []
+
+
 def test_a_case_that_lacks_a_channel_is_not_opened_with_another_in_its_place(cases, tmp_path):
     image = cases / "imagesTr" / "phantom_001_0000.nii.gz"
     image.rename(image.with_name("phantom_001_0001.nii.gz"))
