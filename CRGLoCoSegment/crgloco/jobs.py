@@ -118,6 +118,12 @@ class JobFolder:
         return self.mark_file.is_file() or self.path.name.endswith(JOB_ENDING)
 
     @property
+    def may_be_ours(self) -> bool:
+        """Whether a training may write here: it made the folder, or nothing but a job lies in it."""
+        # The mark is looked for after the files: another process of a team may make both just now.
+        return not _foreign(self) or self.is_ours
+
+    @property
     def events_file(self) -> Path:
         """One JSON event per line."""
         return self.path / "events.jsonl"

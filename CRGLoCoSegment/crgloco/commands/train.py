@@ -202,8 +202,8 @@ def _read_job(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
     job = jobs.read_job(arguments.job_file)
     path = arguments.job_file.absolute()
     home = jobs.JobFolder(path if path.is_dir() else path.parent)
-    # A job that somebody wrote by hand lies among the user's own files: it gets a folder beside the model.
-    own = home.is_ours and path in (home.path, home.job_file)
+    # A job that somebody wrote by hand among files of his own gets a folder beside the model.
+    own = home.may_be_ours and path in (home.path, home.job_file)
     usual = home.path if own else jobs.folder_beside(job.out)
     return job, jobs.JobFolder(arguments.job or usual)
 

@@ -246,6 +246,28 @@ def test_a_job_that_was_written_by_hand_is_worked_on_beside_the_model(study, tmp
     assert contents(study) == before
 
 
+def test_a_job_that_lies_alone_in_its_folder_is_worked_on_and_gone_on_with_there(
+    study, tmp_path, monkeypatch
+):
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / ".DS_Store").touch()  # as macOS leaves it
+    alone = Path(shutil.copy(study / "job.json", tmp_path / "alone"))
+    seen = []
+
+    def run(job, folder, report):
+        seen.append(folder.path)
+        report.event("message", text="Learning.")
+        folder.checkpoint_file.touch()
+        return job.out
+
+    monkeypatch.setattr("crgloco.training.fine_tune.run", run)
+    assert main(["train", str(alone)]) == 0
+    assert main(["train", str(alone.parent)]) == 0
+    assert seen == [alone.parent] * 2
+    assert len(events_of(jobs.JobFolder(alone.parent))) == 2
+    assert alone.read_bytes() == (study / "job.json").read_bytes()
+
+
 @pytest.mark.slow
 def test_a_training_touches_nothing_beside_a_job_that_was_written_by_hand(study, tmp_path):
     before = contents(study)
