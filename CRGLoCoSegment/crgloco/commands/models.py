@@ -69,7 +69,11 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_export(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the zip."""
+    """Write the zip.
+
+    Raises:
+        ModelError: The zip exists already, and may not be replaced; or the model is damaged.
+    """
     from crgloco.model_zip import export_zip
 
     if arguments.zip.exists() and not arguments.overwrite:

@@ -190,6 +190,10 @@ class Predictor:
             keep_islands: As in ``predict``.
             held_bytes: What the caller holds besides ``image``; counts towards the budget.
             started: ``time.perf_counter()`` when the work began.
+
+        Raises:
+            OptionError: There is no such quality.
+            GeometryError: ``image`` has not the shape of its grid.
         """
         if quality not in QUALITIES:
             msg = f"There is no quality {quality!r}; choose one of {', '.join(QUALITIES)}."

@@ -235,7 +235,7 @@ def windows_of(config: DualResolutionOptions, task: Task) -> Windows:
     """Return both windows: as the options say, else as the scans suggest.
 
     Raises:
-        OptionError: The global window would be smaller than the local one.
+        OptionError: The global window is smaller than the local one.
     """
     planned = plan_windows(task.shapes, task.spacing, config.window_voxels)
     local = window_named(config.local_window, "local_window") or planned.local
