@@ -1,13 +1,15 @@
 """Whether all voxels of a NRRD or MetaImage file are there, to the last byte and its check sum.
 
 ITK overlooks what zlib says about damaged data: what is missing becomes 0 or noise, silently. So
-the compressed data is unpacked once before, a piece at a time, and thrown away.
+the compressed data is unpacked once before, a piece at a time, and thrown away. Of MetaImage, ITK reads
+no more packed bytes than the header tells; where the header tells none, it unpacks the header itself.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ _CHUNK = 1 << 20
 # One byte can stand for a thousand: 16 KiB become 16 MiB at most.
 _PACKED_CHUNK = 1 << 14
 _ZLIB_OR_GZIP = 47
+_PACKED_SIZE = "compresseddatasize"
 _NRRD_PACKINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 
 
@@ -37,6 +40,8 @@ def check_voxel_bytes(path: Path, header: TextHeader, count: int) -> None:
     packing = _packing(header)
     if packing is None:
         return
+    if packing == "zlib":
+        _check_packed_size(path, header)
     wanted = count // len(header.files) + max(header.number("byteskip"), 0)
     for part in header.files:
         try:
@@ -59,6 +64,16 @@ def _packing(header: TextHeader) -> str | None:
     return "zlib" if _said(header, "compresseddata") else "raw"
 
 
+def _check_packed_size(path: Path, header: TextHeader) -> None:
+    size = header.number(_PACKED_SIZE)
+    if size < 0 or (size == 0 and header.files == (path,)):
+        msg = (
+            f"{path} does not tell how many bytes its compressed voxels have (CompressedDataSize). "
+            "Export it again."
+        )
+        raise InputError(msg)
+
+
 def _said(header: TextHeader, name: str) -> bool:
     return header.fields.get(name, "").startswith(("T", "t", "1"))
 
@@ -70,7 +85,7 @@ def _unpacked_size(part: Path, header: TextHeader, packing: str) -> int:
             file.readline()
         if packing == "raw":
             return os.fstat(file.fileno()).st_size - file.tell()
-        return sum(_inflated(file) if packing == "zlib" else _gunzipped(file))
+        return sum(_inflated(file, header.number(_PACKED_SIZE)) if packing == "zlib" else _gunzipped(file))
 
 
 def _gunzipped(file: IO[bytes]) -> Iterator[int]:
@@ -79,10 +94,11 @@ def _gunzipped(file: IO[bytes]) -> Iterator[int]:
             yield got
 
 
-def _inflated(file: IO[bytes]) -> Iterator[int]:
-    stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+def _inflated(file: IO[bytes], size: int) -> Iterator[int]:
+    stream, left = zlib.decompressobj(_ZLIB_OR_GZIP), size or sys.maxsize
     while not stream.eof:
-        packed = file.read(_PACKED_CHUNK)
+        packed = file.read(min(_PACKED_CHUNK, left))
+        left -= len(packed)
         if not packed:
             raise EOFError
         yield len(stream.decompress(packed))

@@ -1,4 +1,5 @@
 import gzip
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,30 @@ def test_a_compressed_scan_whose_header_asks_for_more_slices_is_refused(tmp_path
     _refused(path, "cut off or damaged")
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("", "does not tell how many bytes"),
+        ("CompressedDataSize = 0\n", "does not tell how many bytes"),
+        ("CompressedDataSize = -5\n", "does not tell how many bytes"),
+        ("CompressedDataSize = 100\n", "cut off or damaged"),
+    ],
+)
+def test_metaimage_whose_header_tells_a_wrong_size_of_its_packed_voxels_is_refused(
+    tmp_path: Path, said: str, words: str
+) -> None:
+    path, _ = _packed_mha(tmp_path)
+    size = re.compile(rb"CompressedDataSize = \d+\n")
+    path.write_bytes(size.sub(said.encode(), path.read_bytes()))
+    _refused(path, words)  # ITK gives zeros, noise, or never an end
+
+
+def test_metaimage_with_a_data_file_of_its_own_need_not_tell_the_size(tmp_path: Path) -> None:
+    path, _ = _packed_mhd(tmp_path)
+    path.write_bytes(re.sub(rb"CompressedDataSize = \d+\n", b"", path.read_bytes()))
+    assert np.array_equal(read_volume(path).array, VOXELS)
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
 def test_an_uncompressed_scan_that_was_cut_is_refused_without_a_word_of_itk(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str
@@ -155,7 +180,8 @@ def test_what_unpacks_to_very_much_is_counted_without_being_kept(tmp_path: Path)
     pack = zlib.compressobj()
     packed = b"".join(pack.compress(bytes(1 << 20)) for _ in range(count >> 20)) + pack.flush()
     path = tmp_path / "a.mha"
-    path.write_bytes(f"{META}CompressedData = True\nElementDataFile = LOCAL\n".encode() + packed)
+    said = f"{META}CompressedData = True\nCompressedDataSize = {len(packed)}\nElementDataFile = LOCAL\n"
+    path.write_bytes(said.encode() + packed)
     header = read_text_header(path)
     check_voxel_bytes(path, header, count)
     with pytest.raises(InputError, match="cut off"):
