@@ -110,6 +110,13 @@ def test_label_maps_and_colour_volumes_are_not_offered(panel: Any):
     assert panel.ui.inputSelector.nodeCount() == 1
 
 
+def test_a_long_name_of_a_volume_does_not_widen_slicers_panel(request: pytest.FixtureRequest, scene: Any):
+    addVolume("T2_SPIR_axial_breath_hold_with_fat_saturation_004")
+    panel = request.getfixturevalue("panel")
+    assert panel.ui.inputSelector.currentNode() is not None
+    assert panel.widget.minimumSizeHint.width() < 350
+
+
 def test_overlays_of_ours_are_not_offered_but_stay_to_be_seen_and_saved(
     panel: Any, compute: StandInWorker, waitUntil: Any
 ):
@@ -122,6 +129,10 @@ def test_overlays_of_ours_are_not_offered_but_stay_to_be_seen_and_saved(
     assert not confidence.GetHideFromEditors()
     addVolume("another")
     assert panel.ui.inputSelector.nodeCount() == 2
+
+
+def test_a_structures_colour_stands_on_the_line_of_its_name(panel: Any):
+    assert "</span>&nbsp;liver <span" in panel.ui.labelsLabel.text
 
 
 def test_the_model_is_described_in_words(panel: Any):

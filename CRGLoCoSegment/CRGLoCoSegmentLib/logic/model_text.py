@@ -33,7 +33,8 @@ def listTitles(found: Sequence[tuple[Path, Any]]) -> dict[str, str]:
 
 def labelsText(table: LabelTable) -> str:
     """Return the structures with their colours, as rich text."""
-    return "  ".join(f"{swatch(label.colour)} {escape(plainName(label.name))}" for label in table.labels)
+    # Held together, else a square ends a line and its name begins the next.
+    return " ".join(f"{swatch(label.colour)}&nbsp;{escape(plainName(label.name))}" for label in table.labels)
 
 
 def swatch(colour: tuple[int, int, int]) -> str:

@@ -369,11 +369,8 @@ class qMRMLNodeComboBox(QWidget):
     )
     showChildNodeTypes = Property(bool, lambda s: s._children, lambda s, v: s._put("_children", v))
     noneDisplay = Property(str, lambda s: s._noneText, lambda s, v: s._put("_noneText", v))
-    sizeAdjustPolicy = Property(
-        QComboBox.SizeAdjustPolicy,
-        lambda s: s._combo.sizeAdjustPolicy(),
-        lambda s, v: s._combo.setSizeAdjustPolicy(v),
-    )
+    # PythonQt sets no property whose type is another class's enum: "does not accept an object of type ...".
+    sizeAdjustPolicy = Property(QComboBox.SizeAdjustPolicy, lambda s: s._combo.sizeAdjustPolicy())
 
 
 class qMRMLSliderWidget(ctkSliderWidget):
