@@ -127,6 +127,11 @@ def test_what_the_engine_would_refuse_is_refused_at_once(cases: Path, change: di
         TrainingRequest("New", cases, **change).toJob(Path("new"))
 
 
+def test_a_script_may_give_paths_as_text(cases: Path, startModel: Path):
+    texts = TrainingRequest("New", str(cases), (str(cases / "imagesUl"),), str(startModel))
+    assert texts == TrainingRequest("New", cases, (cases / "imagesUl",), startModel)
+
+
 def test_whether_unlabelled_scans_are_learnt_from_follows_from_the_options(cases: Path):
     assert TrainingRequest("a", cases).usesUnlabelled
     assert not TrainingRequest("a", cases, options={"unlabelled_batch": 0}).usesUnlabelled

@@ -47,7 +47,7 @@ class SegmentLogic:
             logic.exportLabel(corrected, volume, "/data/scan_label.nii.gz", waitForCompletion=True)
             logic.cases.create("/data/cases").wait()                     # a folder for labelled cases
             logic.acceptLabel(result, caseName="case_01", waitForCompletion=True)
-            job = logic.startTraining(title="Ours", casesFolder=Path("/data/cases"),
+            job = logic.startTraining(title="Ours", casesFolder="/data/cases",
                                       startModel=logic.models.current, iterations=200)
             logic.training.wait(job)
             logic.shutDown()                                             # else with Slicer

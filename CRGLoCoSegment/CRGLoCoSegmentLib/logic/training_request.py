@@ -22,7 +22,7 @@ PRETRAINING = "pretraining"
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One training as it is asked for.
+    """One training as it is asked for; paths may be given as text, as scripts write them.
 
     Attributes:
         title: Name of the new model; its folder is named after it.
@@ -51,6 +51,12 @@ class TrainingRequest:
     device: str = "auto"
     seed: int = 0
     keepRunning: bool = False
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__  # the one way into a frozen value
+        set_(self, "casesFolder", Path(self.casesFolder))
+        set_(self, "unlabelledFolders", tuple(map(Path, self.unlabelledFolders)))
+        set_(self, "startModel", Path(self.startModel) if self.startModel else None)
 
     @property
     def isPretraining(self) -> bool:
