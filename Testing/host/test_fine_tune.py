@@ -368,6 +368,17 @@ def test_the_check_tells_how_far_it_is_and_what_it_found(bench: Bench, cases: Pa
     assert bench.runs == {}
 
 
+def test_the_rows_of_what_was_found_are_as_high_as_their_texts(bench: Bench, picture: Any, tmp_path: Path):
+    panel = bench.open()
+    picture(panel.widget, tmp_path / "before.png", width=500)
+    panel.ui.checkButton.click()
+    bench.answer(problems=[{"severity": "warning", "case": "a", "text": "It lies on another grid. " * 6}])
+    table = panel.ui.findingsTable.qtObject_
+    for width in (500, 900):
+        picture(panel.widget, tmp_path / "after.png", width=width)
+        assert table.rowHeight(0) == table.sizeHintForRow(0)
+
+
 def test_a_check_can_be_cancelled_and_says_so(bench: Bench):
     ui = bench.open().ui
     ui.checkButton.click()

@@ -39,6 +39,8 @@ class FineTunePanel(Panel):
         self.monitor = TrainingMonitor(logic, self.ui)
         self.ui.findingsTable.visible = self.ui.checkLabel.visible = False
         stretchColumn(self.ui.findingsTable, 2)
+        # Not once when it is filled: then it has no width yet, and the user may change it later.
+        self.ui.findingsTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         for name in ("check", "start", "stop", "resume"):
             button = getattr(self.ui, f"{name}Button")
             button.connect("clicked(bool)", getattr(self, f"_on{name.capitalize()}"))
@@ -139,7 +141,6 @@ class FineTunePanel(Panel):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(text)
                 table.setItem(number, column, item)
-        table.resizeRowsToContents()
 
     # ------------------------------------------------------------------------------------- the training
 
