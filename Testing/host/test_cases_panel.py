@@ -188,6 +188,14 @@ def test_an_emptied_path_closes_the_folder(
     assert panel.ui.casesTable.rowCount == 0
 
 
+def test_a_windows_path_in_a_message_does_not_widen_slicers_panel(panel: CasesPanel, waitUntil: Any):
+    before = panel.widget.minimumSizeHint.width()
+    panel.ui.folderPath.currentPath = r"C:\Users\Radiologie\Documents\Research\Abdomen2026\Segmented\cases"
+    waitUntil(lambda: panel.ui.messageLabel.visible)
+    assert "There is no folder" in panel.ui.messageLabel.text
+    assert panel.widget.minimumSizeHint.width() == before
+
+
 def test_an_empty_folder_says_how_to_make_it_a_cases_folder(
     panel: CasesPanel, logic: SegmentLogic, tmp_path: Path, waitUntil: Any
 ):

@@ -15,7 +15,7 @@ from CRGLoCoSegmentLib.logic.result_text import secondsText
 from CRGLoCoSegmentLib.panels import case_dialogs as dialogs
 from CRGLoCoSegmentLib.panels.case_table import CaseTable
 from CRGLoCoSegmentLib.panels.case_texts import acceptText, folderText
-from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.panel import Panel, breakable
 from CRGLoCoSegmentLib.panels.timers import typingPause
 from CRGLoCoSegmentLib.parameters import CHANNELS
 
@@ -159,7 +159,7 @@ class CasesPanel(Panel):
 
     def _say(self, text: str, details: str = "") -> None:
         """Tell the user what happened; details go to the log only."""
-        self.ui.messageLabel.text = text
+        self.ui.messageLabel.text = breakable(text)
         self.ui.messageLabel.visible = bool(text)
         if details:
             log.error("%s\n%s", text, details)

@@ -9,7 +9,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
-from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.panel import Panel, breakable
 
 if TYPE_CHECKING:
     from CRGLoCoSegmentLib.logic.environment_rows import Row
@@ -54,7 +54,7 @@ class EnvironmentPanel(Panel):
         allWell = all(row.state in ("ok", "unknown") for row in rows)
         isTableShown = not allWell or not self.ui.detailsGroupBox.collapsed
         self.ui.rowsFrame.visible = self.ui.checkButton.visible = isTableShown
-        self.ui.installationLabel.text = _endOrPatience(installation)
+        self.ui.installationLabel.text = breakable(_endOrPatience(installation))
         self.ui.installationLabel.visible = bool(self.ui.installationLabel.text)
         self.ui.checkButton.enabled = not self._environment.isLooking() and not installation.isRunning()
 
@@ -127,7 +127,7 @@ class _Line:
         """Show what was found."""
         self._action = row.action
         self._state.text = _stateWords()[row.state]
-        self._title.text, self._text.text = row.title, row.text
+        self._title.text, self._text.text = row.title, breakable(row.text)
         self._button.objectName = f"{row.name}Button"
         self._button.text, self._button.toolTip = row.actionText, row.text
         self._button.visible = bool(row.action)

@@ -13,7 +13,7 @@ from CRGLoCoSegmentLib.logic.cases_check import ERROR, CasesCheck
 from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_request import TrainingRequest
-from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.panel import Panel, breakable
 from CRGLoCoSegmentLib.panels.training_monitor import TrainingMonitor, stretchColumn
 from CRGLoCoSegmentLib.panels.training_setup import TrainingSetup
 
@@ -125,7 +125,7 @@ class FineTunePanel(Panel):
 
     def _checkFailed(self, message: str, details: str) -> None:
         self._check = self._wanted = None
-        self.ui.checkLabel.text = message
+        self.ui.checkLabel.text = breakable(message)
         if details:
             log.error("the check of the cases failed: %s\n%s", message, details)
         self._show()
@@ -206,7 +206,7 @@ class FineTunePanel(Panel):
         ui.resumeButton.enabled = job is not None and job.canResume and not running
 
     def _say(self, text: str) -> None:
-        self.ui.messageLabel.text = text
+        self.ui.messageLabel.text = breakable(text)
         self.ui.messageLabel.visible = bool(text)
 
 

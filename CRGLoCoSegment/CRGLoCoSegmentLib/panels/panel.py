@@ -76,3 +76,11 @@ class Panel:
     def keepsIslands(self) -> bool:
         """Whether predictions keep the islands of structures that are one piece."""
         return self.parameters is not None and not self.parameters.removeIslands
+
+
+def breakable(text: str) -> str:
+    """Let lines end behind every folder of a Windows path: Qt breaks none at a backslash.
+
+    A label is never narrower than its longest word, nor is the panel, nor Slicer's dock.
+    """
+    return text.replace("\\", "\\\N{ZERO WIDTH SPACE}")

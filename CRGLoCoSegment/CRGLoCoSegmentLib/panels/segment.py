@@ -17,7 +17,7 @@ from CRGLoCoSegmentLib.nodes.scene import isSameNode
 from CRGLoCoSegmentLib.panels.device_list import listDevices
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
-from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.panel import Panel, breakable
 from CRGLoCoSegmentLib.panels.timers import timerOf
 from CRGLoCoSegmentLib.parameters import CHANNELS
 
@@ -175,7 +175,7 @@ class SegmentPanel(Panel):
 
     def _hint(self, text: str) -> None:
         """Say what Apply will take, or why it cannot be pressed."""
-        self.ui.estimateLabel.text = text
+        self.ui.estimateLabel.text = breakable(text)
         self.ui.estimateLabel.visible = bool(text) and self._task is None
 
     def _showResult(self) -> None:
@@ -185,7 +185,7 @@ class SegmentPanel(Panel):
 
     def _say(self, text: str, details: str = "") -> None:
         """Tell the user what happened; details go to the log only."""
-        self.ui.statusLabel.text = text
+        self.ui.statusLabel.text = breakable(text)
         self.ui.statusLabel.visible = bool(text)
         if text:
             self._log("\n".join(part for part in (text, details) if part))

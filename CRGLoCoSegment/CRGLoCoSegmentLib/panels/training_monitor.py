@@ -14,6 +14,7 @@ from CRGLoCoSegmentLib.logic.training_job import TrainingJob
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
 from CRGLoCoSegmentLib.panels.learning_curve import LearningCurve
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
+from CRGLoCoSegmentLib.panels.panel import breakable
 
 BAR = 1000
 # A loss of so much Dice is told in words.
@@ -94,7 +95,7 @@ class TrainingMonitor:
 
     def _showProgress(self, job: TrainingJob) -> None:
         record, running = job.record, job.state == "running"
-        self._ui.statusLabel.text = statusText(job)
+        self._ui.statusLabel.text = breakable(statusText(job))
         bar = self._ui.progressBar
         bar.visible = running or record.updatesTotal > 0
         bar.maximum = BAR
