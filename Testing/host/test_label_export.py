@@ -252,6 +252,19 @@ def test_an_export_that_does_not_end_before_slicer_closes_keeps_the_label_in_a_f
     assert str(path) in logic.settings.get(label_rescue.KEPT)
 
 
+def test_labels_of_one_name_that_are_kept_while_slicer_closes_get_a_file_each(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, kept: Path, waitUntil: Any
+):
+    for folder in ("/data/first", "/data/second", "/data/third"):
+        logic.exportLabel(segmentation, volume, f"{folder}/label.nii.gz")
+    waitUntil(lambda: len(files.of("write_label")) == 3, 5)
+    logic.shutDown()
+    paths = sorted(kept.iterdir())
+    assert len(paths) == 3
+    assert all(b"Segment1_ID:=label_7" in path.read_bytes()[:4000] for path in paths)
+    assert all(str(path) in logic.settings.get(label_rescue.KEPT) for path in paths)
+
+
 class Exporter:
     """Stands in for Slicer's own exporter of DICOM SEG."""
 

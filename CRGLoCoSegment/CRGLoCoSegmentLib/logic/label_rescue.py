@@ -22,6 +22,8 @@ from CRGLoCoSegmentLib.nodes.snapshots import Snapshot
 log = logging.getLogger("CRGLoCoSegment")
 
 KEPT = "keptLabel"  # the setting: what the user has to be told at the next start
+_naming = threading.Lock()
+_given: set[Path] = set()  # the paths that this process gave to labels; of some there is no file yet
 
 
 def rescueFolders() -> tuple[Path, ...]:
@@ -131,8 +133,11 @@ class _Keeping:
 
 
 def _free(folder: Path, name: str) -> Path:
+    """Return a path that no other label has, nor one that is just being written in another thread."""
     path, number = folder / f"{name}{ENDING}", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{name} ({number}){ENDING}"
+    with _naming:
+        while path in _given or path.exists():
+            number += 1
+            path = folder / f"{name} ({number}){ENDING}"
+        _given.add(path)
     return path
