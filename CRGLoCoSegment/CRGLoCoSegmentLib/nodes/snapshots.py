@@ -200,7 +200,7 @@ class _Grid:
         if not resample(image, reference, output, False, False, way):  # noqa: FBT003 (VTK knows no keywords)
             msg = _("Slicer could not bring {segmentation!r} onto the grid of the volume.")
             raise GeometryError(msg.format(**names))
-        return arrayOfImage(output).copy()
+        return arrayOfImage(output)
 
 
 def wayBetween(segmentationNode: Any, volumeNode: Any) -> vtk.vtkMatrix4x4:
