@@ -9,7 +9,7 @@ from crgloco.errors import GeometryError, InputError, LabelError
 from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import Label, LabelTable
-from CRGLoCoSegmentLib.nodes.export import labelsOf
+from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf
 from CRGLoCoSegmentLib.nodes.geometry import placeImage
 from CRGLoCoSegmentLib.nodes.images import imageOfArray
 from CRGLoCoSegmentLib.nodes.segmentations import LABELMAP, release
@@ -183,12 +183,29 @@ def test_an_empty_segment_that_the_table_does_not_know_does_not_matter(scene, vo
     assert np.array_equal(back.array, labels())
 
 
-@pytest.mark.parametrize("sign", ["name", "terminology"])
-def test_a_segment_that_took_the_name_or_code_of_another_label_is_refused(scene, volume, segmentation, sign):
+@pytest.mark.parametrize(("name", "code"), [("spleen", ""), ("liver", SPLEEN), ("Leber", SPLEEN)])
+def test_a_segment_that_took_the_name_or_code_of_another_label_is_refused(
+    scene, volume, segmentation, name, code
+):
     liver = segmentation.GetSegmentation().GetSegment("label_1")
-    liver.SetName("spleen") if sign == "name" else liver.SetTerminology(SPLEEN)
+    liver.SetName(name)
+    liver.SetTerminology(code or liver.GetTerminology())
     with pytest.raises(LabelError, match=r"stands for 'liver'.*'spleen'.*Which one"):
         labelsFromSegmentation(segmentation, TABLE, volume)
+
+
+def test_an_empty_segment_that_could_be_two_labels_does_not_matter(scene, volume):
+    node = segmentationFromLabels(np.minimum(labels(), 1), OBLIQUE, TABLE, "s", volume)
+    node.GetSegmentation().GetSegment("label_7").SetName("liver")
+    assert np.array_equal(labelsFromSegmentation(node, TABLE, volume).array, np.minimum(labels(), 1))
+
+
+def test_what_is_only_compared_passes_over_all_that_is_refused_on_export(scene, volume, segmentation):
+    addSegment(segmentation, "tumour", np.ones(OBLIQUE.shape, bool))
+    segmentation.GetSegmentation().GetSegment("label_1").SetName("spleen")
+    addSegment(segmentation, "spleen", labels() == 3)
+    seen = comparableLabels(snapshotOf(segmentation, volume, copy=False), TABLE)
+    assert np.array_equal(seen, labels())
 
 
 def test_sides_swapped_by_renaming_are_never_written_silently(scene, volume):
@@ -274,6 +291,19 @@ def test_a_finer_grid_of_the_segment_editor_is_resampled_as_slicer_does_and_said
     assert np.array_equal(back.array, twin)
     assert back.array.any()
     assert len(notes) == 1
+    assert "another grid" in notes[0]
+
+
+def test_a_single_voxel_of_another_grid_is_resampled_too(scene, volume):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "fine")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    centre = tuple((OBLIQUE.affine @ [4, 3, 2, 1])[:3])
+    spacing = tuple(mm / 3 for mm in OBLIQUE.spacing)
+    voxel = Geometry((1, 1, 1), spacing, centre, OBLIQUE.direction)
+    addSegment(node, "liver", np.ones((1, 1, 1), bool), geometry=voxel)
+    notes = []
+    back = labelsFromSegmentation(node, TABLE, volume, onNote=notes.append)
+    assert np.argwhere(back.array).tolist() == [[2, 3, 4]]
     assert "another grid" in notes[0]
 
 
@@ -392,6 +422,16 @@ def test_labelmaps_of_any_whole_type_are_read(scene, volume, segmentation, kind)
     image = segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation(LABELMAP)
     imageOfArray(labels().astype(kind), image=image)
     assert np.array_equal(labelsFromSegmentation(segmentation, TABLE, volume).array, labels())
+
+
+@pytest.mark.parametrize(
+    "values", [labels().astype(np.int16) - 1, labels() * 0.5, np.minimum(labels(), 1) * np.int32(65536)]
+)
+def test_a_labelmap_of_what_are_no_label_values_is_refused_by_name(scene, volume, segmentation, values):
+    image = segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation(LABELMAP)
+    imageOfArray(values, image=image)
+    with pytest.raises(InputError, match=r"'result' cannot be exported\. Label values must"):
+        labelsFromSegmentation(segmentation, TABLE, volume)
 
 
 def test_values_above_255_are_exported_in_16_bits(scene, volume):
