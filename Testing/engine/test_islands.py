@@ -92,6 +92,12 @@ def test_a_stray_voxel_does_not_part_a_structure_and_a_second_piece_does():
     assert in_pieces(labels) == {1}
 
 
+def test_two_equal_halves_are_two_pieces():
+    labels = np.zeros((2, 4, 9), np.uint8)
+    labels[..., :4] = labels[..., 5:] = 1
+    assert in_pieces(labels) == {1}
+
+
 def test_an_empty_label_has_no_pieces():
     assert in_pieces(np.zeros((2, 2, 2), np.uint8)) == set()
     assert not without_islands(np.zeros((2, 2, 2), np.uint8)).any()
