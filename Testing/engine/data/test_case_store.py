@@ -1,5 +1,6 @@
 """Growing a cases folder without ever losing a label."""
 
+import gzip
 import itertools
 import json
 import os
@@ -252,6 +253,22 @@ def test_files_of_another_format_and_dicom_series_are_converted(tmp_path: Path, 
     assert [case.name for case in open_cases(root).labelled] == ["loose"]
     assert [case.name for case in open_cases(root).unlabelled] == ["dicom", "nrrd"]
     assert [problem for problem in check(root) if problem.severity == "error"] == []
+
+
+def test_a_file_in_the_folders_format_stays_byte_for_byte_what_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "cases"
+    create_cases(root, TABLE, ["MR"])
+    write_volume(image(2), tmp_path / "scan.nii")
+    packed = gzip.compress((tmp_path / "scan.nii").read_bytes(), 1)
+    (tmp_path / "scan.nii.gz").write_bytes(packed)
+    add_case(root, "third", [tmp_path / "scan.nii.gz"])
+    assert (root / "imagesUl/third_0000.nii.gz").read_bytes() == packed
+    (root / "imagesTr").rmdir()  # as in a folder that never had a label
+    accept_label(root, "third", label(2), Provenance(time_utc="2026-01-02T03:04:05+00:00"))
+    assert (root / "imagesTr/third_0000.nii.gz").read_bytes() == packed
+    (record,) = revisions(root)["third"]
+    assert record.image_hashes == (content_hash(root / "imagesTr/third_0000.nii.gz"),)
+    assert record.time_utc == "2026-01-02T03:04:05+00:00"
 
 
 def test_a_case_of_several_channels_and_a_label_file_is_added_whole(tmp_path: Path) -> None:
