@@ -1222,13 +1222,18 @@ def test_a_case_that_was_taken_out_of_the_folder_comes_back_with_its_image(
     assert np.array_equal(read_volume(open_cases(folder).find("wrong").channels[0].path).array, scan(3).array)
 
 
-def test_labels_that_contradict_the_folders_are_refused_in_words(cases: Any):
-    other = LabelTable((Label(LIVER, "spleen"), Label(SPLEEN, "liver")))
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ((Label(LIVER, "spleen"),), r"the value 1 is spleen in the segmentation and liver in the folder"),
+        ((Label(9, "liver"),), r"liver has the value 9 in the segmentation and 1 in the folder"),
+    ],
+)
+def test_labels_that_contradict_the_folders_are_refused_in_words(cases: Any, other: Any, words: str):
     loaded = cases.load("new_1").wait()
-    segmentation = segmentationFromLabels(label().array, GRID, other, "mine", loaded.volume)
-    with pytest.raises(
-        LabelError, match=r"the value 1 is spleen in the segmentation and liver in the folder"
-    ):
+    values = np.zeros_like(label().array)
+    segmentation = segmentationFromLabels(values, GRID, LabelTable(other), "mine", loaded.volume)
+    with pytest.raises(LabelError, match=words):
         cases.accept(segmentation)
 
 
