@@ -39,18 +39,18 @@ Made by `python Testing/benchmarks/accuracy_report.py {files}` from the lines th
 
 Every row: the last averaged weights, never selected; all windows, overlap 0.5, no mirrors, no
 post-processing; Dice in percent, mean and standard deviation over seeds (each seed is the mean over folds
-and cases), median and worst seed; distances in mm, symmetric; "missed" counts structures that were not
-found, and that the distances leave out. "w/o": the same answers without islands, as users get them by
-default: structures that were one piece in every label of the training lose the pieces of which the global
-answer sees less than a third of what it sees of the main one. Splits are those of
-`Testing/benchmarks/suites.py`, "labelled" the first cases of `train.list`. No number here stands beside a
-published one: splits, sizes and lengths differ.
+and cases; seeds that have run fewer folds than another one are left out), median and worst seed; distances
+in mm, symmetric; "missed" counts structures that were not found, and that the distances leave out. "w/o":
+the same answers without islands, as users get them by default: structures that were one piece in every
+label of the training lose the pieces of which the global answer sees less than a third of what it sees of
+the main one. Splits are those of `Testing/benchmarks/suites.py`, "labelled" the first cases of
+`train.list`. No number here stands beside a published one: splits, sizes and lengths differ.
 """
 
 AGAINST = """
 ## Against the supervised control
 
-Dice points above `supervised` with the same labelled cases, updates and options; mean and standard
+Dice points above `supervised` with the same labelled cases, updates, options and folds; mean and standard
 deviation over the seeds, seed against seed. **Bold**: farther from 0 than twice that deviation. p: paired
 Wilcoxon test, two-sided, the case as unit (its Dice averaged over structures and seeds).
 The last column is the mean over the suites that a method was run on, beside their number; trainings of
@@ -76,7 +76,13 @@ def grouped(entries: list[Entry]) -> dict[Group, dict[int, list[Entry]]]:
         method = f"{entry['start']}+{entry['method']}" if entry.get("start") else entry["method"]
         key = (scale, method, entry["configuration"], entry["labelled"], options)
         groups[key][entry["seed"]].append(entry)
-    return groups
+    return {key: with_most_folds(seeds) for key, seeds in groups.items()}
+
+
+def with_most_folds(seeds: dict[int, list[Entry]]) -> dict[int, list[Entry]]:
+    """Leave out seeds that have run fewer folds than others: folds differ by more than seeds do."""
+    most = max(len(folds) for folds in seeds.values())
+    return {seed: folds for seed, folds in seeds.items() if len(folds) == most}
 
 
 def in_words(options: dict[str, Any]) -> str:
@@ -178,6 +184,19 @@ def p_value(seeds: dict[int, list[Entry]], control: dict[int, list[Entry]]) -> f
     return float(wilcoxon(differences).pvalue) if any(differences) else 1.0
 
 
+def on_shared_folds(
+    seeds: dict[int, list[Entry]], control: dict[int, list[Entry]]
+) -> tuple[dict[int, list[Entry]], dict[int, list[Entry]]]:
+    """Return, of the seeds for which the control has run all folds of a method, both runs on these folds."""
+    mine, other = {}, {}
+    for seed in sorted(set(seeds) & set(control)):
+        folds = {entry["fold"] for entry in seeds[seed]}
+        same = [entry for entry in control[seed] if entry["fold"] in folds]
+        if len(same) == len(folds):
+            mine[seed], other[seed] = seeds[seed], same
+    return mine, other
+
+
 def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], Gain]:
     """Return (method with its own options, suite and length) -> what it gains on the control.
 
@@ -191,16 +210,11 @@ def gains(groups: dict[Group, dict[int, list[Entry]]]) -> dict[tuple[str, str], 
         own = {name: value for name, value in options.items() if name not in CONTROL_OPTIONS}
         common = {name: value for name, value in options.items() if name in CONTROL_OPTIONS}
         control = groups.get((key[0], "supervised", "default", key[3], in_words(common)), {})
-        shared = sorted(
-            seed
-            for seed in set(seeds) & set(control)
-            if {entry["fold"] for entry in seeds[seed]} == {entry["fold"] for entry in control[seed]}
-        )
+        mine, other = on_shared_folds(seeds, control)
         comparable = key[1] != "supervised" and key[3] == fewest[key[0]] and set(common) <= OWN_COLUMN
-        if not shared or not comparable:
+        if not mine or not comparable:
             continue
         column = f"{key[0]}, {in_words(common)}" if common else key[0]
-        mine, other = ({seed: runs[seed] for seed in shared} for runs in (seeds, control))
         pairs = zip(of_seeds(mine, "fused", "dice"), of_seeds(other, "fused", "dice"), strict=True)
         found[named(key, in_words(own)), column] = Gain(
             [100 * (a - b) for a, b in pairs], p_value(mine, other)

@@ -134,10 +134,10 @@ class Host:
         target = widget.qtObject_
         target.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)
         target.show()
-        target.resize(
-            width or max(target.width(), target.sizeHint().width()), height or target.sizeHint().height()
-        )
-        self.processEvents()
+        for _ in range(2):  # with the width, texts break elsewhere, and the height that is needed changes
+            hint = target.sizeHint()
+            target.resize(width or max(target.width(), hint.width()), height or hint.height())
+            self.processEvents()
         if not target.grab().save(str(path)):
             raise OSError(f"could not write {path}")
         return Path(path)
