@@ -286,8 +286,9 @@ def test_a_comparison_goes_on_with_the_next_case(
     former = load(panel, "wrong", waitUntil).volume
     compareButton.click()
     seen, node = [], layouts.layoutLogic().GetLayoutNode()
-    node.AddObserver("ModifiedEvent", lambda *_: seen.append(node.GetViewArrangement()))
+    tag = node.AddObserver("ModifiedEvent", lambda *_: seen.append(node.GetViewArrangement()))
     now = load(panel, "mild", waitUntil).volume
+    node.RemoveObserver(tag)
     assert not scene.IsNodePresent(former)
     assert compareButton.checked
     assert layouts.sliceWidget("CRGLocal").mrmlSliceCompositeNode().GetBackgroundVolumeID() == now.GetID()

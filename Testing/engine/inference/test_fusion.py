@@ -24,7 +24,7 @@ def test_settled_background_has_the_confidence_that_all_classes_together_give(te
             SHAPE,
             3,
             answer,
-            weights=(0.5, 0.5),
+            share=0.5,
             temperature=temperature,
             with_local=False,
             probes=probes,
