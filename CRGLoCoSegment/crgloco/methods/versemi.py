@@ -104,7 +104,7 @@ class VerSemi(Method):
 
     def __init__(self, config: Any, task: Task) -> None:
         super().__init__(config, task)
-        if task.classes < 3:
+        if task.classes - 1 < FEWEST_STRUCTURES:
             msg = (
                 "VerSemi learns several structures together and needs at least two; the label table has one. "
                 "Choose another method."
