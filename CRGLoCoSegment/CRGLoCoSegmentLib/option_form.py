@@ -118,6 +118,7 @@ class OptionForm:
             label = qt.QLabel(_labelText(option, self.fields[option["name"]]))
             label.toolTip = widget.toolTip = tooltip(option)
             widget.objectName = f"option_{option['name']}"
+            label.setBuddy(widget)
             form.addRow(label, widget)
 
     def _changed(self, *_values: Any) -> None:

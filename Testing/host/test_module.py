@@ -10,19 +10,22 @@ import sys
 import time
 import urllib.request
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ctk
 import pytest
+import qt
 import slicer
 import vtk
+from PySide6.QtTest import QTest
 
 from CRGLoCoSegmentLib.nodes import results
 from CRGLoCoSegmentLib.panels import panelTitles
 from CRGLoCoSegmentLib.panels.panel import Panel
 from CRGLoCoSegmentLib.views.display_memory import showOutlined
+from CRGLoCoSegmentLib.views.regions import seenRegions
 from phantom_results import makeResult
 from slicer_host.slice_views import whyNoPictures
 from stand_ins import addVolume
@@ -105,6 +108,42 @@ def test_the_cases_open_by_themselves_where_a_label_was_kept_when_slicer_closed(
     opened = loadModule()
     processEvents()
     assert "It is kept as" in opened.sections["cases"].panel.ui.messageLabel.text
+
+
+def test_the_tab_key_comes_through_every_section_in_their_order_whatever_was_opened_first(
+    widget: Any, host: Any, waitUntil: Callable[..., None]
+):
+    widget._parameterNode.inputVolume = makeResult().volume
+    for name in ("fineTune", "correct", "compare", "cases", "environment", "segment"):
+        widget.sections[name].open()
+    widget.sections["fineTune"].panel.ui.optionsBox.collapsed = False
+    sections = [section.button.qtObject_ for section in widget.sections.values()]
+    window = sections[0].window()
+    window.resize(500, 4000)
+    window.show()
+    window.activateWindow()
+    waitUntil(window.isActiveWindow)
+    sections[0].setFocus()
+    come: list[Any] = []
+    while (focused := host.application.focusWidget()) not in come:
+        come.append(focused)
+        QTest.keyClick(focused, qt.Qt.Key_Tab)
+    window.hide()
+    at = [next(n for n, one in enumerate(sections) if one in (each, *around(each))) for each in come]
+    assert focused is sections[0]
+    assert at == sorted(at)
+    assert {0, 1, 2, 3, 4, 5} == set(at)
+    tables = [each.objectName() for each in come if each.inherits("QTableWidget")]
+    assert tables == ["regionsTable", "startsTable", "casesTable"]
+    byName = {each.objectName(): number for number, each in enumerate(come)}
+    assert come[byName["startsTable"] + 1] is come[byName["startsTable"]].cellWidget(0, 1)
+    assert come[byName["optionsBox"] + 1].objectName().startswith("option_")
+    assert seenRegions(widget.logic.resultOf(widget._parameterNode.inputVolume)) == frozenset()
+
+
+def around(widget: Any) -> Iterator[Any]:
+    while widget := widget.parentWidget():
+        yield widget
 
 
 def test_opening_starts_no_process(widget: Any, processEvents: Any):

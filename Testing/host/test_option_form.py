@@ -123,6 +123,13 @@ def test_units_stand_behind_the_number_or_behind_the_label():
     assert "Count" in labels
 
 
+def test_a_screen_reader_finds_the_label_of_every_option():
+    form = OptionForm(STRANGE)
+    labels = {label.buddy().objectName: label.text for label in form.widget.findChildren("QLabel")}
+    assert labels.keys() == {f"option_{name}" for name in form.fields}
+    assert labels["option_flag"] == "Flag"
+
+
 @pytest.mark.parametrize("text", ["", "fast", "0", "2", "1e-9", "nan", "0.1.2"])
 def test_what_cannot_be_used_is_said_in_words_and_never_given_to_the_engine(text: str):
     form = OptionForm(STRANGE)

@@ -121,6 +121,29 @@ def test_every_control_of_a_form_has_a_tooltip(path: Path):
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_every_control_of_a_form_tells_a_screen_reader_its_name(path: Path):
+    """By its own words, by a label whose buddy it is, or by the title of a group it fills."""
+    tree = ET.parse(path)
+    labelled = {one.findtext("cstring") for one in tree.iter("property") if one.get("name") == "buddy"}
+    groups = [one for one in tree.iter("widget") if one.get("class") == "ctkCollapsibleGroupBox"]
+    inside = [each for group in groups for each in group.iter("widget")]
+    filling = {each.get("name") for each in inside if each.get("class") in ("QTableWidget", "QPlainTextEdit")}
+    silent = ("QLabel", "QWidget", "QFrame", "Line", "qMRMLWidget", "QProgressBar")
+    for element in tree.iter("widget"):
+        named = {one.get("name") for one in element.findall("property")} & {"text", "title", "accessibleName"}
+        name = element.get("name")
+        assert element.get("class") in silent or named or name in labelled | filling, f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_no_table_of_a_form_keeps_the_tab_key_to_itself(path: Path):
+    for element in ET.parse(path).iter("widget"):
+        if element.get("class") == "QTableWidget":
+            properties = {one.get("name"): one.findtext("bool") for one in element.findall("property")}
+            assert properties.get("tabKeyNavigation") == "false", f"{path.name}: {element.get('name')}"
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
 def test_every_mrml_widget_of_a_form_gets_the_scene(path: Path):
     tree = ET.parse(path)
     top = tree.getroot().find("widget").get("name")

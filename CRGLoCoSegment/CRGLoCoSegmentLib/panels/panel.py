@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
@@ -76,6 +77,23 @@ class Panel:
     def keepsIslands(self) -> bool:
         """Whether predictions keep the islands of structures that are one piece."""
         return self.parameters is not None and not self.parameters.removeIslands
+
+
+def takeTabsAfter(before: Any, widget: Any) -> None:
+    """Let the Tab key come from one widget to another and what is in it: what is made late comes last in Qt.
+
+    Args:
+        before: Where the key was pressed.
+        widget: In the same window.
+    """
+    chain = [widget]
+    while widget.isAncestorOf(following := chain[-1].nextInFocusChain()):
+        chain.append(following)
+    for each in chain:
+        # A part with a proxy, as the line edit of a spin box, goes where that goes.
+        if each.focusPolicy != qt.Qt.NoFocus and each.focusProxy() is None:
+            qt.QWidget.setTabOrder(before, each)
+            before = each
 
 
 def breakable(text: str) -> str:

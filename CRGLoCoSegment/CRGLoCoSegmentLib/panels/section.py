@@ -3,16 +3,14 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ctk
 import qt
 from slicer.i18n import tr as _
 
 from CRGLoCoSegmentLib.panels import makePanel
-
-if TYPE_CHECKING:
-    from CRGLoCoSegmentLib.panels.panel import Panel
+from CRGLoCoSegmentLib.panels.panel import Panel, takeTabsAfter
 
 log = logging.getLogger("CRGLoCoSegment")
 
@@ -88,6 +86,7 @@ class Section:
         self._layout.addWidget(panel.widget)
         self.panel, self._failed = panel, False
         panel.setParameters(self._parameters)
+        takeTabsAfter(self.button, panel.widget)
         if self._entered:
             panel.enter()
 

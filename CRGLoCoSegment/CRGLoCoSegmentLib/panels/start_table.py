@@ -10,6 +10,7 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.logic.model_text import plainName
 from CRGLoCoSegmentLib.logic.result_text import plainFigures
 from CRGLoCoSegmentLib.nodes.changes import Changes
+from CRGLoCoSegmentLib.panels.panel import takeTabsAfter
 
 NAME, START, CHANGED = range(3)
 HIGHEST = 220
@@ -43,13 +44,17 @@ class StartTable:
         self._names = tuple(label.name for label in labels)
         self._widget.rowCount = 0  # with the rows go their choices
         self._widget.rowCount = len(labels)
+        before = self._widget
         for row, label in enumerate(labels):
             item = qt.QTableWidgetItem(plainName(label.name))
             item.setIcon(qt.QIcon(_colour(label.colour)))
             self._widget.setItem(row, NAME, item)
             self._widget.setItem(row, CHANGED, qt.QTableWidgetItem(""))
             if kinds:
-                self._widget.setCellWidget(row, START, _choice(kinds, starts.get(label.name, kinds[0])))
+                choice = _choice(label.name, kinds, starts.get(label.name, kinds[0]))
+                self._widget.setCellWidget(row, START, choice)
+                takeTabsAfter(before, choice)
+                before = choice
         self._widget.resizeColumnsToContents()
         self._fit()
 
@@ -84,9 +89,10 @@ def amountText(ml: float, voxels: int) -> str:
     return _("{ml} ml, {voxels} voxels").format(ml=plainFigures(ml), voxels=voxels)
 
 
-def _choice(kinds: Sequence[str], chosen: str) -> Any:
+def _choice(label: str, kinds: Sequence[str], chosen: str) -> Any:
     titles = {"fused": _("Fused"), "global": _("Global"), "local": _("Local")}
     combo = qt.QComboBox()
+    combo.accessibleName = _("Start {label} from").format(label=plainName(label))
     combo.toolTip = _("The answer whose voxels of this label the copy starts with.")
     for kind in kinds:
         combo.addItem(titles[kind], kind)

@@ -15,6 +15,7 @@ from CRGLoCoSegmentLib.logic.model_text import listTitles
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING, TrainingRequest
 from CRGLoCoSegmentLib.option_form import OptionForm
 from CRGLoCoSegmentLib.panels.device_list import listDevices
+from CRGLoCoSegmentLib.panels.panel import takeTabsAfter
 from CRGLoCoSegmentLib.panels.timers import typingPause
 
 # Asked for by widgets of their own.
@@ -225,6 +226,7 @@ class TrainingSetup:
         self.form.widget.deleteLater()
         self.form = form
         layout.addWidget(form.widget)
+        takeTabsAfter(self._ui.optionsBox, form.widget)
 
     def _configurationChosen(self, _index: int = 0) -> None:
         if self._filling:
