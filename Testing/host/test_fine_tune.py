@@ -20,7 +20,7 @@ from CRGLoCoSegmentLib.logic.case_rows import CaseRow
 from CRGLoCoSegmentLib.logic.training import Training
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow
 from CRGLoCoSegmentLib.panels.fine_tune import FineTunePanel
-from CRGLoCoSegmentLib.panels.learning_curve import niceCeiling, smoothed, thinned
+from CRGLoCoSegmentLib.panels.learning_curve import DICE, LOSS, niceCeiling, smoothed, thinned
 from CRGLoCoSegmentLib.panels.training_monitor import comparisonText
 from phantoms import write_cases_folder
 from stand_in_run import StandInRun
@@ -738,13 +738,44 @@ def test_the_curve_is_painted_in_both_colours_and_says_so_when_there_is_none(
     empty = _colours(picture(curve, tmp_path / "empty.png"))
     curve.setPoints([(1, 2.0), (50, 1.0), (100, 0.5)], [(50, 0.6), (100, 0.8)], 100)
     painted = _colours(picture(curve, tmp_path / "curve.png"))
-    assert {"#0072b2", "#d55e00"} <= painted
-    assert not {"#0072b2", "#d55e00"} & empty
+    lines = {LOSS.lower(), DICE.lower()}
+    assert lines <= painted
+    assert not lines & empty
 
 
-def _colours(file: Path) -> set[str]:
+def test_the_lines_of_the_curve_stand_out_from_a_light_and_a_dark_panel_and_its_numbers_are_text(
+    bench: Bench, picture: Callable[..., Path], tmp_path: Path
+):
+    for line in (LOSS, DICE):
+        for panel in ("#ffffff", "#efefef", "#323232"):
+            assert contrast(line, panel) > 3, (line, panel)
+    curve = begun(bench).monitor.curve
+    curve.resize(400, 200)
+    curve.setPoints([(1, 2.0), (100, 0.5)], [(50, 0.6)], 100)
+    line = curve.fontMetrics().height()
+    besideTheAxes = _colours(picture(curve, tmp_path / "curve.png"), below=2 * line, width=2 * line)
+    assert curve.palette.color(qt.QPalette.WindowText).name() in besideTheAxes
+    assert not {LOSS.lower(), DICE.lower()} & besideTheAxes
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours ``#RRGGBB``, as WCAG 2 defines it: 3 is enough for lines, 4.5 for texts."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _colours(file: Path, below: int = 0, width: int = 0) -> set[str]:
     image = qt.QImage(str(file))
-    return {qt.QColor(image.pixel(x, y)).name() for x in range(image.width()) for y in range(image.height())}
+    columns, rows = range(width or image.width()), range(below, image.height())
+    return {qt.QColor(image.pixel(x, y)).name() for x in columns for y in rows}
 
 
 # ------------------------------------------------------------------------------------ a real training
