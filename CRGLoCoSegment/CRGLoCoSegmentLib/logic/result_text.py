@@ -35,7 +35,7 @@ def secondsText(seconds: float) -> str:
 def plainFigures(ml: float, count: int = 2) -> str:
     """Write a volume with so many figures that count, or all before the point: a mouse has microlitres."""
     if ml >= 10 ** (count - 1):
-        return f"{ml:,.0f}"
+        return f"{ml:.0f}"  # in half of the world a comma between thousands is a decimal point
     return np.format_float_positional(ml, precision=count, fractional=False, trim="-")
 
 

@@ -49,7 +49,7 @@ def test_a_name_that_is_taken_is_refused_whatever_its_case():
     assert "CASE_1 already" in nameProblem("CASE_1", ["case_1"])
 
 
-@pytest.mark.parametrize(("ml", "shown"), [(0.01234, "0.0123 ml"), (99.96, "100 ml"), (1234.5, "1,234 ml")])
+@pytest.mark.parametrize(("ml", "shown"), [(0.01234, "0.0123 ml"), (99.96, "100 ml"), (1234.5, "1234 ml")])
 def test_what_is_expected_to_need_correction_is_told_in_plain_figures(ml, shown):
     (row,) = rowsFrom([{"name": "a", "state": "predicted", "expected_correction_ml": ml}])
     assert f"about {shown} are" in row.reason

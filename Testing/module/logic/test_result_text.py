@@ -14,7 +14,7 @@ from CRGLoCoSegmentLib.logic.result_text import plainFigures, resultText
         (9.96, "10", "9.96"),
         (12.345, "12", "12.3"),
         (123.45, "123", "123"),
-        (1234.5, "1,234", "1,234"),
+        (1234.5, "1234", "1234"),
     ],
 )
 def test_a_volume_has_as_many_figures_as_count_and_never_an_exponent(ml, two, three):
