@@ -103,6 +103,7 @@ def test_the_table_lists_the_regions_with_the_largest_correction_first(panel):
         ["1", "no structure", "1 ml", "0.9 ml", "30%"],
         ["2", "liver", "2 ml", "0.4 ml", "60%"],
     ]
+    assert panel.ui.regionsTable.item(0, 1).toolTip() == "no structure"  # which a narrow panel cuts off
 
 
 def test_one_click_in_the_table_centres_all_panes_there(panel, layouts, result, processEvents):
@@ -143,14 +144,14 @@ def test_the_keys_do_the_same_while_the_module_is_open_and_not_afterwards(panel,
 
 
 def test_what_was_seen_is_ticked_and_what_is_left_is_counted(panel, result):
-    assert panel.ui.messageLabel.text.startswith("0 of 2 regions seen; about 1.3 ml")
+    assert panel.ui.messageLabel.text.startswith("Regions seen: 0 of 2. About 1.3 ml")
     panel.ui.nextButton.click()
     assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK} 1", "2"]
-    assert panel.ui.messageLabel.text.startswith("1 of 2 regions seen; about 0.4 ml")
+    assert panel.ui.messageLabel.text.startswith("Regions seen: 1 of 2. About 0.4 ml")
     panel.refresh("corrected")
     assert [row[0] for row in texts(panel)] == ["\N{CHECK MARK} 1", "2"]
     panel.ui.nextButton.click()
-    assert panel.ui.messageLabel.text == "All 2 regions seen."
+    assert panel.ui.messageLabel.text == "Regions seen: 2 of 2."
 
 
 def test_the_settings_reach_the_panes_and_the_parameter_node(panel, layouts, result, waitUntil):

@@ -121,6 +121,9 @@ def test_units_stand_behind_the_number_or_behind_the_label():
     labels = [label.text for label in form.widget.findChildren("QLabel")]
     assert "Size (mm)" in labels
     assert "Count" in labels
+    real = OptionForm(METHODS["supervised"]["options"])
+    labels = [label.text for label in real.widget.findChildren("QLabel")]
+    assert {"Voxel size (mm)", "Local window (voxels)", "Global window (voxels)"} <= set(labels)
 
 
 def test_a_screen_reader_finds_the_label_of_every_option():

@@ -188,9 +188,11 @@ class ComparePanel(Panel):
         if not regions:
             return _("The model is sure everywhere: no uncertain region is left to look at.")
         left = [region for region in regions if region.rank not in seenRegions(self._result)]
-        if not left:
-            return _("All {all} regions seen.").format(all=len(regions))
-        text = _("{seen} of {all} regions seen; about {volume} ml of the others are expected to be wrong.")
+        text = _("Regions seen: {seen} of {all}.")
+        if left:
+            text = _(
+                "Regions seen: {seen} of {all}. About {volume} ml of the others are expected to be wrong."
+            )
         volume = sum(region.expectedMl for region in left)
         return text.format(seen=len(regions) - len(left), all=len(regions), volume=plainFigures(volume))
 

@@ -94,6 +94,7 @@ def _texts(region: Region) -> tuple[str, ...]:
 
 def _item(text: str, *, right: bool) -> Any:
     item = qt.QTableWidgetItem(text)
+    item.setToolTip(text)  # a narrow panel cuts a long name off
     if right:
         item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
     return item

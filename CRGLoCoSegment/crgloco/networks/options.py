@@ -132,12 +132,17 @@ class DualResolutionOptions:
         advanced=True,
     )
     local_window: str = option(
-        "", label="Local window", help="Voxels K,J,I; empty chooses from the scans.", advanced=True
+        "",
+        label="Local window",
+        help="Size K,J,I; empty chooses from the scans.",
+        unit="voxels",
+        advanced=True,
     )
     global_window: str = option(
         "",
         label="Global window",
-        help="Voxels K,J,I; empty chooses from the scans. Methods without a global network do not use it.",
+        help="Size K,J,I; empty chooses from the scans. Methods without a global network do not use it.",
+        unit="voxels",
         advanced=True,
     )
     global_weight: float = option(
