@@ -288,6 +288,7 @@ def test_the_table_lists_the_labels_and_their_answers(panel):
     combo = panel.ui.startsTable.cellWidget(0, 1)
     assert [combo.itemData(number) for number in range(combo.count)] == ["fused", "global", "local"]
     assert combo.currentData == "fused"
+    assert combo.accessibleName == "Start liver from"
 
 
 def test_starting_makes_the_copy_that_was_chosen_and_opens_the_editor_on_it(panel, result, waitUntil):
