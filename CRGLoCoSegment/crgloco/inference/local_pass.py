@@ -143,9 +143,9 @@ class LocalPass:
             stop = min(written + step, until)
             self._write(written, stop, blend, strip)
             written = stop
-            if blend is not None:
-                blend.release(min(self._fused.needs(written), finished))
             self._watch()
+        if blend is not None:  # also where nothing was written: a slice of the scan may be thicker than a window
+            blend.release(min(self._fused.needs(written), finished))
         return written
 
     def _write(self, start: int, stop: int, blend: SlabBlend | None, strip: tuple[int, int]) -> None:
