@@ -65,7 +65,7 @@ def import_zip(zip_path: Path, models_folder: Path) -> Path:
             weights = _content(archive, members[WEIGHTS], MAXIMUM_WEIGHTS)
         card = model_card.decode(card_bytes)
         check_weights(zip_path, card, weights)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         msg = f"{zip_path} is no zip file, or is damaged ({error}). Get it again."
         raise ModelError(msg) from error
     except OSError as error:
@@ -99,7 +99,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _is_plain_folder(info: zipfile.ZipInfo) -> bool:
-    return info.is_dir() and info.file_size == 0 and len(_safe_parts(info)) == 1
+    return len(_safe_parts(info)) == 1 and info.is_dir() and info.file_size == 0
 
 
 def _is_of_macos(info: zipfile.ZipInfo) -> bool:
@@ -127,15 +127,19 @@ def _refuse_strange(info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 0x1:
         msg = "it needs a password. Export the model without one."
         raise ModelError(msg)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without bound
+        msg = f"{info.filename!r} in it is packed in an unusual way. Export the model anew."
+        raise ModelError(msg)
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, largest: int) -> bytes:
-    """Read one member; zipfile itself stops at the size that the zip declares and checks the CRC."""
+    """Read one member, no more of it than the zip declares; zipfile checks the CRC."""
     swollen = info.file_size > HARMLESS and info.file_size > MAXIMUM_RATIO * info.compress_size
     if info.file_size > largest or swollen:
         msg = f"{info.filename!r} in it would become {info.file_size >> 20} MB large. Do not trust this file."
         raise ModelError(msg)
-    return archive.read(info)
+    with archive.open(info) as member:
+        return member.read(info.file_size)  # without a size, up to 1 GB is unpacked before it is cut off
 
 
 def _safe_name(filename: str, card_name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,53 @@ def test_weights_over_the_bound_are_not_unpacked(
     archive = make_zip(list)
     monkeypatch.setattr(model_zip, "MAXIMUM_WEIGHTS", 10)
     with pytest.raises(ModelError, match="would become"):
+        import_zip(archive, tmp_path / "models")
+
+
+def test_a_member_that_is_larger_than_it_says_is_not_unpacked(
+    make_zip: Callable[..., Path], tmp_path: Path
+) -> None:
+    large = 64 * 2**20
+    archive = make_zip(lambda members: members.__setitem__(1, ("liver/weights.safetensors", bytes(large))))
+    content = archive.read_bytes()
+    assert content.count(large.to_bytes(4, "little")) == 2
+    archive.write_bytes(content.replace(large.to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="damaged"):
+            import_zip(archive, tmp_path / "models")
+        assert tracemalloc.get_traced_memory()[1] < large / 8
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_could_unpack_without_bound_is_refused(a_model: Path, tmp_path: Path, packing: int) -> None:
+    with zipfile.ZipFile(tmp_path / "liver.zip", "w", packing) as archive:
+        for name in ("model.json", "weights.safetensors"):
+            archive.write(a_model / name, f"liver/{name}")
+    with pytest.raises(ModelError, match="packed in an unusual way"):
+        import_zip(tmp_path / "liver.zip", tmp_path / "models")
+
+
+def test_a_damaged_name_is_refused_as_any_damage(make_zip: Callable[..., Path], tmp_path: Path) -> None:
+    def rename(members: Members) -> None:
+        members[:] = [(str(member).replace("liver/", "Leber ä/"), content) for member, content in members]
+
+    archive = make_zip(rename)
+    content = archive.read_bytes()
+    letter = "ä".encode()
+    last = content.rindex(letter)
+    for damaged in (content.replace(letter, b"\xff\xff", 1), content[:last] + b"\xff" + content[last + 1 :]):
+        archive.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"changed.zip is no zip file, or is damaged"):
+            import_zip(archive, tmp_path / "models")
+
+
+def test_an_entry_without_a_name_is_refused(make_zip: Callable[..., Path], tmp_path: Path) -> None:
+    archive = make_zip(lambda members: members.append(("?/", b"")))
+    archive.write_bytes(archive.read_bytes().replace(b"?/", b"\0/"))
+    with pytest.raises(ModelError, match="leads elsewhere"):
         import_zip(archive, tmp_path / "models")
 
 
