@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,7 +168,8 @@ def encode(card: ModelCard) -> bytes:
     except (TypeError, ValueError) as error:
         msg = f"The card of model {card.name!r} cannot be written as JSON: {error}."
         raise ModelError(msg) from error
-    return (text + "\n").encode()
+    # A folder's name need not be text: such a character is written as JSON's escape, and read back as it was.
+    return (text + "\n").encode(errors="backslashreplace")
 
 
 def decode(content: bytes) -> ModelCard:
@@ -213,4 +214,5 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    whole_or_not = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return whole_or_not and abs(value) <= sys.float_info.max

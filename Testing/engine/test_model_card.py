@@ -17,6 +17,13 @@ def test_a_card_survives_its_way_through_json() -> None:
     assert decode(encode(card)) == card
 
 
+def test_a_name_that_is_no_text_survives_too_and_the_file_is_text_none_the_less() -> None:
+    card = make_card(name="mod\udce9le", title="Leber ä")
+    content = encode(card)
+    assert decode(content) == card
+    assert "Leber ä" in content.decode()
+
+
 def test_the_format_number_comes_first() -> None:
     assert next(iter(json.loads(encode(make_card())))) == "format"
 
@@ -66,6 +73,8 @@ def test_a_value_of_a_wrong_kind_is_named(key: str) -> None:
         {"weight": -1},
         {"weight": True},
         {"extra": 1},
+        {"weight": 10**400},
+        {"weight": float("nan")},
     ],
 )
 def test_an_impossible_branch_is_refused(change: dict[str, Any]) -> None:
