@@ -144,7 +144,8 @@ class LocalPass:
             self._write(written, stop, blend, strip)
             written = stop
             self._watch()
-        if blend is not None:  # also where nothing was written: a slice of the scan may be thicker than a window
+        # Even if nothing was written: between two windows there may be no slice of the scan.
+        if blend is not None:
             blend.release(min(self._fused.needs(written), finished))
         return written
 
