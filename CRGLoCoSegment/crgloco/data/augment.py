@@ -127,7 +127,8 @@ def _moved_in_plane(
     image: torch.Tensor, label: torch.Tensor, source: Box, target: Box, matrix: Matrix
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Slices that stay in their plane are sampled as channels of one picture: five times faster."""
-    grid = _sampling_grid(source, target, matrix, image.device)[:, 0, :, :, :2]
+    plane = Box(target.start, (1, *target.size[1:]))
+    grid = _sampling_grid(source, plane, matrix, image.device)[:, 0, :, :, :2]
     channels, slices = image.shape[:2]
     moved = functional.grid_sample(
         image.flatten(0, 1)[None], grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -238,11 +239,12 @@ def _sampling_grid(source: Box, target: Box, matrix: Matrix, device: torch.devic
     centre = np.asarray(target.start) + size_out / 2 - np.asarray(source.start)
     scale = np.asarray(matrix) * size_out[None, :] / size_in[:, None]
     shift = 2 * centre / size_in - 1
-    theta = np.concatenate([scale[::-1, ::-1], shift[::-1, None]], 1)
-    k, j, i = target.size
-    coordinates = torch.from_numpy(theta[None].astype(np.float32)).to(device)
-    with torch.autocast(device.type, enabled=False):  # in bf16 they would be wrong by half a voxel
-        return functional.affine_grid(coordinates, [1, 1, k, j, i], align_corners=False)
+    grid = torch.from_numpy(shift[::-1].astype(np.float32)).to(device)
+    for axis, n in enumerate(target.size):
+        voxels = (2 * np.arange(n) + 1) / n - 1
+        part = torch.from_numpy(np.outer(voxels, scale[::-1, axis]).astype(np.float32)).to(device)
+        grid = grid + part.view(*(n if other == axis else 1 for other in range(3)), 3)
+    return grid[None]
 
 
 def rotation_matrix(angles: np.ndarray) -> np.ndarray:
