@@ -6,7 +6,8 @@
 processor has it. *published* is written here from a description of the authors' code: padding, clip and
 z-score of the whole volume, one-hot labels, cubic affine of the labelled crops by
 ``scipy.ndimage``, enlargement of the 16-channel map to 128 x 256 x 256 before the classifier, CE and Dice on
-the native grids, two optimisers, float32. Both use the same networks, cases, boxes and threads.
+the native grids, two optimisers, float32. Both use the same networks, cases, boxes and threads; what is
+enlarged, inside the networks too, *published* enlarges by torch's ``interpolate``.
 
 A step is making its samples and the update, one after the other. The ratio is also given for an update
 alone, as if samples were made elsewhere at no cost. ``ours_float32`` and ``published_bf16`` tell how much
@@ -41,7 +42,7 @@ from crgloco.data.patches import TrainingCase
 from crgloco.data.preparation import Preparation
 from crgloco.methods.base import Method, Task
 from crgloco.networks.backbones import PublishedUNet
-from crgloco.networks.precision import mixed_precision
+from crgloco.networks.precision import convolved, mixed_precision
 from crgloco.options import from_mapping
 from crgloco.progress import Silent
 from crgloco.training import trainer as trainer_module
@@ -127,12 +128,26 @@ class Ours:
         return Trainer(self.trainer.method, schedule, self.stream, Silent()).fit().waiting_share
 
 
+class PlainUNet(PublishedUNet):
+    """The published U-Net with torch's own up-sampling; the engine's, by matrices, is ours."""
+
+    def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""
+        *maps, result = maps
+        result, decoded = self.dropout(result), []
+        for block, skip in zip(reversed(self.decoder), reversed(maps), strict=True):
+            large = functional.interpolate(result, scale_factor=2, mode="trilinear", align_corners=False)
+            result = convolved(block, torch.cat([skip, large], 1))
+            decoded.append(result)
+        return [*decoded[:-1], self.dropout(result)]
+
+
 class PublishedNet(nn.Module):
     """The published U-Net; the global one enlarges its last map before the classifier."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = PublishedUNet(1)
+        self.body = PlainUNet(1)
         self.classify = nn.Conv3d(self.body.channels, CLASSES, 1)
 
     def forward(self, image: torch.Tensor, size: Triple) -> torch.Tensor:
