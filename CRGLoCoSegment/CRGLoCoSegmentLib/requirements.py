@@ -83,7 +83,7 @@ def installedTorch() -> Torch | None:
     """Return what is known of the installed torch, or ``None``."""
     try:
         found = importlib.metadata.distribution("torch")
-        version = found.metadata["Version"]
+        version = found.metadata.get("Version")
     except importlib.metadata.PackageNotFoundError:
         return None
     whole = Path(str(found.locate_file("torch/__init__.py"))).is_file() and bool(version)
