@@ -57,7 +57,7 @@ class Torch:
 def torchRequirement() -> str:
     """Return the versions of torch that serve us, as pip reads them."""
     # 2.9 computes 3-D convolutions in half precision slowly and with far more memory.
-    versions = ">=2.4,!=2.9.*"
+    versions = ">=2.4.1,!=2.9.*"
     # 2.13 cannot be unpacked where Windows refuses paths of more than 260 characters (light-the-torch#176).
     return versions + ",<2.13" if sys.platform == "win32" else versions
 

@@ -57,6 +57,17 @@ def test_the_versions_are_those_of_the_package_and_no_pins():
         assert all(part.operator == ">=" for part in each.specifier)
 
 
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("pydicom", "3.0.0"),  # importing it asks the internet for a file, and waits for it
+        ("torch", "2.4.0"),  # pip finds no MONAI for it
+    ],
+)
+def test_a_version_that_does_not_serve_is_not_admitted(name, version):
+    assert Version(version) not in project_dependencies()[name].specifier
+
+
 def test_what_the_package_asks_for_is_met_by_the_file_by_slicer_or_by_torchs_extension():
     listed = {each.name.lower() for each in requirements()}
     others = {name: each for name, each in project_dependencies().items() if name not in listed}
