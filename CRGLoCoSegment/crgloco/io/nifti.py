@@ -190,7 +190,7 @@ def _read_header(path: Path) -> Any:
         raise InputError(_damaged(path))
     for layout in (_layout("<"), _layout(">")):
         header = np.frombuffer(raw, layout)[0]
-        if header["sizeof_hdr"] == _HEADER_BYTES and bytes(header["magic"]).startswith(b"n+1"):
+        if header["sizeof_hdr"] == _HEADER_BYTES and bytes(header["magic"]) == b"n+1":
             return header
     msg = f"{path} is no single-file NIfTI-1 scan. Export it again as .nii.gz, .nrrd or .mha."
     raise InputError(msg)

@@ -28,7 +28,8 @@ class TextHeader:
     """What the text says.
 
     Attributes:
-        fields: Names in lower case and without spaces (``"spacedirections"``) -> the text behind them.
+        fields: Names -> the text behind them. Those of NRRD in lower case and without spaces
+            (``"spacedirections"``); those of MetaImage as they are, for ITK knows no other spelling.
         files: The files that hold the voxels, in order; the file of the header itself if they follow it.
         start: Bytes before the voxels in each of these files.
     """
@@ -52,8 +53,8 @@ def read_text_header(path: Path) -> TextHeader:
     meta = path.suffix.lower() in _META_SUFFIXES
     with path.open("rb") as file:
         fields = _read_fields(file, meta=meta)
-        named = fields.get("elementdatafile" if meta else "datafile", "LOCAL")
-        start = max(_whole(fields.get("headersize", "")), 0)  # -1: the voxels end the file
+        named = fields.get("ElementDataFile" if meta else "datafile", "LOCAL")
+        start = max(_whole(fields.get("HeaderSize", "")), 0)  # -1: the voxels end the file
         if named.upper() == "LOCAL":
             return TextHeader(fields, (path,), start or file.tell())
         listed = named.split()[:1] == ["LIST"]
@@ -61,11 +62,19 @@ def read_text_header(path: Path) -> TextHeader:
     if not names or any("\0" in name for name in names):
         msg = f"{path} does not name the files that hold its voxels. Export it again."
         raise InputError(msg)
+    if meta and (listed or "%" in named) and len(names) != _slices(fields):
+        # ITK fills the slices that no file is named for with whatever lies in memory.
+        msg = f"{path} names {len(names)} files for its {_slices(fields)} slices. Export it again."
+        raise InputError(msg)
     return TextHeader(fields, tuple(path.parent / name.strip() for name in names), start)
 
 
 def _whole(text: str) -> int:
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
+
+
+def _slices(fields: Mapping[str, str]) -> int:
+    return int((re.findall(r"[0-9]{1,9}", fields.get("DimSize", "")) or ["0"])[-1])
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:
@@ -82,9 +91,9 @@ def _read_fields(file: IO[bytes], *, meta: bool) -> dict[str, str]:
         found = _FIELD.match(line)
         if found is None:
             continue
-        name, value = found[1].lower().replace(" ", ""), found[2]
+        name, value = found[1] if meta else found[1].lower().replace(" ", ""), found[2]
         fields[name] = value
-        if name == "elementdatafile" or (name == "datafile" and value.startswith("LIST")):
+        if name == "ElementDataFile" or (name == "datafile" and value.startswith("LIST")):
             break
     return fields
 
@@ -95,14 +104,15 @@ def _names(named: str, fields: Mapping[str, str], path: Path) -> list[str]:
         return [named]
     pattern = _NUMBERED.match(named)
     numbers = [int(word) for word in pattern[4].split()] if pattern else []
-    if len(numbers) < 2 and path.suffix.lower() in _META_SUFFIXES:
+    meta = path.suffix.lower() in _META_SUFFIXES
+    if len(numbers) < 2 and meta:
         # MetaImage counts from 1, as many files as slices, where it is not told otherwise.
-        slices = int((re.findall(r"[0-9]{1,9}", fields.get("dimsize", "")) or ["0"])[-1])
         first = (numbers or [1])[0]
-        numbers = [first, first + slices - 1, 1]
-    # ITK divides by zero where the step is left out.
-    if pattern is None or len(numbers) < 3 or numbers[2] == 0:
-        msg = f"{path} names its data files as {named!r}: after the name, first, last and step are needed."
+        numbers = [first, first + _slices(fields) - 1, 1]
+    # ITK divides by zero where the step is left out, and of MetaImage reads nothing where it leads down.
+    if pattern is None or len(numbers) < 3 or numbers[2] == 0 or (meta and numbers[2] < 0):
+        what = "first, last and a step upwards" if meta else "first, last and step"
+        msg = f"{path} names its data files as {named!r}: after the name, {what} are needed."
         raise InputError(msg)
     first, last, step = numbers[:3]
     counted = range(first, last + (1 if step > 0 else -1), step)

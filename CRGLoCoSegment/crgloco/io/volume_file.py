@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,7 +71,8 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry, TextHeader
     # The text is looked at before ITK, which crashes on some of what it refuses.
     text = read_text_header(path) if suffix in TEXT_SUFFIXES else None
     if text is not None and _READERS[suffix] == "MetaImageIO":
-        _check_comment(path, text.fields.get("comment", ""))
+        _check_comment(path, text.fields.get("Comment", ""))
+        _check_position(path, text.fields)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
@@ -119,6 +120,22 @@ def _check_comment(path: Path, comment: str) -> None:
             "Shorten it, or export the scan again."
         )
         raise InputError(msg)
+
+
+def _check_position(path: Path, fields: Mapping[str, str]) -> None:
+    """Refuse a position of MetaImage that is no number, which ITK reads as 0."""
+    for name in ("Offset", "Position", "Origin"):
+        said = fields.get(name, "")
+        if not all(_is_finite(word) for word in said.split()):
+            msg = f"{path} holds no usable position (its {name} is {said}). Export the scan again."
+            raise GeometryError(msg)
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:

@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 # One byte can stand for a thousand: 16 KiB become 16 MiB at most.
 _PACKED_CHUNK = 1 << 14
 _ZLIB_OR_GZIP = 47
-_PACKED_SIZE = "compresseddatasize"
+_PACKED_SIZE = "CompressedDataSize"
 _NRRD_PACKINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 
 
@@ -57,25 +57,26 @@ def check_voxel_bytes(path: Path, header: TextHeader, count: int) -> None:
 
 def _packing(header: TextHeader) -> str | None:
     """Return ``"raw"``, ``"gzip"`` or ``"zlib"``; ``None`` for numbers written as text."""
-    if "encoding" in header.fields:
-        return _NRRD_PACKINGS.get(header.fields["encoding"].lower())
-    if not _said(header, "binarydata"):
+    if "NDims" not in header.fields:
+        return _NRRD_PACKINGS.get(header.fields.get("encoding", "").lower())
+    if not _said(header, "BinaryData", "True"):
         return None
-    return "zlib" if _said(header, "compresseddata") else "raw"
+    return "zlib" if _said(header, "CompressedData", "False") else "raw"
 
 
 def _check_packed_size(path: Path, header: TextHeader) -> None:
     size = header.number(_PACKED_SIZE)
-    if size < 0 or (size == 0 and header.files == (path,)):
+    # Without a size ITK takes as many bytes as the file has; from the end it counts unpacked ones.
+    if size < 0 or (size == 0 and header.start) or header.number("HeaderSize") < 0:
         msg = (
-            f"{path} does not tell how many bytes its compressed voxels have (CompressedDataSize). "
-            "Export it again."
+            f"{path} does not tell which of its bytes are the compressed voxels (CompressedDataSize, "
+            "HeaderSize). Export it again."
         )
         raise InputError(msg)
 
 
-def _said(header: TextHeader, name: str) -> bool:
-    return header.fields.get(name, "").startswith(("T", "t", "1"))
+def _said(header: TextHeader, name: str, otherwise: str) -> bool:
+    return header.fields.get(name, otherwise).startswith(("T", "t", "1"))
 
 
 def _unpacked_size(part: Path, header: TextHeader, packing: str) -> int:

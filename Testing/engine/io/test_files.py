@@ -473,6 +473,26 @@ def test_a_place_that_is_no_number_is_refused(tmp_path: Path, place: int, forms:
     _refused(path)
 
 
+@pytest.mark.parametrize("name", ["Offset", "Position", "Origin"])
+@pytest.mark.parametrize("place", ["nan 20 7", "-10.5 inf 7", "-10.5 20.25 x", "-10.5,20.25,7"])
+def test_a_place_of_metaimage_that_is_no_number_is_refused(tmp_path: Path, name: str, place: str) -> None:
+    path = tmp_path / "a.mha"
+    write_volume(_volume(), path)
+    whole = path.read_bytes()
+    assert b"Offset = -10.5 20.25 7\n" in whole
+    path.write_bytes(whole.replace(b"Offset", name.encode()))
+    assert read_geometry(path) == _volume().geometry
+    path.write_bytes(path.read_bytes().replace(b"-10.5 20.25 7", place.encode()))
+    _refused(path, "no usable position", f"{name} is {place}")  # ITK reads 0
+
+
+def test_a_nifti_header_whose_mark_is_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    write_volume(_volume(), path)
+    path.write_bytes(path.read_bytes().replace(b"n+1\0", b"n+1 "))
+    _refused(path, "no single-file NIfTI-1")  # ITK takes it for an Analyze file, which has no position
+
+
 def test_a_header_that_would_crash_itk_is_refused_before(tmp_path: Path) -> None:
     path = tmp_path / "a.mha"
     write_volume(_volume(), path)

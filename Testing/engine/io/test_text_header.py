@@ -84,6 +84,37 @@ def test_a_pattern_that_cannot_be_counted_is_refused(tmp_path: Path, named: str)
         assert str(tmp_path / name) in str(caught.value)
 
 
+def test_a_pattern_of_metaimage_that_counts_down_is_refused_and_one_of_nrrd_is_read(
+    tmp_path: Path, slices: np.ndarray
+) -> None:
+    (tmp_path / "a.nhdr").write_text(f"{NRRD}data file: s_%d.raw 3 1 -1\n")
+    assert np.array_equal(read_volume(tmp_path / "a.nhdr").array, slices[::-1])
+    (tmp_path / "a.mhd").write_text(f"{META}ElementDataFile = s_%d.raw 3 1 -1\n")
+    with pytest.raises(InputError, match=r"a\.mhd names its data files as .*a step upwards are needed"):
+        read_volume(tmp_path / "a.mhd")  # ITK reads no file at all, and gives what lay in memory
+
+
+@pytest.mark.parametrize(
+    ("named", "count"),
+    [
+        ("LIST\ns_1.raw\ns_2.raw\n", 2),
+        ("LIST 2\ns_1.raw\ns_2.raw\n", 2),
+        ("LIST 3\ns_1.raw\n", 1),
+        ("LIST\n" + 2 * "s_1.raw\ns_2.raw\ns_3.raw\n", 6),
+        ("s_%d.raw 1 2 1\n", 2),
+        ("s_%d.raw 1 3 2\n", 2),
+    ],
+)
+def test_metaimage_that_names_more_or_fewer_files_than_slices_is_refused(
+    tmp_path: Path, slices: np.ndarray, named: str, count: int
+) -> None:
+    for number in (1, 2, 3):  # each holds enough for them all
+        slices.tofile(tmp_path / f"s_{number}.raw")
+    (tmp_path / "a.mhd").write_text(f"{META}ElementDataFile = {named}")
+    with pytest.raises(InputError, match=rf"a\.mhd names {count} files for its 3 slices"):
+        read_volume(tmp_path / "a.mhd")
+
+
 @pytest.mark.parametrize("named", ["LIST\n", "s\0.raw\n"])
 def test_a_header_that_names_no_file_is_refused(tmp_path: Path, named: str) -> None:
     (tmp_path / "a.mhd").write_text(f"{META}ElementDataFile = {named}")

@@ -96,10 +96,12 @@ def test_a_compressed_scan_whose_header_asks_for_more_slices_is_refused(tmp_path
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("", "does not tell how many bytes"),
-        ("CompressedDataSize = 0\n", "does not tell how many bytes"),
-        ("CompressedDataSize = -5\n", "does not tell how many bytes"),
+        ("", "does not tell which of its bytes"),
+        ("CompressedDataSize = 0\n", "does not tell which of its bytes"),
+        ("CompressedDataSize = -5\n", "does not tell which of its bytes"),
         ("CompressedDataSize = 100\n", "cut off or damaged"),
+        ("compresseddatasize = 40000\n", "does not tell which of its bytes"),
+        ("Compressed DataSize = 40000\n", "does not tell which of its bytes"),
     ],
 )
 def test_metaimage_whose_header_tells_a_wrong_size_of_its_packed_voxels_is_refused(
@@ -109,6 +111,42 @@ def test_metaimage_whose_header_tells_a_wrong_size_of_its_packed_voxels_is_refus
     size = re.compile(rb"CompressedDataSize = \d+\n")
     path.write_bytes(size.sub(said.encode(), path.read_bytes()))
     _refused(path, words)  # ITK gives zeros, noise, or never an end
+
+
+def test_metaimage_that_seeks_its_packed_voxels_from_the_end_is_refused(tmp_path: Path) -> None:
+    path, _ = _packed_mha(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"CompressedDataSize", b"HeaderSize = -1\nCompressedDataSize"))
+    _refused(path, "does not tell which of its bytes")
+
+
+def test_packed_metaimage_behind_a_header_of_another_program_must_tell_its_size(tmp_path: Path) -> None:
+    path, data_file = _packed_mhd(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"CompressedDataSize", b"HeaderSize = 16\nCompressedDataSize"))
+    data_file.write_bytes(bytes(16) + data_file.read_bytes())
+    assert np.array_equal(read_volume(path).array, VOXELS)
+    path.write_bytes(re.sub(rb"CompressedDataSize = \d+\n", b"", path.read_bytes()))
+    _refused(path, "does not tell which of its bytes")
+
+
+@pytest.mark.parametrize("pack", [_packed_mha, _packed_mhd])
+def test_metaimage_that_does_not_call_its_voxels_binary_is_looked_at_as_well(
+    tmp_path: Path, pack: Pack
+) -> None:
+    path, data_file = pack(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"BinaryData = True\n", b""))
+    assert np.array_equal(read_volume(path).array, VOXELS)
+    data = bytearray(data_file.read_bytes())
+    _zero_the_last_two_fifths(data)
+    data_file.write_bytes(data)
+    _refused(path, "cut off or damaged")
+
+
+def test_a_note_in_metaimage_that_is_called_as_a_field_of_nrrd_is_only_a_note(tmp_path: Path) -> None:
+    path, _ = _packed_mha(tmp_path)
+    path.write_bytes(b"encoding = ascii\n" + path.read_bytes())
+    assert np.array_equal(read_volume(path).array, VOXELS)
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    _refused(path, "cut off or damaged")
 
 
 def test_metaimage_with_a_data_file_of_its_own_need_not_tell_the_size(tmp_path: Path) -> None:
