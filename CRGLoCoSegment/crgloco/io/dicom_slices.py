@@ -7,16 +7,20 @@ refused with the positions in mm; nothing is resampled and no slice is invented.
 from __future__ import annotations
 
 import math
+import os
 import re
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from crgloco.errors import GeometryError, InputError
 from crgloco.io.volume import Geometry, Shape
@@ -45,7 +49,7 @@ _TAGS = [
 # What pydicom raises on bytes that make no sense.
 DAMAGED = (
     *(InvalidDicomError, BytesLengthException, NotImplementedError, RuntimeError, OSError),
-    *(ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError),
+    *(ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError, zlib.error),
 )
 # Objects with rows and columns that are no scan.
 _NO_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "RWV", "AU", "DOC"}
@@ -53,6 +57,8 @@ _SAME_DIRECTION = 1e-4
 # From here on in Unicode: Chinese, Japanese and Korean, which write words without a border between them.
 _WITHOUT_SPACES = "\u2e80"
 _SAME_POSITION_MM = 1e-4
+_PIXEL_KINDS = {b"OB", b"OW", b"OF", b"OD", b"UN"}
+_UNTIL_MARKED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Slice:
         thickness: Millimetres to the next slice as the header hopes, 1 where it says nothing.
         tilt: Degrees that the gantry was tilted by, as the header says.
         storage: What decides the number type: slope, intercept, bits (allocated and stored), sign.
+        complete: Whether the file holds as many bytes of pixels as its header promises.
         distinctions: Values of the tags that tell images at one position apart.
     """
 
@@ -95,6 +102,7 @@ class Slice:
     thickness: float
     tilt: float
     storage: tuple[float, float, int, int, int]
+    complete: bool
     distinctions: tuple[str, ...]
 
     def stacks_with(self, other: Slice) -> bool:
@@ -113,11 +121,11 @@ def read_slice(path: Path) -> Slice | None:
         InputError: The header is damaged, so that nobody knows what the file belongs to.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-            return _slice(path, header)
-    except DAMAGED as error:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+            return _slice(path, header, file)
+    except (*DAMAGED, MemoryError) as error:  # a damaged length asks for all the memory there is
         msg = f"{path} is a damaged DICOM file: its header cannot be read. Copy or send it again."
         raise InputError(msg) from error
 
@@ -160,7 +168,7 @@ def stack(slices: Sequence[Slice], name: str) -> tuple[tuple[Slice, ...], Geomet
     return ordered, geometry
 
 
-def _slice(path: Path, header: pydicom.Dataset) -> Slice | None:
+def _slice(path: Path, header: pydicom.Dataset, file: BinaryIO) -> Slice | None:
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     modality = str(header.get("Modality") or "")
     if modality in _NO_SCANS:
@@ -192,8 +200,26 @@ def _slice(path: Path, header: pydicom.Dataset) -> Slice | None:
             int(header.get("BitsStored") or 0),
             int(header.get("PixelRepresentation") or 0),
         ),
+        complete=_is_complete(header, file),
         distinctions=tuple(str(header.get(tag, "")) for tag in _DISTINCTIONS),
     )
+
+
+def _is_complete(header: pydicom.Dataset, file: BinaryIO) -> bool:
+    """Look at the element of the pixels, before which the reading of the header ended.
+
+    GDCM makes 0 of pixels that are missing, and asks for the memory of a length that is damaged.
+    """
+    if header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return True  # pydicom has unpacked it to its end
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    start = file.read(12)
+    # Not by the transfer syntax, about which some programs are wrong.
+    begin = 8 if start[4:6] in _PIXEL_KINDS else 4
+    length = int.from_bytes(start[begin : begin + 4], "big" if start[:1] == b"\x7f" else "little")
+    size = int(header.get("Rows")) * int(header.get("Columns")) * int(header.get("BitsAllocated") or 0)
+    count = size * int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1) // 8
+    return length == _UNTIL_MARKED or count <= length <= left - begin - 4
 
 
 def _check_end(header: pydicom.Dataset) -> None:
@@ -238,6 +264,12 @@ def _close(first: tuple[float, ...] | None, second: tuple[float, ...] | None, to
 
 def _check_kind(slices: Sequence[Slice], name: str) -> None:
     for one in slices:
+        if not one.complete:
+            msg = (
+                f"{one.path} of series {name} is cut off or damaged: not all of its pixels are there. "
+                "Copy or send it again."
+            )
+            raise InputError(msg)
         if one.frames > 1:
             msg = (
                 f"Series {name} keeps {one.frames} images in one file ({one.path}); such multi-frame DICOM "

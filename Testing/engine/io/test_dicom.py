@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
     RTStructureSetStorage,
@@ -237,6 +240,37 @@ def test_compressed_slices_are_read_by_either_decoder(
     array = read_volume(tmp_path).array
     assert np.array_equal(array, np.stack([_pixels(n) for n in range(8)]).astype(int) - 1024)
     assert np.issubdtype(array.dtype, np.integer)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_every_way_of_writing_down_the_elements_is_read(tmp_path: Path, syntax: str) -> None:
+    def write(_: int, image: FileDataset) -> None:
+        image.file_meta.TransferSyntaxUID = syntax
+
+    array = read_volume(_series(tmp_path, change=write)).array
+    assert np.array_equal(array, np.stack([_pixels(n) for n in range(8)]).astype(int) - 1024)
+
+
+def test_a_series_with_its_highest_bytes_first_is_read(tmp_path: Path) -> None:
+    for number in range(3):
+        plain = _image(number, SeriesInstanceUID="1.2.3", PixelData=_pixels(number).astype(">u2").tobytes())
+        plain.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        image = FileDataset(
+            None, plain, bytes(128), plain.file_meta, is_implicit_VR=False, is_little_endian=False
+        )
+        image.save_as(tmp_path / str(number), enforce_file_format=True)
+    array = read_volume(tmp_path).array
+    assert np.array_equal(array, np.stack([_pixels(n) for n in range(3)]).astype(int) - 1024)
+
+
+def test_a_slice_that_is_wrong_about_how_its_elements_are_written_down_is_read(tmp_path: Path) -> None:
+    path = min(_series(tmp_path).iterdir())
+    said, implicit = (
+        uid.encode().ljust(20, b"\0") for uid in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    )
+    path.write_bytes(path.read_bytes().replace(said, implicit))
+    array = read_volume(tmp_path).array
+    assert np.array_equal(array, np.stack([_pixels(n) for n in range(8)]).astype(int) - 1024)
 
 
 def test_files_without_preamble_are_read(tmp_path: Path) -> None:
@@ -633,6 +667,65 @@ def test_whatever_bytes_a_header_holds_the_answer_is_a_volume_or_one_line(
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("kept", [0, 2, 2 * ROWS * COLUMNS - 2])
+def test_a_slice_with_fewer_pixels_than_its_header_promises_is_refused(tmp_path: Path, kept: int) -> None:
+    def shorten(number: int, image: FileDataset) -> None:
+        if number == 5:
+            image.PixelData = image.PixelData[:kept]
+
+    _refused(_series(tmp_path, change=shorten), "IM0038 of series", "not all of its pixels are there")
+    with pytest.raises(InputError, match="not all of its pixels"):
+        read_geometry(tmp_path)  # GDCM reads what is missing as 0
+
+
+def test_a_header_that_promises_more_rows_than_there_are_is_refused(tmp_path: Path) -> None:
+    _refused(_series(tmp_path, Rows=ROWS + 1), "not all of its pixels are there")
+
+
+def test_pixels_may_be_followed_by_a_filling(tmp_path: Path) -> None:
+    def fill(number: int, image: FileDataset) -> None:
+        image.PixelData = _pixels(number).tobytes() + bytes(2 * number)
+
+    array = read_volume(_series(tmp_path, change=fill)).array
+    assert np.array_equal(array, np.stack([_pixels(n) for n in range(8)]).astype(int) - 1024)
+
+
+def test_a_length_that_leads_behind_the_end_of_the_file_asks_for_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = max(_series(tmp_path).iterdir())
+    before, behind = path.read_bytes().split(b"\xe0\x7f\x10\x00OW\x00\x00")
+    path.write_bytes(before + b"\xe0\x7f\x10\x00OW\x00\x00" + b"\xf0\xff\xff\x7f" + behind[4:])
+    monkeypatch.setattr(dicom, "_read_by_itk", None)
+    _refused(tmp_path, path.name, "not all of its pixels are there")
+
+
+def test_a_damaged_length_for_which_there_is_no_memory_is_a_damaged_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    _series(tmp_path)
+    monkeypatch.setattr(pydicom, "dcmread", refuse)
+    with pytest.raises(InputError, match="holds no DICOM series"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_deflated_slice_that_was_cut_is_named_and_hides_no_other_series(
+    tmp_path: Path, kept: float
+) -> None:
+    def deflate(_: int, image: FileDataset) -> None:
+        image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    _series(tmp_path / "whole")
+    path = max(_series(tmp_path / "cut", change=deflate).iterdir())
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    _refused(tmp_path / "cut", path.name, "may be a slice of series")
+    assert len(find_volumes(tmp_path)) == 2
+
+
 @pytest.mark.parametrize("kept", [0.5, 0.97])
 def test_a_cut_file_is_named(tmp_path: Path, kept: float) -> None:
     path = sorted(_series(tmp_path).iterdir())[3]
@@ -640,7 +733,8 @@ def test_a_cut_file_is_named(tmp_path: Path, kept: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         message = _refused(tmp_path)
-    assert "cannot be read" in message or "where it lies" in message or "lacks" in message
+    assert f"{path} of series" in message
+    assert "is cut off" in message
 
 
 def test_pixels_of_another_shape_than_the_header_says_are_refused(
