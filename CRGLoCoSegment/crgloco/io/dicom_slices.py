@@ -176,6 +176,7 @@ def _slice(path: Path, header: pydicom.Dataset, file: BinaryIO) -> Slice | None:
     if rows < 1 or columns < 1:
         _check_end(header)
         return None
+    frames, samples = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
     thickness = abs(float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0))
     return Slice(
         path=path,
@@ -186,8 +187,8 @@ def _slice(path: Path, header: pydicom.Dataset, file: BinaryIO) -> Slice | None:
         modality=modality,
         rows=rows,
         columns=columns,
-        frames=int(header.get("NumberOfFrames") or 1),
-        samples=int(header.get("SamplesPerPixel") or 1),
+        frames=frames,
+        samples=samples,
         position=_numbers(header, "ImagePositionPatient", 3),
         orientation=_numbers(header, "ImageOrientationPatient", 6),
         spacing=_numbers(header, "PixelSpacing", 2),
@@ -200,12 +201,12 @@ def _slice(path: Path, header: pydicom.Dataset, file: BinaryIO) -> Slice | None:
             int(header.get("BitsStored") or 0),
             int(header.get("PixelRepresentation") or 0),
         ),
-        complete=_is_complete(header, file),
+        complete=_is_complete(header, file, rows * columns * frames * samples),
         distinctions=tuple(str(header.get(tag, "")) for tag in _DISTINCTIONS),
     )
 
 
-def _is_complete(header: pydicom.Dataset, file: BinaryIO) -> bool:
+def _is_complete(header: pydicom.Dataset, file: BinaryIO, numbers: int) -> bool:
     """Look at the element of the pixels, before which the reading of the header ended.
 
     GDCM makes 0 of pixels that are missing, and asks for the memory of a length that is damaged.
@@ -217,9 +218,8 @@ def _is_complete(header: pydicom.Dataset, file: BinaryIO) -> bool:
     # Not by the transfer syntax, about which some programs are wrong.
     begin = 8 if start[4:6] in _PIXEL_KINDS else 4
     length = int.from_bytes(start[begin : begin + 4], "big" if start[:1] == b"\x7f" else "little")
-    size = int(header.get("Rows")) * int(header.get("Columns")) * int(header.get("BitsAllocated") or 0)
-    count = size * int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1) // 8
-    return length == _UNTIL_MARKED or count <= length <= left - begin - 4
+    wanted = numbers * int(header.get("BitsAllocated") or 0) // 8
+    return length == _UNTIL_MARKED or wanted <= length <= left - begin - 4
 
 
 def _check_end(header: pydicom.Dataset) -> None:

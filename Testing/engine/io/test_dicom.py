@@ -596,10 +596,13 @@ def test_a_mosaic_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tag", ["ImagePositionPatient", "ImageOrientationPatient"])
-def test_an_image_that_does_not_say_where_it_lies_is_not_dropped(tmp_path: Path, tag: str) -> None:
+@pytest.mark.parametrize("said", [None, [1.0], [1.0, 0.0]])
+def test_an_image_that_does_not_say_where_it_lies_is_not_dropped(
+    tmp_path: Path, tag: str, said: list[float] | None
+) -> None:
     def forget(number: int, image: FileDataset) -> None:
         if number == 7:
-            delattr(image, tag)
+            setattr(image, tag, said)
 
     _refused(_series(tmp_path, change=forget), "does not say where it lies")
 
@@ -682,6 +685,15 @@ def test_a_header_that_promises_more_rows_than_there_are_is_refused(tmp_path: Pa
     _refused(_series(tmp_path, Rows=ROWS + 1), "not all of its pixels are there")
 
 
+@pytest.mark.parametrize("tag", ["SamplesPerPixel", "BitsStored", "HighBit", "PixelRepresentation"])
+def test_an_image_that_leaves_out_what_is_usual_is_read(tmp_path: Path, tag: str) -> None:
+    def forget(_: int, image: FileDataset) -> None:
+        delattr(image, tag)
+
+    array = read_volume(_series(tmp_path, change=forget)).array
+    assert np.array_equal(array, np.stack([_pixels(n) for n in range(8)]).astype(int) - 1024)
+
+
 def test_pixels_may_be_followed_by_a_filling(tmp_path: Path) -> None:
     def fill(number: int, image: FileDataset) -> None:
         image.PixelData = _pixels(number).tobytes() + bytes(2 * number)
@@ -726,7 +738,7 @@ def test_a_deflated_slice_that_was_cut_is_named_and_hides_no_other_series(
     assert len(find_volumes(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.97])
+@pytest.mark.parametrize("kept", [0.5, 0.97, 0.9995])
 def test_a_cut_file_is_named(tmp_path: Path, kept: float) -> None:
     path = sorted(_series(tmp_path).iterdir())[3]
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])

@@ -168,6 +168,16 @@ def test_an_uncompressed_scan_that_was_cut_is_refused_without_a_word_of_itk(
     assert capfd.readouterr() == ("", "")
 
 
+def test_nrrd_that_was_packed_in_pieces_is_read_and_missed_where_one_is_not_there(tmp_path: Path) -> None:
+    header, voxels = f"{NRRD}encoding: gzip\n\n".encode(), VOXELS.tobytes()
+    first, second = gzip.compress(voxels[:9000]), gzip.compress(voxels[9000:])
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(header + first + second)
+    assert np.array_equal(read_volume(path).array, VOXELS)
+    path.write_bytes(header + first)
+    _refused(path, "cut off or damaged")
+
+
 def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
     path, data_file = _packed_mhd(tmp_path)
     data_file.unlink()
