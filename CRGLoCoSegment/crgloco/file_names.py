@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def is_litter(name: str) -> bool:
 def is_reserved(name: str) -> bool:
     """Whether Windows takes a name, with any ending, for a device: it can be no file and no folder there."""
     return _RESERVED.fullmatch(name) is not None
+
+
+def as_one_file(name: str) -> str:
+    """Return what names share that are one file on Windows (case) or macOS (case, how accents are stored)."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def is_file(path: Path) -> bool:

@@ -19,6 +19,7 @@ from crgloco.data.manifest import DATASET, Dataset, read_dataset, read_manifest
 from crgloco.data.partial_labels import assert_shown, in_words, partial_cases
 from crgloco.data.provenance import content_hash
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ResourceError
+from crgloco.file_names import as_one_file
 from crgloco.io.files import Source, assert_usable_image, read_source
 from crgloco.io.label_files import read_label
 from crgloco.io.orientation import Orientation, on_grid
@@ -132,10 +133,13 @@ def _check_names(names: Sequence[str], root: Path, findings: _Findings) -> None:
             findings.error(name, f"Case name {name} is used {times} times in {root}. Rename all but one.")
     alike: dict[str, list[str]] = {}
     for name in sorted(set(names)):
-        alike.setdefault(name.casefold(), []).append(name)
+        alike.setdefault(as_one_file(name), []).append(name)
     for same in alike.values():
         if len(same) > 1:
-            text = f"Cases {' and '.join(same)} differ only in upper and lower case: one file on Windows."
+            text = (
+                f"Cases {' and '.join(same)} differ only in upper and lower case, or in how accents are "
+                "stored: one file on Windows or macOS."
+            )
             findings.warning(same[1], text)
 
 

@@ -30,7 +30,7 @@ from crgloco.data.manifest import (
 )
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, LabelError
-from crgloco.file_names import free_name
+from crgloco.file_names import as_one_file, free_name
 from crgloco.io.files import source_geometry
 from crgloco.io.label_files import read_label, write_label
 from crgloco.labels import LabelTable
@@ -178,15 +178,15 @@ def _entries(folders: Sequence[CasesFolder], report: Reporter) -> list[_Entry]:
 
 def _with_own_names(entries: Sequence[_Entry]) -> list[_Entry]:
     """Put the folder's name in front of names that are there twice; numbers tell apart what is left."""
-    times = Counter(entry.name.casefold() for entry in entries)
+    times = Counter(as_one_file(entry.name) for entry in entries)
     taken = {name for name, count in times.items() if count == 1}
     named = []
     for entry in entries:
         name = entry.name
-        if times[name.casefold()] > 1:
+        if times[as_one_file(name)] > 1:
             prefixed = f"{entry.home.root.resolve().name}_{name}"
-            name = free_name(prefixed, lambda free: free.casefold() in taken)
-            taken.add(name.casefold())
+            name = free_name(prefixed, lambda free: as_one_file(free) in taken)
+            taken.add(as_one_file(name))
         assert_case_name(name)
         named.append(replace(entry, name=name))
     return named

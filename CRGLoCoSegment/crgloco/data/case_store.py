@@ -41,6 +41,7 @@ from crgloco.data.manifest import (
 from crgloco.data.partial_labels import shown_structures
 from crgloco.data.provenance import Provenance, content_hash, source_hash
 from crgloco.errors import CasesError, InputError, about
+from crgloco.file_names import as_one_file
 from crgloco.folder_lock import locked
 from crgloco.io.files import (
     WRITTEN_SUFFIXES,
@@ -127,7 +128,7 @@ def add_case(
     if label is not None:
         label = _label_volume(label, dataset.table, volumes[0].geometry, name)
     with locked(root):
-        _assert_new(open_cases(root), name)
+        _assert_new(open_cases(root), name, volumes)
         with saving(root / UNLABELLED):
             (root / UNLABELLED).mkdir(exist_ok=True)
         for number, (given, volume) in enumerate(zip(channels, volumes, strict=True)):
@@ -238,12 +239,27 @@ def _label_volume(label: Path | Volume, table: LabelTable, grid: Geometry, case:
     return Volume(table.to_values(classes), grid)
 
 
-def _assert_new(folder: CasesFolder, name: str) -> None:
+def _assert_new(folder: CasesFolder, name: str, volumes: Sequence[Volume]) -> None:
     for case in (*folder.labelled, *folder.unlabelled):
-        complete = len(case.channels) >= len(folder.channel_names)  # else a writer was killed: start again
-        if case.name.casefold() == name.casefold() and complete:
+        if as_one_file(case.name) == as_one_file(name) and not (
+            case.name == name and _is_begun(case, volumes)
+        ):
             msg = f"{folder.root} has a case {case.name} already. Choose another name for {name}."
             raise CasesError(msg)
+
+
+def _is_begun(case: Case, volumes: Sequence[Volume]) -> bool:
+    """Whether a case is what a writer leaves who was killed while adding these very scans."""
+    if case.label is not None or len(case.channels) >= len(volumes):
+        return False
+    begun = zip(case.numbers, case.channels, strict=True)
+    return all(
+        number < len(volumes) and _same_scan(read_source(source), volumes[number]) for number, source in begun
+    )
+
+
+def _same_scan(first: Volume, second: Volume) -> bool:
+    return first.geometry.same_grid(second.geometry) and np.array_equal(first.array, second.array)
 
 
 def _current_revision(root: Path, case: str, manifest: Manifest, path: Path) -> int:

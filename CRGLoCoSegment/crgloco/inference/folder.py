@@ -38,6 +38,7 @@ from crgloco.data.prediction_record import (
 )
 from crgloco.data.provenance import content_hash
 from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
+from crgloco.file_names import as_one_file
 from crgloco.folder_lock import locked
 from crgloco.histogram import histogram
 from crgloco.inference.confidence import expected_correction_ml
@@ -397,7 +398,7 @@ def _assert_distinct(cases: Sequence[Case]) -> None:
     owners: dict[str, str] = {}
     for case in cases:
         # Windows and macOS take A.nii.gz and a.nii.gz for one file.
-        for name in (file_name(case.name, kind).casefold() for kind in KINDS):
+        for name in (as_one_file(file_name(case.name, kind)) for kind in KINDS):
             if name in owners:
                 msg = (
                     f"The cases {owners[name]} and {case.name} would write the same file; rename one of them."

@@ -231,6 +231,12 @@ def test_names_that_differ_in_case_only_are_told(root: Path) -> None:
     assert "upper and lower case" in " ".join(problems(root, "warning").values())
 
 
+def test_names_that_differ_in_how_accents_are_stored_only_are_told(root: Path) -> None:
+    for number, name in ((4, "M\u00fcller"), (5, "Mu\u0308ller")):
+        (root / f"imagesUl/phantom_{number:03d}_0000.nii.gz").rename(root / f"imagesUl/{name}_0000.nii.gz")
+    assert "one file on Windows or macOS" in " ".join(problems(root, "warning").values())
+
+
 def test_a_label_changed_after_acceptance_is_told(root: Path) -> None:
     record = {"revision": 3, "content_hash": "sha256:0"}
     (root / "crgloco.json").write_text(json.dumps({"format": 1, "provenance": {"phantom_001": [record]}}))

@@ -143,6 +143,16 @@ def test_names_that_differ_only_in_case_are_one_structure_whatever_their_values(
     assert np.array_equal(drawn(folder, "spleens_phantom_000")["Liver"], old["liver"])
 
 
+def test_names_that_are_one_file_on_macos_are_told_apart(first: Path, second: Path, tmp_path: Path) -> None:
+    """There the second image would be passed over, and its label would take the place of the first one's."""
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    for root, name in ((first, composed), (second, apart)):
+        (root / "imagesTr/phantom_000_0000.nii.gz").rename(root / f"imagesTr/{name}_0000.nii.gz")
+        (root / "labelsTr/phantom_000.nii.gz").rename(root / f"labelsTr/{name}.nii.gz")
+    names = {case.name for case in merge_cases([first, second], tmp_path / "both").labelled}
+    assert {f"livers_{composed}", f"spleens_{apart}"} <= names
+
+
 def test_names_that_do_not_clash_stay_and_clashing_ones_are_told_apart_for_good(
     first: Path, second: Path, tmp_path: Path
 ) -> None:

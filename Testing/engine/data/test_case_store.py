@@ -300,6 +300,36 @@ def test_a_name_that_is_taken_is_refused(root: Path, name: str) -> None:
         add_case(root, name, [image(7)])
 
 
+def test_a_name_that_macos_takes_for_another_one_is_refused(root: Path) -> None:
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    add_case(root, apart, [image(7)], label(7))
+    with pytest.raises(CasesError, match="already"):
+        add_case(root, composed, [image(8)])
+
+
+def test_what_is_left_of_adding_a_case_is_completed_with_the_same_scans_only(tmp_path: Path) -> None:
+    root = tmp_path / "two"
+    create_cases(root, TABLE, ["T1", "T2"])
+    write_volume(image(0), root / "imagesUl/both_0000.nii.gz")
+    with pytest.raises(CasesError, match="already"):
+        add_case(root, "both", [image(7), image(8)])
+    np.testing.assert_array_equal(read_volume(root / "imagesUl/both_0000.nii.gz").array, image(0).array)
+    add_case(root, "both", [image(0), image(8)])
+    assert len(open_cases(root).find("both").channels) == 2
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_labelled_case_that_lost_a_channel_gets_none_of_another_scan(tmp_path: Path, left: int) -> None:
+    root = tmp_path / "two"
+    create_cases(root, TABLE, ["T1", "T2"])
+    add_case(root, "both", [image(0), image(1)], label(0))
+    (root / f"imagesTr/both_{1 - left:04d}.nii.gz").unlink()
+    before = files(root), content_hash(root / "labelsTr/both.nii.gz")
+    with pytest.raises(CasesError, match="already"):
+        add_case(root, "both", [image(5), image(6)], label(5))
+    assert (files(root), content_hash(root / "labelsTr/both.nii.gz")) == before
+
+
 @pytest.mark.parametrize(
     "name",
     [
