@@ -2,7 +2,8 @@
 
 Every file appears whole or not at all, and in an order that leaves a valid folder wherever a process
 is killed: the label first (nnU-Net ignores a label without image, and we find the image where it
-waits), then the image, then the books. The next writer finishes what was left. No label is ever
+waits), then the image, then the books; but what a first label shows is on record before the label is
+there, else it would count as complete. The next writer finishes what was left. No label is ever
 overwritten: the one before is kept in ``labelsTr_revisions/<case>.r001<ending>``.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crgloco.atomic import LONG_PAUSES_S, appearing, patiently, saving
+from crgloco.atomic import LONG_PAUSES_S, appearing, patiently, saving, settle
 from crgloco.data.case_files import (
     IMAGES,
     LABELS,
@@ -191,14 +192,19 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
                     dataset.table,
                 ),
             )
+            settle(staged)
+            is_first = not path.exists()
+            if is_first:
+                _record(root, case, record, folder.table)
             with saving(path):
-                if path.exists():
+                if not is_first:
                     _keep(path, root / REVISIONS / f"{case}.r{revision - 1:03d}{dataset.file_ending}")
                 patiently(lambda: staged.replace(path), LONG_PAUSES_S)
         finally:
             with suppress(OSError):
                 staged.unlink(missing_ok=True)
-        _record(root, case, record, folder.table)
+        if not is_first:
+            _record(root, case, record, folder.table)
         _settle(root, dataset, len(folder.channel_names))
     return path
 
@@ -306,8 +312,9 @@ def _settle(root: Path, dataset: Dataset, count: int) -> None:
         for case in sorted(set(files.waiting) & set(files.labels)):
             waiting = files.waiting[case]
             if len(files.images.get(case, {})) < count:
-                for number, source in sorted(waiting.items()):
-                    bring_image(source, _image(root, case, number, ending), ending)
+                with suppress(InputError):  # damaged: it stays, and whoever reads it is told
+                    for number, source in sorted(waiting.items()):
+                        bring_image(source, _image(root, case, number, ending), ending)
             for number, source in waiting.items():
                 target = _image(root, case, number, ending)
                 if source.series_uid is None and target.exists() and _same(source.path, target):
@@ -340,6 +347,7 @@ def _copy(path: Path, target: Path, *, link: bool = False) -> None:
             return
     with appearing(target, LONG_PAUSES_S) as part:
         shutil.copyfile(path, part)
+        settle(part)
 
 
 def _same(first: Path, second: Path) -> bool:

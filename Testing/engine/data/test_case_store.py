@@ -239,6 +239,55 @@ def test_a_full_disk_leaves_the_old_label_valid(root: Path, monkeypatch: pytest.
     assert (files(root), content_hash(root / "labelsTr/first.nii.gz")) == before
 
 
+def test_a_first_label_that_could_not_be_recorded_is_not_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count as a label that shows all structures, whatever its provenance said."""
+
+    def full(root: Path, manifest: object) -> None:
+        msg = "The disk is full."
+        raise ResourceError(msg)
+
+    before = files(root)
+    with monkeypatch.context() as patched:
+        patched.setattr("crgloco.data.case_store.write_manifest", full)
+        with pytest.raises(ResourceError):
+            accept_label(root, "second", label(1), Provenance(structures=("large",)))
+    assert files(root) == before
+    assert open_cases(root).find("second").label is None
+
+
+def test_the_disk_has_a_label_and_a_copied_image_before_what_was_there_goes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = set()
+    whole = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        settled.add(os.fstat(descriptor).st_ino)
+        whole(descriptor)
+
+    def no_links(path: Path, target: Path) -> None:
+        raise PermissionError(1, "this disk knows no links")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    path = accept_label(root, "second", label(1), Provenance())
+    assert {path.stat().st_ino, (root / "imagesTr/second_0000.nii.gz").stat().st_ino} <= settled
+
+
+def test_a_damaged_scan_of_another_case_does_not_keep_a_label_from_being_accepted(root: Path) -> None:
+    waiting = root / "imagesUl/other.nrrd"
+    write_volume(image(2), waiting)
+    waiting.write_bytes(waiting.read_bytes()[:-100])
+    write_volume(label(2), root / "labelsTr/other.nii.gz")
+    accept_label(root, "second", label(1), Provenance())
+    assert [record.revision for record in revisions(root)["second"]] == [1]
+    assert training(root) == 2
+    assert waiting.exists()
+    assert "other" in {problem.case for problem in check(root) if problem.severity == "error"}
+
+
 def test_files_of_another_format_and_dicom_series_are_converted(tmp_path: Path, data_root: Path) -> None:
     root = tmp_path / "cases"
     create_cases(root, TABLE, ["MR"])

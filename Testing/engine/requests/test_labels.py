@@ -12,7 +12,7 @@ from array_files import OBLIQUE, grid_fields, reference
 from crgloco.data.case_check import check
 from crgloco.data.case_store import create_cases, revisions
 from crgloco.data.cases import open_cases
-from crgloco.errors import CasesError, GeometryError, InputError, LabelError, OptionError
+from crgloco.errors import CasesError, GeometryError, InputError, LabelError, OptionError, ResourceError
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
@@ -69,6 +69,26 @@ def test_a_second_label_is_a_new_revision_and_the_first_one_is_kept(cases, tmp_p
     answer = accept({"folder": str(cases), "case": "phantom_000", "label": label}, Silent())
     assert answer["revision"] == 2
     assert (cases / "labelsTr_revisions" / "phantom_000.r001.nii.gz").read_bytes() == before
+
+
+def test_what_a_first_label_shows_is_not_forgotten_when_its_record_could_not_be_written(
+    cases, tmp_path, monkeypatch
+):
+    values, label = label_of(cases, tmp_path)
+    np.save(label["file"], np.where(values == 1, values, 0))
+    provenance = {"model": "abc", "looked_for": ["large"]}
+    fields = {"folder": str(cases), "case": "phantom_002", "label": label, "provenance": provenance}
+
+    def full(root, manifest):
+        msg = "The disk is full."
+        raise ResourceError(msg)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("crgloco.data.case_store.write_manifest", full)
+        with pytest.raises(ResourceError):
+            accept(fields, Silent())
+    accept(fields, Silent())
+    assert open_cases(cases).find("phantom_002").structures == ("large",)
 
 
 def test_a_new_case_makes_its_folder_and_reads_back_bit_for_bit(tmp_path):
