@@ -21,6 +21,7 @@ from crgloco.data.case_files import IMAGES, LABELS, ORDER, UNLABELLED, assert_ca
 from crgloco.data.case_store import bring_image
 from crgloco.data.cases import Case, CasesFolder, assert_channels, draw_split, open_cases
 from crgloco.data.manifest import (
+    MANIFEST,
     Manifest,
     new_dataset,
     read_dataset,
@@ -29,7 +30,7 @@ from crgloco.data.manifest import (
     write_manifest,
 )
 from crgloco.data.provenance import Provenance, content_hash, source_hash
-from crgloco.errors import CasesError, LabelError
+from crgloco.errors import CasesError, LabelError, about
 from crgloco.file_names import as_one_file, free_name
 from crgloco.io.files import source_geometry
 from crgloco.io.label_files import read_label, write_label
@@ -216,11 +217,14 @@ def _write_label(entry: _Entry, table: LabelTable, path: Path) -> tuple[Provenan
     numbers = [table.names.index(spelling[name.casefold()]) for name in own.names]
     write_label(np.asarray(numbers, np.uint8)[label.array], label.geometry, table, path)
     history = read_manifest(entry.home.root).provenance.get(case.name, ())
-    *earlier, last = (
-        replace(
-            record,
-            structures=table.part(spelling[name.casefold()] for name in record.structures or own.names[1:]),
+    with about(f"The provenance of {case.name} in {entry.home.root / MANIFEST}"):
+        *earlier, last = (
+            replace(
+                record,
+                structures=table.part(
+                    spelling.get(name.casefold(), name) for name in record.structures or own.names[1:]
+                ),
+            )
+            for record in history or (Provenance(image_hashes=entry.hashes, revision=1),)
         )
-        for record in history or (Provenance(image_hashes=entry.hashes, revision=1),)
-    )
     return (*earlier, replace(last, content_hash=content_hash(path)))

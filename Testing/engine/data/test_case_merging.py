@@ -153,6 +153,16 @@ def test_names_that_are_one_file_on_macos_are_told_apart(first: Path, second: Pa
     assert {f"livers_{composed}", f"spleens_{apart}"} <= names
 
 
+def test_an_earlier_record_of_a_structure_that_has_another_name_by_now_is_named(
+    first: Path, second: Path, tmp_path: Path
+) -> None:
+    records = [{"revision": 1, "structures": ["lever"]}, {"revision": 2, "structures": ["large"]}]
+    manifest = {"format": 1, "provenance": {"phantom_000": records}}
+    (first / "crgloco.json").write_text(json.dumps(manifest))
+    with pytest.raises(LabelError, match=r"phantom_000 in .*livers.crgloco\.json.*lever"):
+        merge_cases([first, second], tmp_path / "both")
+
+
 def test_names_that_do_not_clash_stay_and_clashing_ones_are_told_apart_for_good(
     first: Path, second: Path, tmp_path: Path
 ) -> None:
