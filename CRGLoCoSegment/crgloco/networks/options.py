@@ -75,7 +75,7 @@ class DualResolutionOptions:
     network: str = option(
         "fast",
         label="Network",
-        help="'fast' has a strided stem and suits a computer without GPU; 'published' is the paper's U-Net.",
+        help="'fast' suits a computer without GPU; 'published' is the paper's U-Net.",
         choices=("fast", "published"),
         advanced=True,
     )
