@@ -150,6 +150,29 @@ def test_one_version_is_told_everywhere(repository):
     assert "project(CRGLoCoSegment)\n" in cmake, "the catalogue wants the bare name here, without a version"
 
 
+def headings(page: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    prose = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_link_of_the_docs_leads_somewhere(repository):
+    pages = [repository / file for file in git(repository, "ls-files", "*.md").splitlines()]
+    links = [
+        (page, *target.partition("#")[::2])
+        for page in pages
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in target
+    ]
+    assert any(anchor for _, _, anchor in links)
+    for page, file, anchor in links:
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page.name}: {file}"
+        if anchor:
+            assert anchor in headings(target.read_text(encoding="utf-8")), f"{page.name}: {file}#{anchor}"
+
+
 def test_every_file_of_the_module_folder_is_packaged():
     listing = git(MODULE_FOLDER, "ls-files", "-co", "--exclude-standard", "--deduplicate", ".")
     files = [file for file in listing.splitlines() if (MODULE_FOLDER / file).is_file()]
