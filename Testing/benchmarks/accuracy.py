@@ -37,7 +37,8 @@ from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_volume
 from crgloco.io.label_files import write_label
 from crgloco.islands import without_islands
-from crgloco.jobs import Job, write_job
+from crgloco.job_file import Job
+from crgloco.jobs import write_job
 from crgloco.progress import EventLines
 from crgloco.training import fine_tune
 

@@ -27,7 +27,8 @@ from crgloco.evaluation import evaluate_folders
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_volume
 from crgloco.io.label_files import write_label
-from crgloco.jobs import Job, folder_beside, write_job
+from crgloco.job_file import Job
+from crgloco.jobs import folder_beside, write_job
 from crgloco.progress import EventLines
 from crgloco.training import fine_tune
 

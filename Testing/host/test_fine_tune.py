@@ -14,7 +14,8 @@ import slicer
 import crgloco
 from crgloco import methods
 from crgloco.errors import JobError, ModelError
-from crgloco.jobs import JobFolder, read_job
+from crgloco.job_file import read_job
+from crgloco.jobs import JobFolder
 from CRGLoCoSegmentLib.logic import SegmentLogic
 from CRGLoCoSegmentLib.logic.case_rows import CaseRow
 from CRGLoCoSegmentLib.logic.training import Training

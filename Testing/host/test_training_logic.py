@@ -17,6 +17,7 @@ import pytest
 
 from crgloco import jobs, methods
 from crgloco.errors import JobError, ModelError, OptionError, ResourceError
+from crgloco.job_file import Job, read_job
 from crgloco.model_store import read_card
 from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
@@ -107,7 +108,7 @@ def test_a_request_becomes_the_job_that_the_engine_runs(cases: Path, startModel:
     request = TrainingRequest(
         " Liver 2 ", cases, folders, startModel, "cr_gloco", "released", options, 50, 2.5, "cpu", 3
     )
-    assert request.toJob(out) == jobs.Job(
+    assert request.toJob(out) == Job(
         cases=cases, method="cr_gloco", out=out, unlabelled=folders, config_name="released", config=options,
         iterations=50, minutes=2.5, seed=3, start=startModel, device="cpu", title="Liver 2",
     )  # fmt: skip
@@ -177,7 +178,7 @@ def test_the_start_writes_the_job_beside_the_new_model_and_runs_it(
 ):
     job = session.training.start(request_)
     assert job.path == session.models.folder / "Ellipsoids_2.job"
-    assert jobs.read_job(job.path) == request_.toJob(session.models.folder / "Ellipsoids_2")
+    assert read_job(job.path) == request_.toJob(session.models.folder / "Ellipsoids_2")
     assert session.runs[job.path].calls == [("start", False)]
     assert (job.title, job.state, job.canResume) == ("Ellipsoids 2", "running", False)
     assert session.notices == ["training"]

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from crgloco import jobs, methods
 from crgloco.atomic import PART, patiently, saving
 from crgloco.errors import JobError, ModelError
-from crgloco.jobs import Job
+from crgloco.job_file import Job
 from CRGLoCoSegmentLib.background.ticker import SharedTicker, Ticker, waitUntil
 from CRGLoCoSegmentLib.background.training import TrainingRun
 from CRGLoCoSegmentLib.logic.cases_check import casesCheck

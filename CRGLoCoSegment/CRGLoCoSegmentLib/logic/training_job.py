@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 
 from crgloco import methods
 from crgloco.errors import JobError
-from crgloco.jobs import JOB_ENDING, Job, JobFolder, read_job
+from crgloco.job_file import Job, read_job
+from crgloco.jobs import JOB_ENDING, JobFolder
 from CRGLoCoSegmentLib.background.training import newestEvents
 from CRGLoCoSegmentLib.logic.training_record import ComparisonRow, TrainingRecord, comparisonRows
 from CRGLoCoSegmentLib.logic.training_request import PRETRAINING

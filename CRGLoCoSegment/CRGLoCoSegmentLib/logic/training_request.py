@@ -13,7 +13,7 @@ from crgloco import methods
 from crgloco.atomic import PART
 from crgloco.errors import OptionError
 from crgloco.file_names import is_reserved
-from crgloco.jobs import Job
+from crgloco.job_file import Job
 from crgloco.options import from_mapping
 
 LONGEST_NAME = 80  # characters of a folder's name

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crgloco.commands.console import STDOUT, Console
-from crgloco.jobs import LARGEST_SEED
+from crgloco.job_file import LARGEST_SEED
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  (argparse has no public name)

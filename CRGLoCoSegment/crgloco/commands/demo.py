@@ -27,6 +27,7 @@ from crgloco.commands.bars import duration
 from crgloco.commands.console import Console
 from crgloco.errors import ResourceError
 from crgloco.file_names import free_name
+from crgloco.job_file import Job
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
@@ -157,7 +158,7 @@ def _labelled(cases: Path) -> tuple[Case, ...]:
 
 
 def _fine_tune(arguments: argparse.Namespace, model: Path, cases: Path, out: Path, console: Console) -> Path:
-    job = jobs.Job(
+    job = Job(
         cases=cases,
         method=methods.DEFAULT,
         out=out / free_name("fine_tuned", lambda name: (out / name).exists()),

@@ -29,6 +29,7 @@ from crgloco.commands.arguments import (
 from crgloco.commands.console import Console, silent_reporter
 from crgloco.commands.parent import stop_at_end_of_input
 from crgloco.errors import Cancelled, CRGLoCoError, ModelError, ResourceError
+from crgloco.job_file import Job, read_job
 from crgloco.memory_faults import tells_of_memory
 from crgloco.options import from_mapping, parse_assignments
 from crgloco.progress import Reporter
@@ -120,7 +121,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return OK
 
 
-def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
+def train(job: Job, folder: jobs.JobFolder, console: Console) -> Path:
     """Run a job that is written already; return the new model's folder.
 
     Raises:
@@ -144,7 +145,7 @@ def train(job: jobs.Job, folder: jobs.JobFolder, console: Console) -> Path:
             raise
 
 
-def _fine_tuning() -> Callable[[jobs.Job, jobs.JobFolder, Reporter], Path]:
+def _fine_tuning() -> Callable[[Job, jobs.JobFolder, Reporter], Path]:
     """Load torch and return what trains.
 
     Raises:
@@ -165,7 +166,7 @@ def _quoted(path: Path) -> str:
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
-def check_at_the_door(job: jobs.Job) -> None:
+def check_at_the_door(job: Job) -> None:
     """Refuse what can be seen to fail, before torch is imported and hours are spent.
 
     Raises:
@@ -194,12 +195,12 @@ def check_at_the_door(job: jobs.Job) -> None:
     )
 
 
-def _read_job(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
+def _read_job(arguments: argparse.Namespace) -> tuple[Job, jobs.JobFolder]:
     given = [name for name in _FLAGS if getattr(arguments, name)]
     given += ["device"] if arguments.device != "auto" else []
     if given:
         arguments.usage(f"a job file or --{given[0].replace('_', '-')}, not both")
-    job = jobs.read_job(arguments.job_file)
+    job = read_job(arguments.job_file)
     path = arguments.job_file.absolute()
     home = jobs.JobFolder(path if path.is_dir() else path.parent)
     # A job that somebody wrote by hand among files of his own gets a folder beside the model.
@@ -208,11 +209,11 @@ def _read_job(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
     return job, jobs.JobFolder(arguments.job or usual)
 
 
-def _job_of_flags(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFolder]:
+def _job_of_flags(arguments: argparse.Namespace) -> tuple[Job, jobs.JobFolder]:
     missing = [name for name in ("cases", "out") if getattr(arguments, name) is None]
     if missing:
         arguments.usage(f"--{missing[0]} is missing: give --cases and --out, or a job.json")
-    job = jobs.Job(
+    job = Job(
         cases=arguments.cases.absolute(),
         method=arguments.method or methods.DEFAULT,
         out=arguments.out.absolute(),
@@ -230,7 +231,7 @@ def _job_of_flags(arguments: argparse.Namespace) -> tuple[jobs.Job, jobs.JobFold
     return job, jobs.JobFolder(arguments.job or jobs.folder_beside(job.out))
 
 
-def _follow(job: jobs.Job, folder: jobs.JobFolder) -> int:
+def _follow(job: Job, folder: jobs.JobFolder) -> int:
     """Take part in a training whose first process speaks, and writes, for all."""
     if folder.is_ours:  # else the first process makes it, or refuses it
         folder.forget_old_stop()

@@ -17,7 +17,8 @@ from crgloco.data.dataset import SampleStream, Slots
 from crgloco.data.patches import TrainingCase
 from crgloco.errors import Cancelled, CasesError, ModelError, OptionError, ResourceError
 from crgloco.inference.device import choose_device
-from crgloco.jobs import Job, JobFolder
+from crgloco.job_file import Job
+from crgloco.jobs import JobFolder
 from crgloco.memory_faults import tells_of_memory
 from crgloco.methods.base import Method, Task, settled
 from crgloco.networks.options import NETWORK_OPTIONS, DualResolutionOptions, updates_going_on

@@ -9,7 +9,7 @@ import torch
 from crgloco import model_store
 from crgloco.data.preparation import Preparation
 from crgloco.inference.predictor import Predictor
-from crgloco.jobs import Job
+from crgloco.job_file import Job
 from crgloco.methods.base import Task
 from crgloco.networks.dual_resolution import DualResolution
 from crgloco.networks.options import DualResolutionOptions

@@ -17,7 +17,7 @@ from crgloco.data.cases import (
 from crgloco.data.further_scans import names_apart, open_further, without_copies
 from crgloco.data.partial_labels import assert_all_taught
 from crgloco.errors import CasesError, ResourceError
-from crgloco.jobs import Job
+from crgloco.job_file import Job
 from crgloco.labels import LabelTable
 
 

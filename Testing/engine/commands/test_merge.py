@@ -11,7 +11,7 @@ from crgloco import methods
 from crgloco.__main__ import main
 from crgloco.data.cases import open_cases
 from crgloco.errors import CasesError
-from crgloco.jobs import Job
+from crgloco.job_file import Job
 from crgloco.training.selection import select_cases
 from phantoms import write_cases_folder
 

@@ -24,6 +24,7 @@ from crgloco.data.cases import draw_split, open_cases
 from crgloco.errors import Cancelled, ModelError, ResourceError
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.volume import Volume
+from crgloco.job_file import LARGEST_SEED, Job, read_job
 from crgloco.options import parse_assignments
 from crgloco.training import fine_tune
 from phantoms import write_cases_folder
@@ -97,12 +98,12 @@ def test_a_job_file_and_flags_together_are_wrong_usage(tmp_path, capsys):
 def test_a_seed_that_cannot_be_used_is_wrong_usage(tmp_path, capsys, seed):
     assert main(["train", f"--seed={seed}"]) == 2
     said = capsys.readouterr().err
-    assert f"argument --seed: expected a whole number from 0 to {jobs.LARGEST_SEED}, found '{seed}'" in said
+    assert f"argument --seed: expected a whole number from 0 to {LARGEST_SEED}, found '{seed}'" in said
 
 
 def test_the_largest_seed_seeds_everything(cases_folder, tmp_path, seen):
-    assert main(words_of(cases_folder, tmp_path / "model", "--seed", str(jobs.LARGEST_SEED))) == 130
-    assert seen[0].seed == jobs.LARGEST_SEED
+    assert main(words_of(cases_folder, tmp_path / "model", "--seed", str(LARGEST_SEED))) == 130
+    assert seen[0].seed == LARGEST_SEED
 
 
 def test_a_training_whose_terminal_is_gone_is_a_good_end(cases_folder, tmp_path, monkeypatch):
@@ -130,7 +131,7 @@ def test_flags_become_the_job_beside_the_model(cases_folder, tmp_path, monkeypat
     assert seen[0] == seen[1]
     assert folder.path == tmp_path / "model.job"
     assert (job.labelled, job.seed, job.minutes, job.iterations, job.config["width"]) == (1, 3, 2.0, 2, 4)
-    assert jobs.read_job(folder.path) == job
+    assert read_job(folder.path) == job
     assert events_of(folder)[0] == {"event": "message", "text": "Learning."}
     assert "Learning." in folder.log_file.read_text(encoding="utf-8")
     assert main(["train", str(folder.job_file)]) == 0
@@ -158,7 +159,7 @@ def test_a_training_that_was_refused_lets_the_corrected_command_have_its_name(
     assert main(words_of(cases_folder, tmp_path / "model", "--seed", "1")) == 1
     assert main(words_of(cases_folder, tmp_path / "model", "--seed", "2")) == 0
     folder = jobs.JobFolder(tmp_path / "model.job")
-    assert jobs.read_job(folder.path).seed == 2
+    assert read_job(folder.path).seed == 2
     assert events_of(folder) == [{"event": "message", "text": "Seed 2."}]
     assert "Seed 1" not in folder.log_file.read_text(encoding="utf-8")
 
@@ -199,7 +200,7 @@ def test_a_training_whose_first_update_fails_leaves_its_name_to_the_command_with
     for width in ("width=4", "width=5", "width=4"):
         assert main([*words, "--set", width]) == 1
         assert "memory of the computer does not suffice" in capsys.readouterr().err
-    assert jobs.read_job(tmp_path / "model.job").config["width"] == 4
+    assert read_job(tmp_path / "model.job").config["width"] == 4
 
 
 OF_THE_USER = dict.fromkeys(
@@ -222,7 +223,7 @@ def study(cases_folder, tmp_path):
     for name, content in OF_THE_USER.items():
         (folder / name).write_text(content)
     config = parse_assignments(TINY[TINY.index("--set") + 1 :])
-    job = jobs.Job(
+    job = Job(
         cases_folder, "local_contrastive", tmp_path / "model", config=config, iterations=4, device="cpu"
     )
     (folder / "job.json").write_text(json.dumps(job.to_json()))

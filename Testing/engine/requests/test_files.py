@@ -165,8 +165,9 @@ from types import SimpleNamespace
 sys.modules["psutil"] = None
 from pathlib import Path
 from crgloco import jobs
+from crgloco.job_file import Job
 from crgloco.errors import ResourceError
-folder = jobs.write_job(Path(sys.argv[1]), jobs.Job(Path("cases"), "cr_gloco", Path("out")))
+folder = jobs.write_job(Path(sys.argv[1]), Job(Path("cases"), "cr_gloco", Path("out")))
 assert folder.state == "new"
 folder.process_file.write_text('{"pid": 1, "created": 0}')
 assert folder.state == "stopped"

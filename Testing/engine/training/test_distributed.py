@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from crgloco.errors import Cancelled
-from crgloco.jobs import Job, JobFolder
+from crgloco.job_file import Job
+from crgloco.jobs import JobFolder
 from crgloco.progress import Silent
 from crgloco.training import fine_tune
 from crgloco.training.distributed import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crgloco.data.cases import Case
-from crgloco.jobs import Job
+from crgloco.job_file import Job
 from crgloco.training.selection import Selection, select_cases, select_scans
 from phantoms import write_cases_folder
 

@@ -13,7 +13,8 @@ from crgloco.data.cases import open_cases
 from crgloco.data.provenance import Provenance, source_hash
 from crgloco.errors import Cancelled, JobError
 from crgloco.io.files import read_volume
-from crgloco.jobs import Job, write_job
+from crgloco.job_file import Job
+from crgloco.jobs import write_job
 from crgloco.training import fine_tune
 from phantoms import write_cases_folder
 from tiny_training import Recorder

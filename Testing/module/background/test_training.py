@@ -11,6 +11,7 @@ from child_scripts import diesWithin, isAlive
 from crgloco import jobs
 from crgloco.data.cases import open_cases
 from crgloco.errors import JobError, ResourceError
+from crgloco.job_file import Job
 from crgloco.progress import parse_event
 from CRGLoCoSegmentLib.background import training as module
 from CRGLoCoSegmentLib.background.ticker import waitUntil
@@ -57,7 +58,7 @@ with folder.claimed():
 
 @pytest.fixture
 def folder(tmp_path):
-    job = jobs.Job(tmp_path / "cases", "cr_gloco", tmp_path / "model")
+    job = Job(tmp_path / "cases", "cr_gloco", tmp_path / "model")
     return jobs.write_job(tmp_path / "größer 1.job", job).path
 
 
@@ -313,7 +314,7 @@ def test_a_folder_that_cannot_be_written_is_told_when_it_starts(runs, folder, mo
 def test_a_real_training_is_started_stopped_found_again_and_finished(tmp_path):
     cases = write_cases_folder(tmp_path / "cases", 2, 1)
     options = {"local_window": "12,16,16", "global_window": "24,32,32", "width": 4, "levels": 3}
-    job = jobs.Job(cases, "cr_gloco", tmp_path / "new", config=options, iterations=24, device="cpu")
+    job = Job(cases, "cr_gloco", tmp_path / "new", config=options, iterations=24, device="cpu")
     folder = jobs.write_job(tmp_path / "new.job", job).path
     run = TrainingRun(folder)
     run.start()
