@@ -187,7 +187,8 @@ def check_at_the_door(job: Job) -> None:
     from_mapping(methods.card(job.method).config, {**named, **job.config})
     if job.start is not None:
         model_store.read_card(job.start)
-    from crgloco.data.cases import first_labelled, open_cases
+    from crgloco.data.case_split import first_labelled
+    from crgloco.data.cases import open_cases
 
     folder = open_cases(job.cases)
     methods.assert_suited(

@@ -18,8 +18,9 @@ import numpy as np
 
 from crgloco.atomic import LONG_PAUSES_S, patiently, saving
 from crgloco.data.case_files import IMAGES, LABELS, ORDER, UNLABELLED, assert_case_name
+from crgloco.data.case_split import draw_split
 from crgloco.data.case_store import bring_image
-from crgloco.data.cases import Case, CasesFolder, assert_channels, draw_split, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_channels, open_cases
 from crgloco.data.manifest import (
     MANIFEST,
     Manifest,

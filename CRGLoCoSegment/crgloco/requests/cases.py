@@ -10,8 +10,9 @@ import numpy as np
 
 from crgloco.data.case_check import Problem
 from crgloco.data.case_check import check as check_folder
+from crgloco.data.case_split import draw_split
 from crgloco.data.case_store import revisions
-from crgloco.data.cases import Case, CasesFolder, assert_no_gap, draw_split, open_cases
+from crgloco.data.cases import Case, CasesFolder, assert_no_gap, open_cases
 from crgloco.data.further_scans import with_further
 from crgloco.data.prediction_files import content_of
 from crgloco.data.prediction_record import KINDS, LABEL_KINDS, Predictions, file_name, read_predictions

@@ -7,13 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crgloco import methods
-from crgloco.data.cases import (
-    Case,
-    CasesFolder,
-    draw_split,
-    first_labelled,
-    open_cases,
-)
+from crgloco.data.case_split import draw_split, first_labelled
+from crgloco.data.cases import Case, CasesFolder, open_cases
 from crgloco.data.further_scans import names_apart, open_further, without_copies
 from crgloco.data.partial_labels import assert_all_taught
 from crgloco.errors import CasesError, ResourceError

@@ -13,7 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 from crgloco.__main__ import main
-from crgloco.data.cases import draw_split, open_cases
+from crgloco.data.case_split import draw_split
+from crgloco.data.cases import open_cases
 from crgloco.errors import Cancelled
 from crgloco.io.files import read_volume
 from phantoms import write_cases_folder

@@ -20,7 +20,8 @@ import torch
 import crgloco.training
 from crgloco import jobs
 from crgloco.__main__ import main
-from crgloco.data.cases import draw_split, open_cases
+from crgloco.data.case_split import draw_split
+from crgloco.data.cases import open_cases
 from crgloco.errors import Cancelled, ModelError, ResourceError
 from crgloco.io.files import read_volume, write_volume
 from crgloco.io.volume import Volume

@@ -9,8 +9,9 @@ import pytest
 
 from crgloco.data.cache import prepare_case
 from crgloco.data.case_check import check
+from crgloco.data.case_split import draw_split
 from crgloco.data.case_store import accept_label, revisions
-from crgloco.data.cases import Case, draw_split, open_cases
+from crgloco.data.cases import Case, open_cases
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.partial_labels import assert_all_taught, assert_complete, known_classes, shown_structures
 from crgloco.data.patches import TrainingCase

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from crgloco.data.case_split import draw_split
 from crgloco.data.case_store import accept_label
-from crgloco.data.cases import draw_split, open_cases
+from crgloco.data.cases import open_cases
 from crgloco.data.manifest import Manifest, Split, write_manifest
 from crgloco.data.prediction_files import content_of
 from crgloco.data.prediction_record import RECORD, file_name
