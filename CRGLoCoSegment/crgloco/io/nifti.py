@@ -71,43 +71,25 @@ _MICROSCOPIC_MM = 0.1
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
-def check_positions(path: Path) -> None:
-    """Refuse a file whose header says two different things about where the scan lies.
-
-    A NIfTI header may hold two positions (qform and sform) and the voxel size twice. ITK takes one,
-    other programs take the other; where both are given they must agree to half a voxel.
+def read_header(path: Path) -> Any:
+    """Read the header alone: a numpy record with the fields that we use, named as in nifti1.h.
 
     Raises:
-        InputError: The header cannot be read.
-        GeometryError: The positions or the voxel sizes disagree, the axes are not at right angles, there
-            is no voxel size at all, or a position is no number.
+        InputError: The file is cut, or is no single-file NIfTI-1.
     """
-    header = _read_header(path)
-    if header["qform_code"] > 0:
-        _check_qform(path, header)
-    if not header["sform_code"] > 0:
-        _check_sizes(path, header)
-        return
-    sform = _wide(header["srow"])
-    sizes = np.abs(_wide(header["pixdim"][1:4]))
-    lengths = np.linalg.norm(sform[:, :3], axis=0)
-    if not np.isfinite(sform).all() or lengths.min() <= 0:
-        raise _no_position(path, "sform", sform.tolist())
-    unit = sform[:, :3] / lengths
-    if not np.allclose(unit.T @ unit, np.eye(3), atol=1e-3):
-        msg = (
-            f"The axes of {path} are not at right angles (a sheared or tilted scan). "
-            "Resample it to a straight grid first, for example in 3D Slicer."
-        )
-        raise GeometryError(msg)
-    if not np.allclose(lengths, sizes, rtol=1e-3, atol=0):
-        msg = (
-            f"{path} gives two different voxel sizes: {_in_words(sizes)} (pixdim) and {_in_words(lengths)} "
-            "(sform). Programs would measure it differently; export it again from its source."
-        )
-        raise GeometryError(msg)
-    if header["qform_code"] > 0:
-        _check_agreement(path, header, sform, sizes)
+    with _open(path) as file:
+        try:
+            raw = file.read(_HEADER_BYTES)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(_damaged(path)) from error
+    if len(raw) < _HEADER_BYTES:
+        raise InputError(_damaged(path))
+    for layout in (_layout("<"), _layout(">")):
+        header = np.frombuffer(raw, layout)[0]
+        if header["sizeof_hdr"] == _HEADER_BYTES and bytes(header["magic"]) == b"n+1":
+            return header
+    msg = f"{path} is no single-file NIfTI-1 scan. Export it again as .nii.gz, .nrrd or .mha."
+    raise InputError(msg)
 
 
 def read_pixels(path: Path, shape: Shape) -> npt.NDArray[np.generic]:
@@ -124,7 +106,7 @@ def read_pixels(path: Path, shape: Shape) -> npt.NDArray[np.generic]:
     Raises:
         InputError: The file is cut, damaged or of a type that is no plain number.
     """
-    header = _read_header(path)
+    header = read_header(path)
     code = int(header["datatype"])
     if code not in _KINDS:
         msg = f"{path} holds voxels of NIfTI type {code}; plain numbers are needed (no colour, no complex)."
@@ -180,22 +162,6 @@ def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
 
 
-def _read_header(path: Path) -> Any:
-    with _open(path) as file:
-        try:
-            raw = file.read(_HEADER_BYTES)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(_damaged(path)) from error
-    if len(raw) < _HEADER_BYTES:
-        raise InputError(_damaged(path))
-    for layout in (_layout("<"), _layout(">")):
-        header = np.frombuffer(raw, layout)[0]
-        if header["sizeof_hdr"] == _HEADER_BYTES and bytes(header["magic"]) == b"n+1":
-            return header
-    msg = f"{path} is no single-file NIfTI-1 scan. Export it again as .nii.gz, .nrrd or .mha."
-    raise InputError(msg)
-
-
 def _read_bytes(path: Path, start: int, count: int) -> bytearray:
     """Read exactly the voxels; then go to the end, where gzip keeps its check sum."""
     if start + count > _DENSEST * path.stat().st_size:
@@ -233,63 +199,6 @@ def _rescaled(array: npt.NDArray[Any], slope: float, intercept: float) -> npt.ND
     for number, plane in enumerate(array):
         scaled[number] = plane.astype(np.float64) * slope + intercept
     return scaled
-
-
-def _check_sizes(path: Path, header: Any) -> None:
-    """Refuse a size that is 0 or no number, which ITK reads as 1 mm; one voxel needs no size."""
-    counts = header["dim"][1 : 1 + min(3, max(int(header["dim"][0]), 0))]
-    for axis, (count, size) in enumerate(zip(counts, header["pixdim"][1:4], strict=False), 1):
-        if count > 1 and (not np.isfinite(size) or size == 0):
-            msg = (
-                f"{path} does not tell the size of its voxels along axis {axis} (its pixdim is {size:g}). "
-                "Export it again from its source."
-            )
-            raise GeometryError(msg)
-
-
-def _check_agreement(
-    path: Path, header: Any, sform: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
-) -> None:
-    sides = np.ones(3)
-    if header["pixdim"][0] < 0:
-        sides[2] = -1
-    qform = np.column_stack([_rotation(header["quatern"]) * sizes * sides, header["qoffset"]])
-    last = np.maximum(np.asarray(header["dim"][1:4], float) - 1, 0)
-    corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)])
-    apart = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
-    # A quaternion near a half turn is only good to 6e-4 rad.
-    allowed = max(0.5 * float(sizes.min()), 1e-3 * float(np.linalg.norm(last * sizes)))
-    if not apart <= allowed:
-        msg = (
-            f"{path} gives two positions that disagree by {apart:.3g} mm (qform and sform), so programs "
-            "place it differently. Check it in 3D Slicer against its source, above all left and right, "
-            "and save it again from there."
-        )
-        raise GeometryError(msg)
-
-
-def _check_qform(path: Path, header: Any) -> None:
-    """Refuse a quaternion or an offset that is no number, which ITK reads as 0."""
-    qform = [*header["quatern"].tolist(), *header["qoffset"].tolist()]
-    if not np.isfinite(qform).all():
-        raise _no_position(path, "qform", qform)
-
-
-def _no_position(path: Path, form: str, numbers: list[Any]) -> GeometryError:
-    return GeometryError(f"{path} holds no usable position (its {form} is {numbers}). Export the scan again.")
-
-
-def _wide(numbers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return numbers of a header; a damaged one may hold the kind of NaN of which numpy warns."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(numbers, np.float64)
-
-
-def _rotation(quaternion: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    b, c, d = (float(part) for part in quaternion)
-    square = 1 - (b * b + c * c + d * d)
-    versor = sitk.VersorTransform([b, c, d, 0.0 if square < 1e-7 else math.sqrt(square)])
-    return np.reshape(versor.GetMatrix(), (3, 3))
 
 
 def _header(volume: Volume) -> Any:
@@ -362,7 +271,3 @@ def _quaternion(directions: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray
     versor.SetMatrix((left @ right).ravel().tolist())  # ITK wants it orthogonal to 1e-10
     *quaternion, a = versor.GetVersor()
     return side, np.copysign(1, a) * np.array(quaternion)
-
-
-def _in_words(sizes: npt.NDArray[np.float64]) -> str:
-    return " x ".join(f"{size:.4g}" for size in sizes)

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from crgloco.errors import CRGLoCoError, GeometryError, InputError
 from crgloco.io import nifti, nrrd
+from crgloco.io.nifti_positions import check_positions
 from crgloco.io.text_header import TEXT_SUFFIXES, TextHeader, read_text_header
 from crgloco.io.volume import Geometry, Volume
 from crgloco.io.voxel_bytes import check_voxel_bytes
@@ -67,7 +68,7 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry, TextHeader
     suffix = volume_suffix(path) or ""
     _check_start(path, suffix)
     if _READERS[suffix] == "NiftiImageIO":
-        nifti.check_positions(path)
+        check_positions(path)
     # The text is looked at before ITK, which crashes on some of what it refuses.
     text = read_text_header(path) if suffix in TEXT_SUFFIXES else None
     if text is not None and _READERS[suffix] == "MetaImageIO":

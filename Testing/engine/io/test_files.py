@@ -28,6 +28,7 @@ from crgloco.io.files import (
     volume_stem,
     write_volume,
 )
+from crgloco.io.nifti_positions import check_positions
 from crgloco.io.orientation import Orientation
 from crgloco.io.volume import Geometry, Volume
 
@@ -189,7 +190,7 @@ def test_both_positions_in_our_nifti_headers_agree_in_millimetres(
     image = nibabel.load(path)
     largest = max(grid.spacing)
     assert np.allclose(image.get_qform(), image.get_sform(), rtol=1e-5, atol=1e-3 * largest)
-    nifti.check_positions(path)
+    check_positions(path)
     to_lps = np.diag([-1, -1, 1, 1])
     assert np.allclose(to_lps @ image.affine, grid.affine, rtol=1e-5, atol=1e-5 * largest)
 
