@@ -23,7 +23,8 @@ from pydicom.pixels.processing import apply_rescale
 
 from crgloco.errors import InputError
 from crgloco.file_names import assert_text, is_dead_link
-from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice, stack
+from crgloco.io.dicom_slices import DAMAGED, Slice, read_slice
+from crgloco.io.dicom_stack import stack
 from crgloco.io.volume import Geometry, Volume
 
 # In the root of a disk: closed to users, or full of what they have thrown away.
