@@ -1,4 +1,4 @@
-"""The files that a prediction leaves in a folder, and the record beside them; read without torch.
+"""The files that a prediction leaves in a folder, and the record beside them; read and kept without torch.
 
 Of each case ``<case>.nii.gz`` (fused labels), ``<case>_global``, ``<case>_local``,
 ``<case>_confidence`` and ``<case>_disagreement`` (0..1); ``predictions.json`` describes all of them.
@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crgloco.atomic import write_bytes
+from crgloco.data.provenance import content_hash
 from crgloco.errors import LabelError
+from crgloco.folder_lock import locked
 from crgloco.labels import LabelTable
 
 RECORD = "predictions.json"
@@ -72,6 +75,43 @@ def read_predictions(folder: Path | None) -> Predictions:
         hashes,
         stored,
     )
+
+
+def note_begun(out: Path, case: str) -> None:
+    """Note that the files of a case are being written: if we are killed meanwhile, they are ours.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    with locked(out):
+        stored = read_predictions(out)
+        gone = label_files(case)
+        hashes = {name: value for name, value in stored.hashes.items() if name not in gone}
+        begun = sorted({case, *(stored.begun or ())})
+        # Nor does its old record describe them any more: it may be that of another model.
+        records = [record for name, record in stored.cases.items() if name != case]
+        write_document(out, {**stored.document, "cases": records, "begun": begun, "hashes": hashes})
+
+
+def note_written(path: Path) -> None:
+    """Note what we wrote into the file that users correct: if we are killed now, a correction is known.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    with locked(path.parent):
+        stored = read_predictions(path.parent)
+        hashes = {**stored.hashes, path.name: content_hash(path)}
+        write_document(path.parent, {**stored.document, "hashes": hashes})
+
+
+def write_document(out: Path, document: Mapping[str, Any]) -> None:
+    """Write the record of a folder, whole; whoever read it before holds its lock meanwhile.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    write_bytes(out / RECORD, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def file_name(case: str, kind: str) -> str:

@@ -8,15 +8,12 @@ Several runs may write into one folder at the same time, each its own cases.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crgloco.atomic import saving, write_bytes
+from crgloco.atomic import saving
 from crgloco.data.cases import Case, assert_no_gap
 from crgloco.data.prediction_files import (
     assert_only_results_are_replaced,
@@ -29,29 +26,23 @@ from crgloco.data.prediction_record import (
     FORMAT,
     KINDS,
     LABEL_KINDS,
-    RECORD,
-    SHARE_KINDS,
     Predictions,
     file_name,
-    label_files,
+    note_begun,
     read_predictions,
+    write_document,
 )
 from crgloco.data.provenance import content_hash
-from crgloco.errors import Cancelled, CasesError, CRGLoCoError, ResourceError
+from crgloco.errors import Cancelled, CasesError, CRGLoCoError
 from crgloco.file_names import as_one_file
 from crgloco.folder_lock import locked
-from crgloco.histogram import histogram
-from crgloco.inference.confidence import expected_correction_ml
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import MEMORY_BUDGET_GB, Predictor, Quality
-from crgloco.inference.regions import uncertain_regions
-from crgloco.io.files import read_channels, write_volume
-from crgloco.io.label_files import write_label
+from crgloco.inference.results import describe, write_prediction
+from crgloco.io.files import read_channels
 from crgloco.io.volume import Volume
 from crgloco.memory_faults import tells_of_memory
 from crgloco.progress import Reporter, Silent
-
-REGIONS_KEPT = 5
 
 Record = dict[str, Any]
 
@@ -185,14 +176,14 @@ def _attempt(
     # A disk that is full now is so for the next case too: that ends the batch.
     files: dict[str, str] = {}
     if out is not None:
-        _note_begun(out, case.name)
-        files = write_prediction(prediction, job.predictor, out, case.name)
+        note_begun(out, case.name)
+        files = write_prediction(prediction, job.predictor.table, out, case.name)
     return {
         "case": case.name,
         "content": content,
         "kept": False,
         "keep_islands": job.keep_islands,
-        **describe(prediction, job.predictor),
+        **describe(prediction, job.predictor.table),
         "files": files,
     }
 
@@ -202,85 +193,6 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, CRGLoCoError):
         return text
     return f"The memory does not suffice for this scan. Close other programs, or use 'fast'. ({text})"
-
-
-def describe(prediction: Prediction, predictor: Predictor, *, regions: int = REGIONS_KEPT) -> Record:
-    """Return the numbers of a prediction as plain values, ready for JSON.
-
-    Args:
-        prediction: What was found.
-        predictor: What found it.
-        regions: Largest number of uncertain regions; each also has the ``name`` of its structure.
-    """
-    voxel_ml = math.prod(prediction.geometry.spacing) / 1000
-    counts = histogram(prediction.fused)
-    names = predictor.table.names
-    return {
-        "quality": prediction.quality,
-        "seconds": round(prediction.seconds, 3),
-        "peak_memory_mb": round(prediction.peak_memory_mb, 1),
-        "peak_gpu_mb": round(prediction.peak_gpu_mb, 1),
-        "windows_run": prediction.windows_run,
-        "windows_possible": prediction.windows_possible,
-        "mean_confidence": round(prediction.mean_confidence, 4),
-        "expected_correction_ml": rounded_ml(expected_correction_ml(prediction)),
-        "volumes_ml": {
-            name: rounded_ml(float(counts[number] * voxel_ml)) for number, name in enumerate(names) if number
-        },
-        "islands_ml": {names[n]: rounded_ml(count * voxel_ml) for n, count in prediction.islands.items()},
-        "regions": [
-            {**asdict(region), "name": names[region.label]}
-            for region in uncertain_regions(prediction, at_most=regions)
-        ],
-        "notes": list(prediction.notes),
-    }
-
-
-def rounded_ml(volume: float) -> float:
-    """Round a volume to cubic millimetres, one of a smaller object to four digits."""
-    digits = 3 if volume <= 0 else max(3, 3 - math.floor(math.log10(volume)))
-    return round(volume, digits)
-
-
-def write_prediction(prediction: Prediction, predictor: Predictor, out: Path, name: str) -> dict[str, str]:
-    """Write the volumes of a prediction; what it does not have is removed if it lies there from before.
-
-    Returns:
-        Kind (``fused``, ``global``, ``local``, ``confidence``, ``disagreement``) -> file name.
-
-    Raises:
-        ResourceError: The disk is full, or the folder cannot be written.
-    """
-    files: dict[str, str] = {}
-    try:
-        _write_volumes(prediction, predictor, out, name, files)
-    except ResourceError:
-        for file in files.values():  # half a result would be taken for a whole one
-            with suppress(OSError):
-                (out / file).unlink()
-        raise
-    return files
-
-
-def _write_volumes(
-    prediction: Prediction, predictor: Predictor, out: Path, name: str, files: dict[str, str]
-) -> None:
-    labels = (prediction.fused, prediction.global_, prediction.local)
-    for kind, classes in zip(LABEL_KINDS, labels, strict=True):
-        path = out / file_name(name, kind)
-        if classes is None:
-            with saving(path):
-                path.unlink(missing_ok=True)
-        else:
-            write_label(classes, prediction.geometry, predictor.table, path)
-            files[kind] = path.name
-            if kind == "fused":
-                _note_written(path)
-    shares = (prediction.confidence, prediction.disagreement)
-    for kind, values in zip(SHARE_KINDS, shares, strict=True):
-        path = out / file_name(name, kind)
-        write_volume(prediction.share(values), path)
-        files[kind] = path.name
 
 
 def _finished(stored: Predictions, out: Path, job: FolderJob) -> dict[str, Record]:
@@ -336,7 +248,7 @@ def _write_record(
         answer: Mapping[str, Any] = _answer(job, records, _further(job, own, stored, records, known))
         if not records and stored.document:  # until a case is done, the folder is what it was
             answer = stored.document
-        _write_document(out, {**answer, "begun": sorted(ours), "hashes": hashes})
+        write_document(out, {**answer, "begun": sorted(ours), "hashes": hashes})
 
 
 def _there(cases: Sequence[Case], out: Path) -> frozenset[str]:
@@ -354,30 +266,6 @@ def _hashes(out: Path, records: Sequence[Record], noted: Mapping[str, str]) -> d
         for kind, name in files.items()
         if kind in LABEL_KINDS and name not in noted
     }
-
-
-def _note_begun(out: Path, case: str) -> None:
-    """Note that the files of a case are being written: if we are killed meanwhile, they are ours."""
-    with locked(out):
-        stored = read_predictions(out)
-        gone = label_files(case)
-        hashes = {name: value for name, value in stored.hashes.items() if name not in gone}
-        begun = sorted({case, *(stored.begun or ())})
-        # Nor does its old record describe them any more: it may be that of another model.
-        records = [record for name, record in stored.cases.items() if name != case]
-        _write_document(out, {**stored.document, "cases": records, "begun": begun, "hashes": hashes})
-
-
-def _note_written(path: Path) -> None:
-    """Note what we wrote into the file that users correct: if we are killed now, a correction is known."""
-    with locked(path.parent):
-        stored = read_predictions(path.parent)
-        hashes = {**stored.hashes, path.name: content_hash(path)}
-        _write_document(path.parent, {**stored.document, "hashes": hashes})
-
-
-def _write_document(out: Path, document: Mapping[str, Any]) -> None:
-    write_bytes(out / RECORD, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def _further(

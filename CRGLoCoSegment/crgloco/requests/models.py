@@ -9,9 +9,9 @@ from crgloco import model_store
 from crgloco.data.cases import Case, open_cases
 from crgloco.data.scans import case_of_channels, find_scans
 from crgloco.errors import CRGLoCoError, GeometryError, OptionError
-from crgloco.inference.folder import describe
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.predictor import QUALITIES
+from crgloco.inference.results import describe
 from crgloco.inference.service import How, Service, Work, assert_channels_fit
 from crgloco.io.files import assert_usable_image, source_geometry
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
@@ -68,7 +68,7 @@ class ModelRequests:
         prediction = job.predict(volumes, report)
         del volumes
         report.check()
-        record = describe(prediction, predictor, regions=REGIONS_LISTED)
+        record = describe(prediction, predictor.table, regions=REGIONS_LISTED)
         return {
             **record,
             "model": job.model,

@@ -17,13 +17,11 @@ from crgloco.data.prediction_record import read_predictions
 from crgloco.data.preparation import Preparation
 from crgloco.data.scans import find_scans
 from crgloco.errors import Cancelled, CasesError, InputError, ResourceError
-from crgloco.inference import folder as folder_module
-from crgloco.inference.folder import FolderJob, describe, predict_folder, rank, rounded_ml
-from crgloco.inference.prediction import Prediction
+from crgloco.inference import results
+from crgloco.inference.folder import FolderJob, predict_folder, rank
 from crgloco.inference.predictor import Predictor
 from crgloco.io.files import read_geometry, read_volume, write_volume
 from crgloco.io.label_files import read_label
-from crgloco.io.volume import Geometry
 from crgloco.labels import LabelTable
 from crgloco.progress import Silent
 from fake_models import FakeModel
@@ -231,7 +229,7 @@ def test_what_a_run_that_was_killed_had_begun_to_replace_is_not_taken_for_a_corr
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(folder_module, "write_volume", kill)  # after the labels
+        context.setattr(results, "write_volume", kill)  # after the labels
         with pytest.raises(KeyboardInterrupt):
             predict_folder(job(model="b"), cases, out)
     edited = out / f"{cases[2].name}.nii.gz"
@@ -262,25 +260,6 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_words(cases, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ResourceError, match="cannot be written"):
         predict_folder(job(), cases, tmp_path / "out")
-
-
-def test_as_many_regions_are_described_as_were_asked_for_each_by_its_name():
-    shape = (4, 40, 80)
-    confidence, fused = np.full(shape, 255, np.uint8), np.ones(shape, np.uint8)
-    fused[:, 20:] = 2
-    for number in range(20):
-        confidence[:, 2:6, 4 * number : 4 * number + 3] = number
-        confidence[:, 30:34, 4 * number : 4 * number + 3] = number
-    prediction = Prediction(
-        fused, None, None, confidence, confidence, Geometry(shape, (10.0, 10.0, 10.0), (0.0, 0.0, 0.0)),
-        "balanced", 1.0, 1.0, 0.0, 1, 1, 0.5,
-    )  # fmt: skip
-    predictor = Predictor(FakeModel(), PREPARATION, TABLE)
-    regions = describe(prediction, predictor, regions=20)["regions"]
-    assert len(regions) == 20
-    assert {region["name"] for region in regions} == {"large", "small"}
-    assert all(region["name"] == TABLE.names[region["label"]] for region in regions)
-    assert len(describe(prediction, predictor)["regions"]) == 5
 
 
 def test_one_case_at_a_time_the_record_keeps_the_others_and_why_they_failed(cases, tmp_path):
@@ -417,7 +396,7 @@ def test_a_repetition_that_is_killed_leaves_no_record_that_describes_another_mod
     def killed(*_: object) -> None:
         raise SystemExit(9)
 
-    monkeypatch.setattr("crgloco.inference.folder.write_volume", killed)  # after the labels
+    monkeypatch.setattr("crgloco.inference.results.write_volume", killed)  # after the labels
     with pytest.raises(SystemExit):
         predict_folder(job(model="b"), cases[:1], out)
     assert [record["case"] for record in record_of(out)["cases"]] == [cases[1].name]
@@ -508,7 +487,7 @@ def test_what_a_killed_run_left_without_a_record_is_its_own(scans, tmp_path, mon
         write_volume(volume, path)
 
     with monkeypatch.context() as context:
-        context.setattr(folder_module, "write_volume", kill_at_the_second)  # after the labels
+        context.setattr(results, "write_volume", kill_at_the_second)  # after the labels
         with pytest.raises(KeyboardInterrupt):
             predict_folder(job(), found, out)
     assert (out / f"{found[1].name}_local.nii.gz").is_file()
@@ -545,23 +524,15 @@ def test_a_fault_of_ours_is_not_taken_for_a_bad_scan(cases, tmp_path, monkeypatc
         predict_folder(FolderJob(predictor, "a"), cases, tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    ("volume", "rounded"),
-    [(0.0, 0.0), (1523.40049, 1523.4), (0.0123456, 0.01235), (1.23456e-6, 1.235e-6)],
-)
-def test_volumes_of_small_things_keep_their_digits(volume, rounded):
-    assert rounded_ml(volume) == pytest.approx(rounded, rel=1e-9)
-
-
 def test_a_full_disk_ends_the_batch_and_leaves_no_half_result(cases, tmp_path, monkeypatch):
-    out, whole = tmp_path / "out", folder_module.write_volume
+    out, whole = tmp_path / "out", results.write_volume
 
     def full(volume, path):
         if path.name.startswith(cases[1].name):
             raise ResourceError(f"{path} cannot be written: the disk is full.")
         whole(volume, path)
 
-    monkeypatch.setattr(folder_module, "write_volume", full)
+    monkeypatch.setattr(results, "write_volume", full)
     report = Recorder()
     with pytest.raises(ResourceError, match="disk is full"):
         predict_folder(job(), cases, out, report)
