@@ -52,11 +52,11 @@ def removeLeftovers(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         # Another user's folder, or one that has just been made and is not locked yet, stays.
         with contextlib.suppress(OSError):
-            if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime < FORGOTTEN_S:
-                continue
             if (folder / LOCK).exists():
                 with (folder / LOCK).open("r+b") as file:
                     _lock(file)
+            elif time.time() - folder.stat().st_mtime < FORGOTTEN_S:
+                continue
             shutil.rmtree(folder, ignore_errors=True)
 
 

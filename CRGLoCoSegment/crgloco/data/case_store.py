@@ -310,19 +310,23 @@ def _settle(root: Path, dataset: Dataset, count: int) -> None:
     with saving(root / IMAGES):
         (root / IMAGES).mkdir(exist_ok=True)
         for case in sorted(set(files.waiting) & set(files.labels)):
-            waiting = files.waiting[case]
+            waiting = {_image(root, case, number, ending): s for number, s in files.waiting[case].items()}
             if len(files.images.get(case, {})) < count:
                 with suppress(InputError):  # damaged: it stays, and whoever reads it is told
-                    for number, source in sorted(waiting.items()):
-                        bring_image(source, _image(root, case, number, ending), ending)
-            for number, source in waiting.items():
-                target = _image(root, case, number, ending)
-                if source.series_uid is None and target.exists() and _same(source.path, target):
-                    with suppress(OSError):  # in use, or not ours to remove: the label is what counts
-                        source.path.unlink()
+                    for target, source in sorted(waiting.items()):
+                        bring_image(source, target, ending)
+            for target, source in waiting.items():
+                _remove_copy(source, target)
     training = len(list_case_files(root, ending, count).images)
     if training != dataset.training:
         write_dataset(root, {**read_dataset(root).document, "numTraining": training})
+
+
+def _remove_copy(source: Source, target: Path) -> None:
+    """Remove an image that lies in its place too; a DICOM series and what was converted stay."""
+    if source.series_uid is None and target.exists() and _same(source.path, target):
+        with suppress(OSError):  # in use, or not ours to remove: the label is what counts
+            source.path.unlink()
 
 
 def _image(root: Path, case: str, number: int, ending: str) -> Path:
