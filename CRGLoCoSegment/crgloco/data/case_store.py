@@ -323,8 +323,12 @@ def _settle(root: Path, dataset: Dataset, count: int) -> None:
 
 
 def _remove_copy(source: Source, target: Path) -> None:
-    """Remove an image that lies in its place too; a DICOM series and what was converted stay."""
-    if source.series_uid is None and target.exists() and _same(source.path, target):
+    """Remove an image that lies in its place too; a DICOM series and what was converted stay.
+
+    So does the one that a link leads to: it is the only one.
+    """
+    is_copy = target.exists() and source.path.resolve() != target.resolve()
+    if source.series_uid is None and is_copy and _same(source.path, target):
         with suppress(OSError):  # in use, or not ours to remove: the label is what counts
             source.path.unlink()
 

@@ -101,6 +101,24 @@ def test_accepting_a_label_makes_an_unlabelled_case_a_labelled_one(root: Path) -
     assert record.time_utc.endswith("+00:00")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows lets few users make links")
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_a_scan_that_imagestr_only_links_to_is_never_removed(root: Path, linked: str) -> None:
+    images, waiting = root / "imagesTr", root / "imagesUl"
+    scan = waiting / "second_0000.nii.gz"
+    content = scan.read_bytes()
+    if linked == "file":
+        (images / scan.name).symlink_to(scan)
+    else:
+        for file in tuple(images.iterdir()):
+            file.replace(waiting / file.name)
+        images.rmdir()
+        images.symlink_to(waiting)
+    accept_label(root, "second", label(1), Provenance())
+    assert scan.read_bytes() == content
+    assert (images / scan.name).read_bytes() == content
+
+
 def test_an_image_that_cannot_be_moved_stays_and_its_label_is_accepted(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
