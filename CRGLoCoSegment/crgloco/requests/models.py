@@ -10,7 +10,7 @@ from crgloco.data.cases import Case, open_cases
 from crgloco.data.scans import case_of_channels, find_scans
 from crgloco.errors import CRGLoCoError, GeometryError, OptionError
 from crgloco.inference.prediction import Prediction
-from crgloco.inference.predictor import QUALITIES
+from crgloco.inference.predictor import MEMORY_BUDGET_GB, QUALITIES
 from crgloco.inference.results import describe
 from crgloco.inference.service import How, Service, Work, assert_channels_fit
 from crgloco.io.files import assert_usable_image, source_geometry
@@ -157,7 +157,7 @@ def _work(fields: Fields) -> Work:
     if quality not in QUALITIES:
         msg = f"There is no quality {quality!r}; choose one of {', '.join(QUALITIES)}."
         raise OptionError(msg)
-    memory = read.number(fields, "memory_gb", 6.0)
+    memory = read.number(fields, "memory_gb", MEMORY_BUDGET_GB)
     if memory is None or memory <= 0:
         msg = f"'memory_gb' must be a number above 0; found {memory!r}."
         raise OptionError(msg)
