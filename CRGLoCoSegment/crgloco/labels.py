@@ -89,7 +89,7 @@ class LabelTable:
         return ", ".join(f"{label.value} {label.name}" for label in self.labels)
 
     def to_classes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Turn label values into class numbers.
+        """Turn label values, any shape, into class numbers.
 
         Raises:
             LabelError: Naming the values that are not in the table.
@@ -105,7 +105,7 @@ class LabelTable:
         return lookup[values.astype(np.int64)]
 
     def to_values(self, classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Turn class numbers into label values, in the smallest unsigned type that holds the table."""
+        """Turn class numbers, any shape, into label values: uint8, or uint16 where the table passes 255."""
         kind = np.uint8 if max(self.values) <= 255 else np.uint16
         values: npt.NDArray[Any] = np.asarray(self.values, kind)[classes]
         return values

@@ -90,7 +90,7 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def load_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Read the weights onto the CPU after comparing their hash with the card.
+    """Read the weights, by name, as saved, onto the CPU after comparing their hash with the card.
 
     Raises:
         ModelError: A file is missing or damaged; names the folder and the remedy.
@@ -305,6 +305,11 @@ def load(folder: Path) -> LoadedModel:
 
 def build(folder: Path, card: ModelCard, tensors: Mapping[str, torch.Tensor]) -> LoadedModel:
     """Do what ``load`` does with a card and weights that were read before.
+
+    Args:
+        folder: Names the model in messages.
+        card: From ``read_card``.
+        tensors: From ``load_tensors``.
 
     Raises:
         ModelError: The model cannot segment, or the weights do not fit the method's networks.

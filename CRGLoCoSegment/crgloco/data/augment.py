@@ -199,7 +199,7 @@ def apply_intensity(image: torch.Tensor, draw: IntensityDraw) -> torch.Tensor:
 
 
 def seeded_noise(like: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return standard normal noise of the same shape, from its own generator on the same device."""
+    """Return standard normal noise of the same shape, type and device, from a generator of its own."""
     generator = torch.Generator(device=like.device).manual_seed(seed)
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
@@ -248,7 +248,7 @@ def _sampling_grid(source: Box, target: Box, matrix: Matrix, device: torch.devic
 
 
 def rotation_matrix(angles: np.ndarray) -> np.ndarray:
-    """Return the 3 x 3 product of rotations about K, J and I by angles in radians."""
+    """Return the (3, 3) product of rotations about K, J and I by (3,) angles in radians."""
     result = np.eye(3)
     for axis, angle in enumerate(angles):
         first, second = (other for other in range(3) if other != axis)
@@ -260,7 +260,7 @@ def rotation_matrix(angles: np.ndarray) -> np.ndarray:
 
 
 def rows(matrix: np.ndarray) -> Matrix:
-    """Return a 3 x 3 array as plain numbers."""
+    """Return a (3, 3) array as plain numbers."""
     return tuple((float(row[0]), float(row[1]), float(row[2])) for row in matrix)
 
 

@@ -123,7 +123,10 @@ def ct_rule(voxels: npt.NDArray[Any]) -> ChannelRule:
 
 
 def body_voxels(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return a fixed sample of the voxels brighter than the air around the body, as a flat array.
+    """Return a fixed sample (N,) of the voxels brighter than the air around the body.
+
+    Args:
+        array: (K, J, I) grey values of one channel.
 
     Raises:
         InputError: On NaN or infinite voxels in the sample.

@@ -142,6 +142,9 @@ def strong_inputs(
 
 
 def weak_inputs(crops: list[DualCrop], size: Triple) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what a teacher sees: the same windows, grey values as they are."""
+    """Return what a teacher sees: the same windows, grey values as they are.
+
+    Arguments and shapes: see ``strong_inputs``.
+    """
     reduced = resize(torch.stack([crop.large for crop in crops]), size, antialias=True)
     return torch.stack([crop.small for crop in crops]), reduced

@@ -98,7 +98,12 @@ def expected_calibration_error(confidence: npt.NDArray[np.floating], correct: np
 
 
 def mean_confidence(labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.uint8]) -> float:
-    """Return the mean confidence 0..1 over the structures, or over everything if there are none."""
+    """Return the mean confidence 0..1 over the structures, or over everything if there are none.
+
+    Args:
+        labels: (K, J, I) class numbers.
+        confidence: (K, J, I) 0..255 for 0..1.
+    """
     chosen = histogram(confidence, labels)
     if not chosen.any():
         chosen = histogram(confidence)

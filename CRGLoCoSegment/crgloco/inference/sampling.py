@@ -38,16 +38,16 @@ class Grid:
         return cls((0.0, 0.0, 0.0), (k, j, i), shape)
 
     def centres(self, axis: int) -> npt.NDArray[np.float64]:
-        """Return the centres of the cells along an axis, in prepared voxels."""
+        """Return the (shape[axis],) centres of the cells along an axis, in prepared voxels."""
         points = self.start[axis] + (np.arange(self.shape[axis]) + 0.5) * self.cell[axis]
         return points.astype(np.float64)
 
     def faces(self, axis: int) -> npt.NDArray[np.float64]:
-        """Return the ``shape + 1`` faces of the cells along an axis, in prepared voxels."""
+        """Return the (shape[axis] + 1,) faces of the cells along an axis, in prepared voxels."""
         return (self.start[axis] + np.arange(self.shape[axis] + 1) * self.cell[axis]).astype(np.float64)
 
     def taps(self, axis: int, points: npt.NDArray[np.float64]) -> Taps:
-        """Return between which cells the points (prepared voxels) lie; the outermost cell repeats."""
+        """Return between which cells the (N,) points (prepared voxels) lie; the outermost cell repeats."""
         index = np.clip((points - self.start[axis]) / self.cell[axis] - 0.5, 0, self.shape[axis] - 1)
         # Equal grids must give exact copies: remove the rounding of the two divisions.
         index = np.where(np.abs(index - np.round(index)) < 1e-9, np.round(index), index)
@@ -59,7 +59,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Taps:
-    """For each new voxel along one axis: two source voxels and their weights."""
+    """For each of N new voxels along one axis: two source voxels and their weights, (N,) each."""
 
     lower: npt.NDArray[np.int64]
     upper: npt.NDArray[np.int64]

@@ -104,7 +104,7 @@ class Orientation:
         return canonical[self._steps()].transpose((k, j, i))
 
     def zeros(self, shape: Shape) -> npt.NDArray[np.uint8]:
-        """Return a canonical array of that shape to be filled, whose ``undo`` is contiguous."""
+        """Return a canonical array (K, J, I) of that shape to be filled, whose ``undo`` is contiguous."""
         sizes = dict(zip(self.order, shape, strict=True))
         return self.apply(np.zeros((sizes[0], sizes[1], sizes[2]), np.uint8))
 
@@ -119,7 +119,7 @@ class Orientation:
         return np.where(self.flips, self._last(shape) - moved, moved)
 
     def undo_voxels(self, points: Points, shape: Shape) -> Points:
-        """Return where canonical voxels are in the stored array, whose shape is given."""
+        """Return where canonical voxels, (N, 3), are in the stored array, whose shape is given."""
         moved = np.empty_like(points)
         moved[:, list(self.order)] = np.where(self.flips, self._last(shape) - points, points)
         return moved

@@ -43,7 +43,12 @@ def _over_samples(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
 
 
 def batch_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy summed over the kept voxels of the batch, divided by their number or 1."""
+    """Return the cross-entropy summed over the kept voxels of the batch, divided by their number or 1.
+
+    Args:
+        logits: (B, C, K, J, I).
+        target: (B, K, J, I) uint8 class numbers or ``IGNORE``.
+    """
     total = functional.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction="sum")
     return total / (target != IGNORE).sum().clamp_min(1)
 

@@ -137,7 +137,12 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
-        """Return ``{"total": ..., parts...}``; ``progress`` runs from 0 to 1 and drives every ramp."""
+        """Return ``{"total": ..., parts...}``: scalars, of which ``total`` alone carries gradients.
+
+        Args:
+            batch: What ``views`` made of the cases of this update.
+            progress: Runs from 0 to 1 over the training and drives every ramp.
+        """
 
     def after_step(self, step: int) -> None:
         """Follow the networks with their moving average, decay ``min(0.99, 1 - 1 / (step + 1))``."""
@@ -145,6 +150,9 @@ class Method(nn.Module, ABC):
 
     def start_from(self, weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
         """Take over the weights of a start model where name and shape agree.
+
+        Args:
+            weights: What ``weights_to_keep`` of its method returned, by name.
 
         Returns:
             The names that were taken over.
@@ -181,7 +189,7 @@ class Method(nn.Module, ABC):
         """
 
     def weights_to_keep(self) -> dict[str, torch.Tensor]:
-        """Return the weights that make the new model."""
+        """Return the weights that make the new model, by name, of whatever shapes."""
         return self.averaged.state_dict()
 
     def branches(self, task: str | None = None) -> tuple[BranchShape, ...]:

@@ -41,15 +41,18 @@ class Body(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Map (B, channels, K, J, I) to the map of every level, the finest first."""
+        """Map (B, channels, K, J, I) to the map (B, F, k, j, i) of every level, the finest first."""
 
     def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Map what ``encode`` returned to the last decoder map."""
+        """Map what ``encode`` returned to the last decoder map, of the shape of ``forward``."""
         return self.decode_all(maps)[-1]
 
     @abstractmethod
     def decode_all(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Map what ``encode`` returned to the map of every decoder level, the coarsest first."""
+        """Map what ``encode`` returned to the map of every decoder level, the coarsest first.
+
+        Each has the shape of the map that ``encode`` returned for its level; the deepest level has none.
+        """
 
 
 class PublishedUNet(Body):
@@ -79,7 +82,7 @@ class PublishedUNet(Body):
                 nn.init.kaiming_normal_(module.weight)
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Map (B, channels, K, J, I) to the map of every level, the finest first."""
+        """Map (B, channels, K, J, I) to the map (B, F, k, j, i) of every level, the finest first."""
         maps = [self.encoder[0](image)]
         for block in self.encoder[1:]:
             maps.append(convolved(block, _halved(maps[-1])))
@@ -145,7 +148,7 @@ class StemmedDynUNet(Body):
         self.decoder = whole.upsamples
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Map (B, channels, K, J, I) to the map of every level, the finest first."""
+        """Map (B, channels, K, J, I) to the map (B, F, k, j, i) of every level, the finest first."""
         if self._fold:
             k, j, i = self.stride
             image = rearrange(image, "b c (k p) (j q) (i r) -> b (c p q r) k j i", p=k, q=j, r=i)
