@@ -25,8 +25,9 @@ from torch.nn import functional
 from crgloco.data.boxes import Triple
 from crgloco.data.patches import resize
 from crgloco.inference.convolutions import FastConvolutions
-from crgloco.networks.backbones import STEMS, Body, PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import Body, PublishedUNet, StemmedDynUNet
 from crgloco.networks.dual_resolution import Head
+from crgloco.networks.options import STEMS
 from crgloco.networks.precision import has_bf16, mixed_precision
 
 CPU = torch.device("cpu")

@@ -16,8 +16,6 @@ from crgloco.data.patches import enlarged
 from crgloco.networks.plan import Strides, plan_strides
 from crgloco.networks.precision import convolved
 
-STEMS = ("strided", "space_to_depth", "full")
-
 
 class Body(nn.Module, ABC):
     """From an image to the last decoder map.

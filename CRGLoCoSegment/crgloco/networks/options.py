@@ -21,8 +21,7 @@ NETWORK_OPTIONS = (
     "global_window",
     "spacing",
 )
-
-
+STEMS = ("strided", "space_to_depth", "full")
 # When training goes on from a model that segments already, and nobody asks for a number.
 UPDATES_PER_LABEL = 100
 UPDATES_PER_SCAN = 20
@@ -83,7 +82,7 @@ class DualResolutionOptions:
         "auto",
         label="Stem",
         help="How the fast network leaves full resolution; 'auto' stays there where windows are small.",
-        choices=("auto", "strided", "space_to_depth", "full"),
+        choices=("auto", *STEMS),
         advanced=True,
     )
     head: str = option(

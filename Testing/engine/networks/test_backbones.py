@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from crgloco.networks import backbones
-from crgloco.networks.backbones import STEMS, PublishedUNet, StemmedDynUNet
+from crgloco.networks.backbones import PublishedUNet, StemmedDynUNet
+from crgloco.networks.options import STEMS
 
 
 def test_the_published_network_with_its_head_has_the_published_number_of_parameters():
