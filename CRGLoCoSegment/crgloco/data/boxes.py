@@ -64,6 +64,22 @@ class Box:
         )
         return k, j, i
 
+    def lattice_rows(
+        self, step: Triple, phase: Triple
+    ) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
+        """Return where the block's points of a lattice are: in the array of all points, and in the block.
+
+        Args:
+            step: Every so many voxels along K, J, I.
+            phase: First voxel of the lattice, below ``step``.
+        """
+        chosen = self.lattice(step, phase)
+        first = np.subtract([axis.start for axis in chosen], phase) // step
+        counts = [len(range(axis.start, axis.stop, axis.step)) for axis in chosen]
+        k, j, i = (slice(int(begin), int(begin) + count) for begin, count in zip(first, counts, strict=True))
+        own = Box((0, 0, 0), self.size).lattice(step, triple(np.subtract(phase, self.start) % step))
+        return (k, j, i), own
+
     def slices(self) -> tuple[slice, slice, slice]:
         """Return index ranges along K, J, I; the box must not start below 0."""
         k, j, i = (slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))

@@ -42,6 +42,20 @@ def _over_samples(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     return losses.sum() / counted.sum().clamp_min(1)
 
 
+def soft_cross_entropy(logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
+    """Return ``-sum_c p_c log q_c``, the mean over all voxels; the aim carries no gradient.
+
+    Args:
+        logits: (B, C, K, J, I) of q.
+        aim: (B, C, K, J, I) probabilities p.
+
+    Returns:
+        Scalar float32; 0 if there are no voxels.
+    """
+    entropy = -(aim.detach().float() * logits.float().log_softmax(1)).sum(1)
+    return entropy.sum() / max(entropy.numel(), 1)
+
+
 def batch_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy summed over the kept voxels of the batch, divided by their number or 1.
 

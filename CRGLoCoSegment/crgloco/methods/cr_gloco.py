@@ -8,7 +8,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 |---|---|---|
 | networks | U-Net 16..256 at full resolution | DynUNet (strided stem), EMA teachers, context gate |
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
-| pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers that agree, threshold per class |
+| pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers: hard where both agree, or soft |
 | loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
 
@@ -32,6 +32,7 @@ from crgloco.data.mixing import Scene, draw_mix, mix_scenes
 from crgloco.data.patches import IGNORE, TrainingCase, resize
 from crgloco.data.released_views import ReleasedView, draw_released_view, released_inputs
 from crgloco.data.views import DualCrop, DualView, strong_inputs, weak_inputs
+from crgloco.errors import OptionError
 from crgloco.losses.contrastive import at_cells, draw_pairs, gather_classes, inter_contrast, joined
 from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
 from crgloco.losses.segmentation import (
@@ -39,6 +40,7 @@ from crgloco.losses.segmentation import (
     batch_cross_entropy,
     masked_cross_entropy,
     segmentation_loss,
+    soft_cross_entropy,
 )
 from crgloco.methods.base import Batch, Task, draw_lattice
 from crgloco.methods.two_branches import TwoBranches
@@ -94,17 +96,26 @@ class Config(DualResolutionOptions):
     threshold: float = option(
         0.0,
         label="Confidence threshold",
-        help="Confidence above which the surest class is trusted; other classes follow ('default' only). "
-        "0 chooses: 0.7 for one or two structures, 0.97 for more.",
+        help="Confidence above which the surest class is trusted in hard labels; other classes follow "
+        "('default' only). 0 chooses: 0.7 for one or two structures, 0.97 for more.",
         minimum=0.0,
         maximum=0.999,
+        advanced=True,
+    )
+    labels: str = option(
+        "auto",
+        label="Labels of the teachers",
+        help="'hard': classes, where both teachers agree and are sure. 'soft': their probabilities, "
+        "everywhere; scenes are not mixed then. 'auto': hard for one or two structures, soft for more "
+        "('default' only).",
+        choices=("auto", "hard", "soft"),
         advanced=True,
     )
     mixing: float = option(
         -1.0,
         label="Mixed scenes",
         help="Share of crops with a block of another scan at the start; falls to none ('default' only). "
-        "-1 chooses: all for one or two structures, none for more.",
+        "-1 chooses: all for one or two structures, none for more and with soft labels.",
         minimum=-1.0,
         maximum=1.0,
         advanced=True,
@@ -153,12 +164,25 @@ class CRGLoCo(TwoBranches):
         self.threshold = AdaptiveThreshold(
             task.classes, share=config.threshold or chosen_threshold(task.classes)
         )
-        self.mixing = chosen_mixing(task.classes) if config.mixing < 0 else config.mixing
+        chosen = "soft" if chosen_softness(task.classes) else "hard"
+        self.soft = not released and {"auto": chosen}.get(config.labels, config.labels) == "soft"
+        self.mixing = self._mixing(config.mixing)
         self.projections: torch.nn.ModuleDict | None = None
         if config.contrast_weight > 0 and not self.released:  # made last: the weights above stay the same
             bodies = (self.networks.local_body, self.networks.global_body)
             heads = [projection_head(body.channels) for body in bodies]
             self.projections = torch.nn.ModuleDict(dict(zip(("local", "global"), heads, strict=True)))
+
+    def _mixing(self, asked: float) -> float:
+        if not self.soft:
+            return chosen_mixing(self.task.classes) if asked < 0 else asked
+        if asked > 0:
+            msg = (
+                "Scenes are mixed with hard labels of the teachers only: choose labels=hard, or leave out "
+                "the option mixing."
+            )
+            raise OptionError(msg)
+        return 0.0
 
     @property
     def deviations(self) -> tuple[str, ...]:
@@ -179,8 +203,9 @@ class CRGLoCo(TwoBranches):
             *shared,
             (
                 "Improved recipe, not the paper's: EMA teachers, weak and strong views of one scene, "
-                "entropy-fused and class-adaptive pseudo-labels that both teachers agree on with CE, weight "
-                "up to 1, global context with dropout in the local branch, fused inference."
+                f"entropy-fused {'soft' if self.soft else 'and class-adaptive'} pseudo-labels "
+                f"{'' if self.soft else 'that both teachers agree on '}with CE, weight up to 1, global "
+                "context with dropout in the local branch, fused inference."
             ),
             *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
@@ -254,8 +279,9 @@ class CRGLoCo(TwoBranches):
         labelled = len(batch.labelled)
         crops = [view.cut() for view in views]
         kept = crops[0].small.new_zeros(())
+        answers: list[torch.Tensor] = []
         if len(views) > labelled:
-            crops[labelled:], kept = self._label_by_teachers(crops[labelled:], views[labelled:])
+            crops[labelled:], answers, kept = self._ask_teachers(crops[labelled:], views[labelled:])
         scenes = [
             Scene(
                 crop,
@@ -268,7 +294,7 @@ class CRGLoCo(TwoBranches):
         share = self.mixing * (1 - progress)
         mixes = draw_mix(labelled, len(views), self.small, share, batch.rng)
         rngs = [np.random.default_rng(view.seed) for view in views]
-        parts = self._student_losses(mix_scenes(scenes, mixes), rngs, batch)
+        parts = self._student_losses(mix_scenes(scenes, mixes), answers, rngs, batch)
         ramp = sigmoid_ramp(progress, self.config.ramp)
         told = _with_total(parts, self.config.unlabelled_weight * ramp)
         if "contrast" in parts:
@@ -277,18 +303,19 @@ class CRGLoCo(TwoBranches):
         return {**told, "kept": kept, **thresholds}
 
     @torch.no_grad()
-    def _label_by_teachers(
+    def _ask_teachers(
         self, crops: list[DualCrop], views: list[DualView]
-    ) -> tuple[list[DualCrop], torch.Tensor]:
-        """Give unlabelled crops the fused, filtered labels of both teachers where they agree on the overlap.
+    ) -> tuple[list[DualCrop], list[torch.Tensor], torch.Tensor]:
+        """Return unlabelled crops with the labels that the teachers agree on, and their fused answers.
 
-        The local teacher sees the global map, as it will in use; what only one of the two says is ignored.
+        The local teacher sees the global map, as it will in use. Labels are filtered, and what only one of
+        the two says is ignored; the answers are the probabilities (1, C, k, j, i) of the whole overlap.
         """
         small, large = weak_inputs(crops, self.averaged.local.tensor_size)
         low, large_map = self.averaged.low_resolution(large)
         context = self._context(large_map, [view.offset for view in views])
         local = self.averaged.full_resolution(small, context).softmax(1)
-        labelled, kept = [], []
+        labelled, answers, kept = [], [], []
         for crop, view, own, other in zip(crops, views, local, low.float(), strict=True):
             shared = _shared(view.large, view.small)
             in_small = shared.moved_to_frame_of(view.small).slices()
@@ -305,10 +332,15 @@ class CRGLoCo(TwoBranches):
             large_label[in_large] = label
             kept.append((label != IGNORE).float().mean())
             labelled.append(DualCrop(crop.small, small_label, crop.large, large_label))
-        return labelled, torch.stack(kept).mean()
+            answers.append(fused)
+        return labelled, answers, torch.stack(kept).mean()
 
     def _student_losses(
-        self, scenes: list[Scene], rngs: list[np.random.Generator], batch: Batch
+        self,
+        scenes: list[Scene],
+        answers: list[torch.Tensor],
+        rngs: list[np.random.Generator],
+        batch: Batch,
     ) -> dict[str, torch.Tensor]:
         lattice = draw_lattice(self.networks, batch.rng)
         small, large = strong_inputs([s.crop for s in scenes], rngs, self.networks.local.tensor_size)
@@ -325,16 +357,22 @@ class CRGLoCo(TwoBranches):
         target_large = torch.stack([scene.crop.large_label[points] for scene in scenes])
         true_large = torch.stack([scene.known_large[points] for scene in scenes])
         shared = [_shared(whole, Box(scene.offset, self.small)) for scene in scenes]
-        voxels = [box.volume for box in shared]
-        shared_points = [_count(box.lattice(*lattice)) for box in shared]
         parts = {
             "supervised_local": segmentation_loss(local, target.masked_fill(true == 0, IGNORE)),
             "supervised_global": segmentation_loss(glob, target_large.masked_fill(true_large == 0, IGNORE)),
-            "cross_local": _overlap_loss(local, target.masked_fill(true != 0, IGNORE), voxels),
-            "cross_global": _overlap_loss(
-                glob, target_large.masked_fill(true_large != 0, IGNORE), shared_points
-            ),
         }
+        if self.soft:
+            windows = [Box(scene.offset, self.small) for scene in scenes]
+            parts |= _soft_losses(local, glob, answers, shared, windows, lattice)
+        else:
+            voxels = [box.volume for box in shared]
+            shared_points = [_count(box.lattice(*lattice)) for box in shared]
+            parts |= {
+                "cross_local": _overlap_loss(local, target.masked_fill(true != 0, IGNORE), voxels),
+                "cross_global": _overlap_loss(
+                    glob, target_large.masked_fill(true_large != 0, IGNORE), shared_points
+                ),
+            }
         if self.projections is not None:
             parts["contrast"] = self._contrast(scenes, (small_map, large_map), batch)
         return parts
@@ -400,6 +438,16 @@ def chosen_threshold(classes: int) -> float:
     return 0.7 if classes - 1 <= FEW_STRUCTURES else 0.97
 
 
+def chosen_softness(classes: int) -> bool:
+    """Return whether the teachers' probabilities teach, not their classes, for C classes with the background.
+
+    Thresholds let one of two neighbours grow: the one that needs less confidence is taught where the other
+    one is doubted. Of many structures none was found that keeps all at their size
+    (``docs/methods/cr_gloco.md`` has the numbers).
+    """
+    return classes - 1 > FEW_STRUCTURES
+
+
 def chosen_mixing(classes: int) -> float:
     """Return the share of mixed crops at the start, for C classes with the background.
 
@@ -429,6 +477,37 @@ def _overlap_loss(logits: torch.Tensor, target: torch.Tensor, voxels: list[int])
     """
     sizes = torch.tensor(voxels, device=logits.device, dtype=torch.float32)
     return masked_cross_entropy(logits, target, voxels=sizes)
+
+
+def _soft_losses(
+    local: torch.Tensor,
+    glob: torch.Tensor,
+    answers: list[torch.Tensor],
+    shared: list[Box],
+    windows: list[Box],
+    lattice: tuple[Triple, Triple],
+) -> dict[str, torch.Tensor]:
+    """Return the cross-entropy of both branches to the teachers' probabilities on the overlap.
+
+    Args:
+        local: Logits (B, C, K, J, I) in the small windows; the last samples are unlabelled.
+        glob: Logits (B, C, k, j, i) at the points of the lattice in the large windows.
+        answers: (1, C, ...) probabilities on the overlap of each unlabelled sample.
+        shared: Overlap of each sample, in the frame of its large window.
+        windows: Small window of each sample, in the same frame.
+        lattice: Step and phase of the points.
+    """
+    if not answers:
+        return {"cross_local": local.new_zeros(()), "cross_global": local.new_zeros(())}
+    first = len(local) - len(answers)
+    in_local, in_global = [], []
+    for index, answer in enumerate(answers, first):
+        box = shared[index]
+        place = box.moved_to_frame_of(windows[index]).slices()
+        in_local.append(soft_cross_entropy(local[index : index + 1][(..., *place)], answer))
+        rows, points = box.lattice_rows(*lattice)
+        in_global.append(soft_cross_entropy(glob[index : index + 1][(..., *rows)], answer[(..., *points)]))
+    return {"cross_local": torch.stack(in_local).mean(), "cross_global": torch.stack(in_global).mean()}
 
 
 def _shared(large: Box, small: Box) -> Box:

@@ -106,6 +106,12 @@ def test_the_lattice_of_a_box_is_that_of_the_whole_array_inside_the_box(box, ste
     }
     ranges = [range(axis.start, axis.stop, axis.step) for axis in box.lattice(step, phase)]
     assert set(itertools.product(*ranges)) == on_lattice
+    rows, own = box.lattice_rows(step, phase)
+    points = [np.arange(first, 40, every) for first, every in zip(phase, step, strict=True)]
+    inside = [np.arange(start, stop) for start, stop in zip(box.start, box.stop, strict=True)]
+    for axes, part in ((points, rows), (inside, own)):
+        found = itertools.product(*(axis[chosen].tolist() for axis, chosen in zip(axes, part, strict=True)))
+        assert set(found) == on_lattice
 
 
 def test_boxes_that_only_touch_do_not_overlap():

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from monai.losses import DiceLoss
+from torch.nn import functional
 
 from crgloco.data.patches import IGNORE
 from crgloco.losses.segmentation import (
@@ -13,6 +14,7 @@ from crgloco.losses.segmentation import (
     dice_loss,
     masked_cross_entropy,
     segmentation_loss,
+    soft_cross_entropy,
 )
 
 CLASSES = 3
@@ -107,6 +109,30 @@ def test_the_number_of_kept_voxels_as_given_voxels_is_the_plain_loss():
     torch.testing.assert_close(
         masked_cross_entropy(logits, target, voxels=kept), masked_cross_entropy(logits, target)
     )
+
+
+def test_soft_cross_entropy_is_the_plain_one_for_sure_labels_and_weighs_all_of_unsure_ones():
+    logits = 2 * torch.randn(2, 3, 2, 3, 4)
+    label = torch.randint(0, 3, (2, 2, 3, 4), dtype=torch.uint8)
+    sure = functional.one_hot(label.long(), 3).movedim(-1, 1)
+    plain = masked_cross_entropy(logits, label)
+    torch.testing.assert_close(soft_cross_entropy(logits, sure), plain)
+    others = torch.stack([masked_cross_entropy(logits, (label + n) % 3) for n in range(3)])
+    mixed = 0.5 * sure + 0.3 * sure.roll(1, 1) + 0.2 * sure.roll(2, 1)
+    torch.testing.assert_close(
+        soft_cross_entropy(logits, mixed), (torch.tensor([0.5, 0.3, 0.2]) * others).sum()
+    )
+
+
+def test_soft_cross_entropy_teaches_the_student_alone_and_is_zero_without_voxels():
+    logits, aim = (
+        torch.randn(1, 3, 2, 2, 2, requires_grad=True),
+        torch.rand(1, 3, 2, 2, 2, requires_grad=True),
+    )
+    soft_cross_entropy(logits, aim).backward()
+    assert logits.grad is not None
+    assert aim.grad is None
+    assert soft_cross_entropy(logits[:, :, :0], aim[:, :, :0]) == 0
 
 
 @pytest.mark.parametrize("size", SIZES)

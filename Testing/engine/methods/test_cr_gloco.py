@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from crgloco.data.boxes import Box, draw_released_pair, overlap
 from crgloco.data.patches import IGNORE
+from crgloco.errors import OptionError
 from crgloco.losses.pseudo_labels import fuse_by_entropy, sigmoid_ramp
 from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods import cr_gloco
 from crgloco.methods.cr_gloco import CRGLoCo, released_weight
 from crgloco.networks.dual_resolution import sample_context
-from tiny_training import differing, make_batch, make_method, with_published_bodies
+from tiny_training import differing, make_batch, make_method, make_task, with_published_bodies
 
 LARGE, SMALL = (10, 12, 12), (6, 8, 8)
 
@@ -242,7 +243,8 @@ def test_both_recipes_say_in_words_what_they_change():
 def teachers_labels(method, seed=0):
     views = make_batch(method, 0, 3, seed).unlabelled
     crops = [view.cut() for view in views]
-    return views, crops, *method._label_by_teachers(crops, views)
+    labelled, _, kept = method._ask_teachers(crops, views)
+    return views, crops, labelled, kept
 
 
 def test_teachers_label_the_overlap_alike_in_both_windows_and_nothing_else():
@@ -303,6 +305,88 @@ def test_the_labels_of_the_teachers_are_the_filtered_fusion_of_both_answers_wher
     assert same / total > 0.999  # the rest lie on a threshold by rounding
     assert ignored / total > 0.01  # what is asked: agreement takes something away
     torch.testing.assert_close(method.threshold.mean, twin.threshold.mean, rtol=1e-4, atol=1e-5)
+
+
+def with_soft_labels(**options):
+    return make_method(labels="soft", **options)
+
+
+def test_soft_labels_are_the_whole_fusion_of_both_answers_on_the_overlap():
+    method = confident(with_soft_labels())
+    views = make_batch(method, 0, 3).unlabelled
+    crops = [view.cut() for view in views]
+    _, answers, _ = method._ask_teachers(crops, views)
+    local, native = teachers_answers(method, views, crops)
+    for index, (view, answer) in enumerate(zip(views, answers, strict=True)):
+        shared = overlap(view.large, view.small)
+        own = local[index : index + 1][(..., *shared.moved_to_frame_of(view.small).slices())]
+        other = native[index : index + 1][(..., *shared.moved_to_frame_of(view.large).slices())]
+        torch.testing.assert_close(answer, fuse_by_entropy(own, other), rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_of_soft_labels_equals_a_loop_over_the_overlap_in_both_windows():
+    """Samples 1 and 2 are unlabelled; the global logits are those of every second voxel along K and J."""
+    rng = np.random.default_rng(0)
+    step, phase = (2, 2, 1), (1, 0, 0)
+    offsets = [(1, 2, 3), (-1, 4, -2), (6, 0, 5)]
+    windows = [Box(offset, SMALL) for offset in offsets]
+    shared = [overlap(Box((0, 0, 0), LARGE), window) for window in windows]
+    local = torch.from_numpy(rng.normal(size=(3, 3, *SMALL)))
+    glob = torch.from_numpy(rng.normal(size=(3, 3, 5, 6, 12)))
+    answers = [
+        torch.from_numpy(rng.dirichlet(np.ones(3), (1, *box.size))).movedim(-1, 1) for box in shared[1:]
+    ]
+    found = cr_gloco._soft_losses(local, glob, answers, shared, windows, (step, phase))
+
+    def entropy(logits, answer):
+        total = sum(math.exp(float(v)) for v in logits)
+        return -sum(
+            float(p) * math.log(math.exp(float(v)) / total) for v, p in zip(logits, answer, strict=True)
+        )
+
+    in_local, in_global = [], []
+    for index, answer in enumerate(answers, 1):
+        box, offset = shared[index], offsets[index]
+        own, points = [], []
+        for voxel in itertools.product(*(range(a, b) for a, b in zip(box.start, box.stop, strict=True))):
+            told = answer[(0, slice(None), *np.subtract(voxel, box.start))]
+            own.append(entropy(local[(index, slice(None), *np.subtract(voxel, offset))], told))
+            if all((v - p) % s == 0 for v, p, s in zip(voxel, phase, step, strict=True)):
+                row = np.subtract(voxel, phase) // step
+                points.append(entropy(glob[(index, slice(None), *row)], told))
+        in_local.append(np.mean(own))
+        in_global.append(np.mean(points))
+    assert float(found["cross_local"]) == pytest.approx(np.mean(in_local), rel=1e-4)
+    assert float(found["cross_global"]) == pytest.approx(np.mean(in_global), rel=1e-4)
+
+
+def test_soft_labels_teach_without_any_confidence_and_nothing_where_no_scan_is_unlabelled():
+    method = with_soft_labels()
+    parts = method.losses(make_batch(method), 1.0)
+    assert parts["cross_local"] > 0
+    assert parts["cross_global"] > 0
+    alone = method.losses(make_batch(method, 2, 0), 1.0)
+    assert alone["cross_local"] == alone["cross_global"] == 0
+    assert torch.equal(alone["total"], alone["supervised_local"] + alone["supervised_global"])
+
+
+def test_the_labels_of_the_teachers_are_soft_where_there_are_many_structures_unless_they_are_named():
+    assert [cr_gloco.chosen_softness(classes) for classes in (2, 3, 4, 14)] == [False, False, True, True]
+    config = make_method().config
+    many = make_task(4)
+    assert CRGLoCo(config, many).soft
+    assert not CRGLoCo(replace(config, labels="hard"), many).soft
+    assert not CRGLoCo(replace(config, recipe="released"), many).soft
+    assert not make_method().soft
+    assert with_soft_labels().soft
+    assert any("soft pseudo-labels with CE" in sentence for sentence in with_soft_labels().deviations)
+    assert not any("soft" in sentence for sentence in make_method().deviations)
+
+
+def test_scenes_are_not_mixed_with_soft_labels():
+    assert with_soft_labels().mixing == 0.0
+    with pytest.raises(OptionError, match="mixed with hard labels"):
+        with_soft_labels(mixing=0.5)
 
 
 def test_the_local_teacher_sees_the_global_map():
