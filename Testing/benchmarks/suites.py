@@ -149,3 +149,5 @@ SUITES["btcv_dev"] = replace(
         }
     },
 )
+# Other labels and other cases: here thresholds on the teachers' answers let large organs grow.
+SUITES["btcv_dev2"] = replace(SUITES["btcv_dev"], splits=(Split((2, 3, 0, 1, 8, 9, 10, 11), (4, 5, 6, 7)),))
