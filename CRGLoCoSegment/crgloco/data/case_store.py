@@ -162,7 +162,8 @@ def accept_label(root: Path, case: str, label: Volume, provenance: Provenance) -
         CasesError: There is no such case, or its channels are not those of the folder.
         GeometryError: The label lies on another grid than the image.
         LabelError: A value is not in the label table.
-        ResourceError: The folder cannot be written; the label that was there is still valid.
+        ResourceError: The folder cannot be written; the label that was there is valid still, or kept among
+            the revisions.
     """
     with locked(root):
         folder, dataset = open_cases(root), read_dataset(root)
