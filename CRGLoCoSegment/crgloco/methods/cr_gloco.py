@@ -103,12 +103,11 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     labels: str = option(
-        "auto",
+        "hard",
         label="Labels of the teachers",
         help="'hard': classes, where both teachers agree and are sure. 'soft': their probabilities, "
-        "everywhere; scenes are not mixed then. 'auto': hard for one or two structures, soft for more "
-        "('default' only).",
-        choices=("auto", "hard", "soft"),
+        "everywhere, without mixed scenes ('default' only).",
+        choices=("hard", "soft"),
         advanced=True,
     )
     mixing: float = option(
@@ -164,8 +163,7 @@ class CRGLoCo(TwoBranches):
         self.threshold = AdaptiveThreshold(
             task.classes, share=config.threshold or chosen_threshold(task.classes)
         )
-        chosen = "soft" if chosen_softness(task.classes) else "hard"
-        self.soft = not released and {"auto": chosen}.get(config.labels, config.labels) == "soft"
+        self.soft = config.labels == "soft" and not released
         self.mixing = self._mixing(config.mixing)
         self.projections: torch.nn.ModuleDict | None = None
         if config.contrast_weight > 0 and not self.released:  # made last: the weights above stay the same
@@ -436,16 +434,6 @@ def chosen_threshold(classes: int) -> float:
     (``docs/methods/cr_gloco.md`` has the numbers).
     """
     return 0.7 if classes - 1 <= FEW_STRUCTURES else 0.97
-
-
-def chosen_softness(classes: int) -> bool:
-    """Return whether the teachers' probabilities teach, not their classes, for C classes with the background.
-
-    Thresholds let one of two neighbours grow: the one that needs less confidence is taught where the other
-    one is doubted. Of many structures none was found that keeps all at their size
-    (``docs/methods/cr_gloco.md`` has the numbers).
-    """
-    return classes - 1 > FEW_STRUCTURES
 
 
 def chosen_mixing(classes: int) -> float:

@@ -18,7 +18,7 @@ from crgloco.losses.segmentation import segmentation_loss
 from crgloco.methods import cr_gloco
 from crgloco.methods.cr_gloco import CRGLoCo, released_weight
 from crgloco.networks.dual_resolution import sample_context
-from tiny_training import differing, make_batch, make_method, make_task, with_published_bodies
+from tiny_training import differing, make_batch, make_method, with_published_bodies
 
 LARGE, SMALL = (10, 12, 12), (6, 8, 8)
 
@@ -370,15 +370,10 @@ def test_soft_labels_teach_without_any_confidence_and_nothing_where_no_scan_is_u
     assert torch.equal(alone["total"], alone["supervised_local"] + alone["supervised_global"])
 
 
-def test_the_labels_of_the_teachers_are_soft_where_there_are_many_structures_unless_they_are_named():
-    assert [cr_gloco.chosen_softness(classes) for classes in (2, 3, 4, 14)] == [False, False, True, True]
-    config = make_method().config
-    many = make_task(4)
-    assert CRGLoCo(config, many).soft
-    assert not CRGLoCo(replace(config, labels="hard"), many).soft
-    assert not CRGLoCo(replace(config, recipe="released"), many).soft
+def test_the_labels_of_the_teachers_are_soft_where_they_are_asked_to_be_and_never_in_the_released_recipe():
     assert not make_method().soft
     assert with_soft_labels().soft
+    assert not make_method("cr_gloco", "released", labels="soft").soft
     assert any("soft pseudo-labels with CE" in sentence for sentence in with_soft_labels().deviations)
     assert not any("soft" in sentence for sentence in make_method().deviations)
 
