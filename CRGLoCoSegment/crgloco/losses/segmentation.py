@@ -47,7 +47,7 @@ def soft_cross_entropy(logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: (B, C, K, J, I) of q.
-        aim: (B, C, K, J, I) probabilities p.
+        aim: (B, C, K, J, I) probabilities p; all 0 where nothing is known.
 
     Returns:
         Scalar float32; 0 if there are no voxels.

@@ -8,7 +8,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 |---|---|---|
 | networks | U-Net 16..256 at full resolution | DynUNet (strided stem), EMA teachers, context gate |
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
-| pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers: hard where both agree, or soft |
+| pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers where they agree, hard or soft |
 | loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
 
@@ -105,8 +105,8 @@ class Config(DualResolutionOptions):
     labels: str = option(
         "hard",
         label="Labels of the teachers",
-        help="'hard': classes, where both teachers agree and are sure. 'soft': their probabilities, "
-        "everywhere, without mixed scenes ('default' only).",
+        help="Where both teachers name one class: 'hard', that class if they are sure; 'soft', their "
+        "probabilities, without mixed scenes ('default' only).",
         choices=("hard", "soft"),
         advanced=True,
     )
@@ -201,9 +201,9 @@ class CRGLoCo(TwoBranches):
             *shared,
             (
                 "Improved recipe, not the paper's: EMA teachers, weak and strong views of one scene, "
-                f"entropy-fused {'soft' if self.soft else 'and class-adaptive'} pseudo-labels "
-                f"{'' if self.soft else 'that both teachers agree on '}with CE, weight up to 1, global "
-                "context with dropout in the local branch, fused inference."
+                f"entropy-fused {'soft' if self.soft else 'and class-adaptive'} pseudo-labels that both "
+                "teachers agree on with CE, weight up to 1, global context with dropout in the local branch, "
+                "fused inference."
             ),
             *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
@@ -307,7 +307,7 @@ class CRGLoCo(TwoBranches):
         """Return unlabelled crops with the labels that the teachers agree on, and their fused answers.
 
         The local teacher sees the global map, as it will in use. Labels are filtered, and what only one of
-        the two says is ignored; the answers are the probabilities (1, C, k, j, i) of the whole overlap.
+        the two says is ignored; the answers are the probabilities (1, C, k, j, i) on the overlap, 0 there.
         """
         small, large = weak_inputs(crops, self.averaged.local.tensor_size)
         low, large_map = self.averaged.low_resolution(large)
@@ -330,7 +330,7 @@ class CRGLoCo(TwoBranches):
             large_label[in_large] = label
             kept.append((label != IGNORE).float().mean())
             labelled.append(DualCrop(crop.small, small_label, crop.large, large_label))
-            answers.append(fused)
+            answers.append(fused * ~differ[:, None])
         return labelled, answers, torch.stack(kept).mean()
 
     def _student_losses(
@@ -480,7 +480,7 @@ def _soft_losses(
     Args:
         local: Logits (B, C, K, J, I) in the small windows; the last samples are unlabelled.
         glob: Logits (B, C, k, j, i) at the points of the lattice in the large windows.
-        answers: (1, C, ...) probabilities on the overlap of each unlabelled sample.
+        answers: (1, C, ...) probabilities on the overlap of each unlabelled sample; 0 where nothing is known.
         shared: Overlap of each sample, in the frame of its large window.
         windows: Small window of each sample, in the same frame.
         lattice: Step and phase of the points.

@@ -311,7 +311,7 @@ def with_soft_labels(**options):
     return make_method(labels="soft", **options)
 
 
-def test_soft_labels_are_the_whole_fusion_of_both_answers_on_the_overlap():
+def test_soft_labels_are_the_fusion_of_both_answers_where_they_agree_on_the_overlap():
     method = confident(with_soft_labels())
     views = make_batch(method, 0, 3).unlabelled
     crops = [view.cut() for view in views]
@@ -321,7 +321,10 @@ def test_soft_labels_are_the_whole_fusion_of_both_answers_on_the_overlap():
         shared = overlap(view.large, view.small)
         own = local[index : index + 1][(..., *shared.moved_to_frame_of(view.small).slices())]
         other = native[index : index + 1][(..., *shared.moved_to_frame_of(view.large).slices())]
-        torch.testing.assert_close(answer, fuse_by_entropy(own, other), rtol=1e-4, atol=1e-5)
+        agree = (own.argmax(1) == other.argmax(1))[:, None]
+        assert 0.01 < float(agree.float().mean()) < 0.99
+        differ = (answer - fuse_by_entropy(own, other) * agree).abs().amax(1) > 1e-4
+        assert differ.float().mean() < 0.001  # the rest lie on a border by rounding
 
 
 def test_the_loss_of_soft_labels_equals_a_loop_over_the_overlap_in_both_windows():
@@ -374,7 +377,7 @@ def test_the_labels_of_the_teachers_are_soft_where_they_are_asked_to_be_and_neve
     assert not make_method().soft
     assert with_soft_labels().soft
     assert not make_method("cr_gloco", "released", labels="soft").soft
-    assert any("soft pseudo-labels with CE" in sentence for sentence in with_soft_labels().deviations)
+    assert any("soft pseudo-labels that both" in sentence for sentence in with_soft_labels().deviations)
     assert not any("soft" in sentence for sentence in make_method().deviations)
 
 
