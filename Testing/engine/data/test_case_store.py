@@ -545,7 +545,8 @@ def test_a_header_is_hashed_with_every_slice_file_in_its_order(
     tmp_path: Path, suffix: str, named: str
 ) -> None:
     header, slices = tmp_path / f"scan{suffix}", [tmp_path / f"s_{n:02d}.raw" for n in range(3)]
-    header.write_text(f"{named}\n")
+    size = "NDims = 3\nDimSize = 1 1 3\n" if suffix == ".mhd" else ""
+    header.write_text(f"{size}{named}\n")
     hashes = set()
     for content in ("abc", "acb", "xbc", "axc", "abx"):
         for file, letter in zip(slices, content, strict=True):
