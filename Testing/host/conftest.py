@@ -163,6 +163,12 @@ class Heartbeat:
         gap = now - self._last - (waited - self._waited)
         self.longest, self._last, self._waited = max(self.longest, gap), now, waited
 
+    def lap(self) -> float:
+        """Return the largest gap since the last lap, the one that has not ended yet too, and begin anew."""
+        self._beat()
+        longest, self.longest = self.longest, 0.0
+        return longest
+
     def __enter__(self) -> "Heartbeat":
         gc.collect()
         gc.freeze()  # looking through what thousands of tests left behind takes longer than what is measured

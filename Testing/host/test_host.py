@@ -287,6 +287,17 @@ def test_the_heartbeat_sees_a_blocked_event_loop(heartbeat: Any, processEvents: 
     assert 0.15 <= beat.longest < 0.6
 
 
+def test_a_lap_counts_the_gap_that_has_not_ended_and_the_next_lap_does_not(
+    heartbeat: Any, processEvents: Any
+):
+    with heartbeat() as beat:
+        processEvents()
+        time.sleep(0.15)
+        assert 0.15 <= beat.lap() < 0.6
+        processEvents()
+        assert beat.lap() < 0.15
+
+
 def test_pip_is_only_recorded(host: Any, tmp_path: Path):
     (tmp_path / "requirements.txt").write_text(
         "--index-url https://example.org\nmonai>=1.5  # losses\neinops\n"
