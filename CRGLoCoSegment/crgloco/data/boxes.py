@@ -73,10 +73,10 @@ class Box:
             step: Every so many voxels along K, J, I.
             phase: First voxel of the lattice, below ``step``.
         """
-        chosen = self.lattice(step, phase)
-        first = np.subtract([axis.start for axis in chosen], phase) // step
-        counts = [len(range(axis.start, axis.stop, axis.step)) for axis in chosen]
-        k, j, i = (slice(int(begin), int(begin) + count) for begin, count in zip(first, counts, strict=True))
+        k, j, i = (
+            slice(-((first - begin) // every), -((first - stop) // every))  # rounded up
+            for begin, stop, every, first in zip(self.start, self.stop, step, phase, strict=True)
+        )
         own = Box((0, 0, 0), self.size).lattice(step, triple(np.subtract(phase, self.start) % step))
         return (k, j, i), own
 

@@ -304,10 +304,10 @@ class CRGLoCo(TwoBranches):
     def _ask_teachers(
         self, crops: list[DualCrop], views: list[DualView]
     ) -> tuple[list[DualCrop], list[torch.Tensor], torch.Tensor]:
-        """Return unlabelled crops with the labels that the teachers agree on, and their fused answers.
+        """Return unlabelled crops with the filtered labels of both teachers, soft labels, and the share kept.
 
-        The local teacher sees the global map, as it will in use. Labels are filtered, and what only one of
-        the two says is ignored; the answers are the probabilities (1, C, k, j, i) on the overlap, 0 there.
+        The local teacher sees the global map, as it will in use; what only one of the two says is ignored.
+        Soft labels are the fused probabilities (1, C, k, j, i) on each overlap, 0 where ignored.
         """
         small, large = weak_inputs(crops, self.averaged.local.tensor_size)
         low, large_map = self.averaged.low_resolution(large)
@@ -330,7 +330,8 @@ class CRGLoCo(TwoBranches):
             large_label[in_large] = label
             kept.append((label != IGNORE).float().mean())
             labelled.append(DualCrop(crop.small, small_label, crop.large, large_label))
-            answers.append(fused * ~differ[:, None])
+            if self.soft:
+                answers.append(fused * ~differ[:, None])
         return labelled, answers, torch.stack(kept).mean()
 
     def _student_losses(
