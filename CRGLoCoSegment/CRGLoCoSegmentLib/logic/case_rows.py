@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from crgloco.file_names import is_reserved
+from crgloco.file_names import as_one_file, is_reserved
 from CRGLoCoSegmentLib.logic.result_text import plainFigures
 
 STATES = ("unlabelled", "predicted", "corrected", "validation")
@@ -117,7 +117,7 @@ def nameProblem(name: str, taken: Sequence[str] = ()) -> str:
         return _("A case needs a name of letters, digits, - and _, without blanks or dots at its ends.")
     if is_reserved(name) or len(name.encode()) > 200:
         return _("This cannot be a file name on every system. Choose another one.")
-    if name.casefold() in {other.casefold() for other in taken}:
+    if as_one_file(name) in {as_one_file(other) for other in taken}:
         return _("The cases folder has a case {name} already. Choose another name.").format(name=name)
     return ""
 

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from crgloco import jobs, methods
 from crgloco.atomic import PART, patiently, saving
 from crgloco.errors import JobError, ModelError
+from crgloco.file_names import as_one_file
 from crgloco.job_file import Job
 from CRGLoCoSegmentLib.background.ticker import SharedTicker, Ticker, waitUntil
 from CRGLoCoSegmentLib.background.training import TrainingRun
@@ -168,7 +169,7 @@ class Training:
         if not name:
             msg = _("The new model needs a name with at least one letter or digit.")
             raise ModelError(msg)
-        if name.casefold() in {taken.casefold() for taken in self._takenNames()}:
+        if as_one_file(name) in {as_one_file(taken) for taken in self._takenNames()}:
             msg = _("A model or a training with the name {title} exists already. Choose another name.")
             raise ModelError(msg.format(title=request.title.strip()))
         if request.startModel is not None:

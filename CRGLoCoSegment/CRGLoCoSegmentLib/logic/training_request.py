@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from crgloco import methods
 from crgloco.atomic import PART
 from crgloco.errors import OptionError
-from crgloco.file_names import is_reserved
+from crgloco.file_names import as_one_file, is_reserved
 from crgloco.job_file import Job
 from crgloco.options import from_mapping
 
@@ -130,9 +130,9 @@ def proposedTitle(startTitle: str, taken: Collection[str], today: date, *, pretr
     else:
         new = _("Pre-trained {date}") if pretraining else _("New model {date}")
         title = new.format(date=today.isoformat())
-    known = {name.casefold() for name in taken}
+    known = {as_one_file(name) for name in taken}
     number, unique = 1, title
-    while folderName(unique).casefold() in known:
+    while as_one_file(folderName(unique)) in known:
         number += 1
         unique = f"{title} ({number})"
     return unique
