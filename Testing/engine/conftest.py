@@ -32,6 +32,14 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A cases folder of five labelled and two unlabelled phantoms of 6 x 8 x 8 voxels."""
+    from phantoms import write_cases_folder
+
+    return write_cases_folder(tmp_path / "cases", 5, 2, shape=(6, 8, 8))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real scans; tests that ask for it are skipped where there is none."""

@@ -1,10 +1,17 @@
 """Small made-up scans with known labels, for tests that need no patient."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
+
+if TYPE_CHECKING:
+    from crgloco.data.cases import Case
 
 Shape = tuple[int, int, int]
 
@@ -81,6 +88,22 @@ def write_cases_folder(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.json").write_text(json.dumps(contents, indent=2), encoding="utf-8")
     return folder
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Change entries of a JSON file, which is made if it is missing."""
+    document = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**document, **changes}))
+
+
+def names(cases: Iterable[Case]) -> list[str]:
+    """The names of cases, in order."""
+    return [case.name for case in cases]
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything in a folder: equal as long as nobody writes."""
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in [folder, *folder.rglob("*")]}
 
 
 def _write(array: np.ndarray, file: Path, spacing: tuple[float, float, float]) -> None:

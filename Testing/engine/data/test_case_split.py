@@ -1,6 +1,5 @@
 """The split that is drawn once."""
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -9,33 +8,15 @@ from pathlib import Path
 import pytest
 
 from crgloco.data.case_split import draw_split, first_labelled
-from crgloco.data.cases import Case, open_cases
+from crgloco.data.cases import open_cases
 from crgloco.data.manifest import read_manifest, write_manifest
 from crgloco.data.provenance import Provenance
 from crgloco.errors import CasesError, OptionError, ResourceError
 from crgloco.io.files import write_volume
 from crgloco.io.volume import Geometry, Volume
-from phantoms import two_ellipsoids, write_cases_folder
+from phantoms import edit_json, names, state, two_ellipsoids, write_cases_folder
 
 SHAPE = (6, 8, 8)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_cases_folder(tmp_path / "cases", 5, 2, shape=SHAPE)
-
-
-def edit_json(path: Path, **changes: object) -> None:
-    document = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**document, **changes}))
-
-
-def names(cases: tuple[Case, ...]) -> list[str]:
-    return [case.name for case in cases]
-
-
-def state(root: Path) -> dict[str, tuple[int, int]]:
-    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in [root, *root.rglob("*")]}
 
 
 def test_the_split_is_drawn_once_and_new_cases_teach(root: Path) -> None:

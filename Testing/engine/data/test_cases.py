@@ -16,7 +16,7 @@ from crgloco.data.scans import case_of_channels, find_scans
 from crgloco.errors import CasesError, LabelError
 from crgloco.io.files import write_volume
 from crgloco.io.volume import Geometry, Volume
-from phantoms import two_ellipsoids, write_cases_folder
+from phantoms import edit_json, names, state, two_ellipsoids, write_cases_folder
 
 Read = Callable[[Path], tuple[Case, ...]]
 
@@ -29,27 +29,9 @@ def write_image(path: Path, seed: int = 0) -> None:
     write_volume(Volume(two_ellipsoids(SHAPE, seed)[0], GRID), path)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_cases_folder(tmp_path / "cases", 5, 2, shape=SHAPE)
-
-
-def edit_json(path: Path, **changes: object) -> None:
-    document = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**document, **changes}))
-
-
-def names(cases: tuple[Case, ...]) -> list[str]:
-    return [case.name for case in cases]
-
-
 def open_all(root: Path) -> tuple[Case, ...]:
     folder = open_cases(root)
     return (*folder.labelled, *folder.unlabelled)
-
-
-def state(root: Path) -> dict[str, tuple[int, int]]:
-    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in [root, *root.rglob("*")]}
 
 
 def test_opening_tells_labelled_from_unlabelled_and_writes_nothing(root: Path) -> None:

@@ -8,12 +8,7 @@ import pytest
 from crgloco.data.cases import Case
 from crgloco.job_file import Job
 from crgloco.training.selection import Selection, select_cases, select_scans
-from phantoms import write_cases_folder
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_cases_folder(tmp_path / "cases", 5, 2, shape=(6, 8, 8))
+from phantoms import names, write_cases_folder
 
 
 def selected(
@@ -23,10 +18,6 @@ def selected(
     out = root.with_name("model")
     job = Job(cases=root, method=method, out=out, unlabelled=unlabelled, labelled=labelled)
     return select(job, root.with_name("split.json"))
-
-
-def names(cases) -> list[str]:
-    return [case.name for case in cases]
 
 
 def image(root: Path, name: str) -> Path:
