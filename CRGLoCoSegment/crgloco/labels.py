@@ -145,14 +145,14 @@ class LabelTable:
         try:
             labels = tuple(
                 Label(
-                    value=int(entry["value"]),
+                    value=_whole(entry["value"]),
                     name=str(entry["name"]),
                     colour=_colour(entry.get("colour"), number),
                     terminology=str(entry.get("terminology", "")),
                 )
                 for number, entry in enumerate(entries)
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             msg = f"The label table cannot be read: {error!r}."
             raise LabelError(msg) from error
         return cls(labels)
@@ -191,6 +191,13 @@ def _check(labels: tuple[Label, ...]) -> None:
     if len(labels) > MAXIMUM_STRUCTURES:
         msg = f"The label table names {len(labels)} structures; at most {MAXIMUM_STRUCTURES} can be trained."
         raise LabelError(msg)
+
+
+def _whole(given: Any) -> int:
+    if isinstance(given, bool) or given != int(given):
+        msg = f"a label's value is a whole number, found {given!r}"
+        raise ValueError(msg)
+    return int(given)
 
 
 def _colour(given: Any, number: int) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ import pytest
 
 from crgloco.errors import JobError
 from crgloco.job_file import Job, read_job
+from damage import refused
 
 MINIMAL = {"cases": "cases", "method": "supervised", "out": "../models/new"}
 
@@ -19,6 +20,13 @@ def write_text(folder: Path, values: Any) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "job.json").write_text(json.dumps(values))
     return folder
+
+
+def test_any_damage_of_a_job_is_refused_in_words_or_does_no_harm(tmp_path: Path) -> None:
+    job = {**MINIMAL, "unlabelled": ["more"], "start": "old", "labelled": 4, "config": {"iterations": 5}}
+    found = refused(job, lambda values: read_job(write_text(tmp_path / "job", values)))
+    assert {"cases: missing", "labelled: -1", "unlabelled.0: None", "start: "} <= found.keys()
+    assert all("job.json" in text for text in found.values())
 
 
 def test_relative_paths_start_at_the_job(tmp_path: Path) -> None:

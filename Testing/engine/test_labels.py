@@ -5,6 +5,7 @@ import pytest
 
 from crgloco.errors import LabelError
 from crgloco.labels import Label, LabelTable
+from damage import refused
 
 
 def test_no_structure_takes_the_number_that_stands_for_what_is_not_known():
@@ -40,6 +41,13 @@ def test_only_whole_numbers_stand_for_structures(value: object):
 def test_a_table_comes_back_from_json_with_its_colours_and_codes():
     table = LabelTable((Label(256, "liver", (1, 2, 3), "a~b"), Label(7, "spleen", (4, 5, 6))))
     assert LabelTable.from_json(table.to_json()) == table
+
+
+def test_a_damaged_table_is_refused_in_words():
+    table = LabelTable((Label(256, "liver", (1, 2, 3), "a~b"), Label(7, "spleen", (4, 5, 6))))
+    found = refused(table.to_json(), LabelTable.from_json)
+    assert "a label's value is a whole number, found 1.5" in found["0.value: 1.5"]
+    assert {"0.value: inf", "0.value: True", "1.colour.2: inf", "1.name: missing"} <= found.keys()
 
 
 def test_structures_are_numbered_by_their_values_in_whatever_order_they_are_given():

@@ -10,6 +10,7 @@ import pytest
 from cards import make_card
 from crgloco.errors import ModelError
 from crgloco.model_card import FORMAT, ModelCard, decode, encode
+from damage import refused
 
 
 def test_a_card_survives_its_way_through_json() -> None:
@@ -58,6 +59,11 @@ def test_an_unknown_key_is_named() -> None:
 def test_a_value_of_a_wrong_kind_is_named(key: str) -> None:
     with pytest.raises(ModelError, match=key):
         ModelCard.from_json(make_card().to_json() | {key: 3.5})
+
+
+def test_any_damage_of_a_card_is_refused_in_words_or_does_no_harm() -> None:
+    found = refused(make_card().to_json(), ModelCard.from_json)
+    assert {"labels.0.value: inf", "branches.1.window.2: 1.5", "channel_names: None"} <= found.keys()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class Split:
         try:
             validation, training = (_names(entry.get(key, [])) for key in ("validation", "training"))
             return cls(validation, training, float(entry.get("fraction", 0)), int(entry.get("seed", 0)))
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             msg = f"The split in {path} cannot be read; 'validation' and 'training' must list case names."
             raise CasesError(msg) from error
 

@@ -7,7 +7,7 @@ file is still the one that was accepted, prepared or trained on; it says nothing
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,21 @@ class Provenance:
         """Read what ``to_json`` wrote.
 
         Raises:
-            CasesError: The entry has a key that we do not know, or names no structures.
+            CasesError: The entry has a key that we do not know, or a value of a wrong kind.
         """
         unknown = sorted(set(entry) - {field.name for field in fields(cls)})
         if unknown:
             msg = f"The provenance of a label has unknown entries: {', '.join(unknown)}."
             raise CasesError(msg)
-        values = dict(entry)
-        values["image_hashes"] = tuple(values.get("image_hashes", ()))
-        if values.get("structures") is not None:
-            values["structures"] = _names(values["structures"])
-        return cls(**values)
+        for key, value in entry.items():
+            fits, expected = _KINDS[key]
+            if not fits(value):
+                msg = f"The {key!r} of a label's provenance must be {expected}; found {value!r}."
+                raise CasesError(msg)
+        lists = {
+            key: tuple(entry[key]) for key in ("image_hashes", "structures") if entry.get(key) is not None
+        }
+        return cls(**{**entry, **lists})
 
 
 def content_hash(path: Path) -> str:
@@ -96,11 +100,37 @@ def source_hash(source: Source) -> str:
     return _joined(source_files(source))
 
 
-def _names(entry: Any) -> tuple[str, ...]:
-    if not isinstance(entry, list) or not entry or not all(isinstance(name, str) for name in entry):
-        msg = f"The 'structures' that a label shows must be a list of names; found {entry!r}."
-        raise CasesError(msg)
-    return tuple(entry)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int) and value >= 0
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("annotator", "time_utc", "content_hash"), (_is_text, "a text")),
+    "model": (lambda value: value is None or _is_text(value), "a text or null"),
+    "edits_voxels": (lambda value: value is None or _is_count(value), "a whole number from 0, or null"),
+    "edits_ml": (
+        lambda value: value is None or (_is_number(value) and value >= 0),
+        "a number from 0, or null",
+    ),
+    "image_hashes": (_are_texts, "a list of texts"),
+    "revision": (_is_count, "a whole number from 0"),
+    "structures": (
+        lambda value: value is None or (_are_texts(value) and value != []),
+        "a list of names, or null",
+    ),
+}
 
 
 def _joined(paths: Iterable[Path]) -> str:

@@ -52,7 +52,11 @@ class Geometry:
         if not all(np.isfinite(self.origin)):
             msg = f"The position of a volume must be known in mm; found {self.origin}."
             raise GeometryError(msg)
-        if matrix.shape != (3, 3) or not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-3):
+        if (
+            matrix.shape != (3, 3)
+            or not np.isfinite(matrix).all()
+            or not np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-3)
+        ):
             msg = f"The axes of a volume must be orthogonal unit vectors; found {self.direction}."
             raise GeometryError(msg)
 
@@ -112,7 +116,7 @@ class Geometry:
                 raise ValueError(msg)
             counts = (int(shape[0]), int(shape[1]), int(shape[2]))
             return cls(counts, _triple(entry["spacing"]), _triple(entry["origin"]), (i, j, k))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             msg = (
                 "A geometry needs 'shape' and 'spacing' (K, J, I), 'origin' (x, y, z, LPS) and 'direction' "
                 f"(three rows); {error!r}."

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from crgloco.errors import GeometryError
 from crgloco.io.volume import Geometry, Volume, assert_same_grid
+from damage import refused
 
 millimetres = st.floats(-500, 500, allow_nan=False)
 sizes = st.floats(1e-3, 10)
@@ -121,6 +122,12 @@ def test_another_voxel_size_is_another_grid(other: tuple[float, float, float]) -
 def test_a_geometry_that_is_none_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(GeometryError):
         Geometry.from_json({**Geometry((2, 3, 4), (1, 1, 1), (0, 0, 0)).to_json(), **change})
+
+
+def test_a_damaged_grid_is_refused_in_words() -> None:
+    found = refused(Geometry((2, 3, 4), (1, 1, 1), (0, 0, 0)).to_json(), Geometry.from_json)
+    assert {"shape.0: inf", "spacing.1: nan", "direction.2.2: inf", "origin: missing"} <= found.keys()
+    assert all("shape" in text or "volume" in text or "Voxel" in text for text in found.values())
 
 
 @given(grid=grids())
