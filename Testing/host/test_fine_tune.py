@@ -560,6 +560,17 @@ def test_progress_time_left_curve_and_log_follow_the_training(bench: Bench):
     assert panel.ui.logEdit.plainText == "Training on 2 labelled cases.\nHalf-way."
 
 
+def test_a_double_click_on_stop_does_not_end_it_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    panel = begun(bench)
+    bench.tell(progress(5))
+    panel.ui.stopButton.click()
+    panel.ui.stopButton.click()
+    assert bench.newest().calls[-1] == "stop"
+    monkeypatch.setattr("CRGLoCoSegmentLib.panels.fine_tune.DOUBLE_CLICK_S", 0.0)
+    panel.ui.stopButton.click()
+    assert bench.newest().calls[-1] == "kill"
+
+
 def test_stop_keeps_the_state_and_resume_goes_on(bench: Bench):
     panel = begun(bench)
     ui = panel.ui

@@ -1,6 +1,7 @@
 """The section that fine-tunes: check the cases, start, stop, resume, and look at the outcome."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from CRGLoCoSegmentLib.panels.training_monitor import TrainingMonitor, stretchCo
 from CRGLoCoSegmentLib.panels.training_setup import TrainingSetup
 
 log = logging.getLogger("CRGLoCoSegment")
+# Stop becomes End at once under the pointer: a second click that comes this soon was meant for the first.
+DOUBLE_CLICK_S = 1.0
 
 
 class FineTunePanel(Panel):
@@ -35,6 +38,7 @@ class FineTunePanel(Panel):
         self._check: Task | None = None
         self._checked: tuple[Any, CasesCheck] | None = None
         self._wanted: TrainingRequest | None = None
+        self._stopAsked = 0.0
         self.setup = TrainingSetup(logic, self.ui)
         self.monitor = TrainingMonitor(logic, self.ui)
         self.ui.findingsTable.visible = self.ui.checkLabel.visible = False
@@ -174,7 +178,8 @@ class FineTunePanel(Panel):
         job = self.monitor.job
         if self._check is not None:
             self._check.cancel()
-        elif job is not None:
+        elif job is not None and not (job.isStopping and time.monotonic() - self._stopAsked < DOUBLE_CLICK_S):
+            self._stopAsked = time.monotonic()
             self._tried(lambda: self.logic.training.stop(job))
 
     def _onResume(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
