@@ -1,11 +1,13 @@
 """What preparation costs: seconds for real cases, memory for a large one, and the choice of tools.
 
-Run ``python Testing/benchmarks/preparation.py [DATA]`` from the root of the checkout; ``DATA`` is the
-folder of real scans (default: that of ``CRGLOCO_DATA``, else ``../shared/data``).
+    python Testing/benchmarks/preparation.py [DATA]
+
+``DATA`` is the folder of real scans (default: that of ``CRGLOCO_DATA``, else ``../shared/data``).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -204,12 +206,16 @@ def _peak_gb() -> float:
 
 def main() -> None:
     """Print all measurements."""
-    if sys.argv[1:2] == ["--memory"]:
-        _memory(*sys.argv[2:])
+    parser = argparse.ArgumentParser(description="Print what preparation costs.")
+    default = Path(os.environ.get("CRGLOCO_DATA", "../shared/data"))
+    parser.add_argument("data", type=Path, nargs="?", default=default, metavar="DATA")
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory:
+        _memory(*arguments.memory)
         return
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CRGLOCO_DATA", "../shared/data"))
-    measure_cases(data)
-    measure_labels(data)
+    measure_cases(arguments.data)
+    measure_labels(arguments.data)
     measure_tools()
     measure_memory()
 
