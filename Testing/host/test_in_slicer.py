@@ -49,8 +49,9 @@ def run(file: str, name: str) -> unittest.TestResult:
     """Run one test as Slicer's ``slicer.testing.runUnitTest`` does."""
     script = importlib.import_module(file)
     result = unittest.TestResult()
-    unittest.defaultTestLoader.loadTestsFromName(name, script).run(result)
-    assert result.testsRun == 1
+    tests = unittest.defaultTestLoader.loadTestsFromName(name, script)
+    assert tests.countTestCases() == 1
+    tests.run(result)
     for _case, text in (*result.failures, *result.errors):
         pytest.fail(text)
     return result
