@@ -62,7 +62,9 @@ def of_case(predictor: Predictor, name: str) -> dict[str, list[float]]:
     known = np.array(
         [
             region.centre
-            for region in uncertain_regions(replace(prediction, confidence=doubtful, global_=None))
+            for region in uncertain_regions(
+                replace(prediction, confidence=doubtful, global_=None, fused=np.ones_like(truth))
+            )
         ]
     )
     return {

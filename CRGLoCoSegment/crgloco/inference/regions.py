@@ -56,7 +56,8 @@ def uncertain_regions(
     """Find where a correction is likely worth the most, best first.
 
     A region is what is uncertain within about 20 mm. Each is where most doubt is left by those before it;
-    doubt counts twice where the global answer names another structure.
+    doubt counts twice in what is called a structure: models imagine more than they miss. And it counts
+    twice where the global answer names another one.
 
     Args:
         prediction: Labels and confidence.
@@ -90,6 +91,7 @@ def _doubt(prediction: Prediction, k: int, bound: int) -> npt.NDArray[np.float64
     """Return what slice k adds to the places, 0 where it is sure."""
     confidence = prediction.confidence[k]
     doubt = np.where(confidence < bound, 1 - confidence / 255, 0)
+    doubt[prediction.fused[k] != 0] *= 2
     if prediction.global_ is not None:
         doubt[prediction.global_[k] != prediction.fused[k]] *= 2
     return doubt

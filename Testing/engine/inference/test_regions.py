@@ -117,3 +117,20 @@ def test_doubt_where_the_global_answer_names_another_structure_comes_first():
     seen[20:24, 78:85, 78:85], confidence[20:24, 78:85, 78:85] = 3, 90
     assert [region.volume_ml for region in uncertain_regions(agreeing)] == pytest.approx([0.216, 0.196])
     assert [region.volume_ml for region in uncertain_regions(torn)] == pytest.approx([0.196, 0.216])
+
+
+def test_doubt_in_a_structure_comes_before_doubt_in_background():
+    confidence = np.full((30, 100, 100), 255, np.uint8)
+    confidence[4:10, 10:16, 10:16], confidence[20:24, 80:86, 80:86] = 90, 90  # 216 and 144 voxels
+    prediction = prediction_of(confidence, spacing=(1.0, 1.0, 1.0))
+    assert [region.volume_ml for region in uncertain_regions(prediction)] == pytest.approx([0.216, 0.144])
+    outside = prediction.fused.copy()
+    outside[4:10, 10:16, 10:16] = 0
+    told = uncertain_regions(replace(prediction, fused=outside))
+    assert [(region.volume_ml, region.label) for region in told] == [
+        (pytest.approx(0.144), 1),
+        (pytest.approx(0.216), 0),
+    ]
+    outside[20:24, 80:86, 80:86] = 0
+    told = uncertain_regions(replace(prediction, fused=outside))
+    assert [region.volume_ml for region in told] == pytest.approx([0.216, 0.144])
