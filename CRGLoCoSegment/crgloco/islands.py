@@ -50,7 +50,7 @@ def islands(
             counts = np.bincount(alike, minlength=count + 1)
         counts[0] = 0
         stays = counts > least * counts.max()
-        stays[[0, counts.argmax()]] = True
+        stays[0] = stays[counts.argmax()] = True
         if not stays.all():
             yield number, box, ~stays[pieces]
 

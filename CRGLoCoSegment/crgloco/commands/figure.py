@@ -140,7 +140,7 @@ def choose_view(scene: Scene) -> View:
     structures = np.stack([(shown == number).any((1, 2)) for number in range(1, scene.table.classes)]).sum(0)
     area = (shown > 0).sum((1, 2))
     doubt = np.clip(UNCERTAIN_BELOW - confidence, 0, None).sum((1, 2))
-    worth = structures + area / max(1, area.max()) + doubt / max(1e-6, float(doubt.max()))
+    worth = structures + area / max(1.0, float(area.max())) + doubt / max(1e-6, float(doubt.max()))
     rows, columns = (geometry.spacing[stored] for number, stored in enumerate(way.order) if number != axis)
     return View(way, axis, int(np.argmax(worth)), (rows, columns))
 
