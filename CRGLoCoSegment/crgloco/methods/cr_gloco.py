@@ -9,7 +9,7 @@ fields. The file holds the published recipe (``released``) and our improved one 
 | networks | U-Net 16..256 at full resolution | DynUNet (strided stem), EMA teachers, context gate |
 | views | independent boxes, noise, labelled affine and label cut-out | one scene, weak, strong, mixed |
 | pseudo-labels | other network, same pass, 0.99 / 0.95 | fused teachers where they agree, hard or soft |
-| loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 from a ramp |
+| loss on overlap | CE, weight up to 0.1 after 20 % | CE over the whole overlap, weight 1 or 0.3 from a ramp |
 | inference | local branch only | log-probabilities of both, local to global as 4 to 1 |
 
 Not reproduced from the code, in both recipes: its preparation (the project's own is used), fp16
@@ -79,10 +79,11 @@ class Config(DualResolutionOptions):
         choices=("default", "released"),
     )
     unlabelled_weight: float = option(
-        1.0,
+        -1.0,
         label="Weight of unlabelled scans",
-        help="Largest weight of the loss on the overlap ('default' only).",
-        minimum=0.0,
+        help="Largest weight of the loss on the overlap ('default' only). -1 chooses: 1 for one or two "
+        "structures, 0.3 for more.",
+        minimum=-1.0,
         maximum=10.0,
     )
     ramp: float = option(
@@ -165,6 +166,8 @@ class CRGLoCo(TwoBranches):
         )
         self.soft = config.labels == "soft" and not released
         self.mixing = self._mixing(config.mixing)
+        asked = config.unlabelled_weight
+        self.unlabelled_weight: float = chosen_weight(task.classes) if asked < 0 else asked
         self.projections: torch.nn.ModuleDict | None = None
         if config.contrast_weight > 0 and not self.released:  # made last: the weights above stay the same
             bodies = (self.networks.local_body, self.networks.global_body)
@@ -202,8 +205,8 @@ class CRGLoCo(TwoBranches):
             (
                 "Improved recipe, not the paper's: EMA teachers, weak and strong views of one scene, "
                 f"entropy-fused {'soft' if self.soft else 'and class-adaptive'} pseudo-labels that both "
-                "teachers agree on with CE, weight up to 1, global context with dropout in the local branch, "
-                "fused inference."
+                f"teachers agree on with CE, weight up to {self.unlabelled_weight:g}, global context with "
+                "dropout in the local branch, fused inference."
             ),
             *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
@@ -294,7 +297,7 @@ class CRGLoCo(TwoBranches):
         rngs = [np.random.default_rng(view.seed) for view in views]
         parts = self._student_losses(mix_scenes(scenes, mixes), answers, rngs, batch)
         ramp = sigmoid_ramp(progress, self.config.ramp)
-        told = _with_total(parts, self.config.unlabelled_weight * ramp)
+        told = _with_total(parts, self.unlabelled_weight * ramp)
         if "contrast" in parts:
             told["total"] = told["total"] + self.config.contrast_weight * ramp * parts["contrast"]
         thresholds = {f"threshold_{c}": t for c, t in enumerate(self.threshold.thresholds)}
@@ -435,6 +438,15 @@ def chosen_threshold(classes: int) -> float:
     (``docs/methods/cr_gloco.md`` has the numbers).
     """
     return 0.7 if classes - 1 <= FEW_STRUCTURES else 0.97
+
+
+def chosen_weight(classes: int) -> float:
+    """Return the largest weight of the loss on the overlap, for C classes with the background.
+
+    Of many structures the large ones grow from pseudo-labels of full weight
+    (``docs/methods/cr_gloco.md`` has the numbers).
+    """
+    return 1.0 if classes - 1 <= FEW_STRUCTURES else 0.3
 
 
 def chosen_mixing(classes: int) -> float:

@@ -549,6 +549,13 @@ def test_the_threshold_is_that_of_the_number_of_structures_unless_it_is_named():
     assert make_method(threshold=0.9).threshold.share == 0.9
 
 
+def test_unlabelled_scans_weigh_less_where_there_are_many_structures_unless_a_weight_is_named():
+    assert [cr_gloco.chosen_weight(classes) for classes in (2, 3, 4, 14)] == [1.0, 1.0, 0.3, 0.3]
+    assert make_method().unlabelled_weight == 1.0
+    assert make_method(unlabelled_weight=0.0).unlabelled_weight == 0.0
+    assert "weight up to 0.5," in " ".join(make_method(unlabelled_weight=0.5).deviations)
+
+
 def test_the_progress_tells_the_threshold_of_every_class():
     method = confident(make_method())
     parts = method.losses(make_batch(method), 1.0)
