@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crgloco.errors import JobError, about
+from crgloco.json_values import are_texts, is_number, is_text, is_whole
 
 JOB_FILE = "job.json"
 LARGEST_SEED = 2**63 - 1  # torch takes no more than 64 bits
@@ -133,14 +133,14 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 
 def _check_values(values: Mapping[str, Any]) -> None:
     checks: dict[str, Callable[[Any], bool]] = {
-        **dict.fromkeys(("cases", "method", "out", "config_name", "device", "title"), _is_text),
-        "start": lambda value: value is None or (_is_text(value) and value != ""),
-        "unlabelled": lambda value: isinstance(value, (list, tuple)) and all(map(_is_text, value)),
+        **dict.fromkeys(("cases", "method", "out", "config_name", "device", "title"), is_text),
+        "start": lambda value: value is None or (is_text(value) and value != ""),
+        "unlabelled": are_texts,
         "config": lambda value: isinstance(value, dict),
-        "labelled": lambda value: value is None or (_is_whole(value) and value >= 1),
-        "iterations": lambda value: value is None or (_is_whole(value) and value >= 1),
-        "minutes": lambda value: value is None or (_is_number(value) and value > 0),
-        "seed": lambda value: _is_whole(value) and 0 <= value <= LARGEST_SEED,
+        "labelled": lambda value: value is None or (is_whole(value) and value >= 1),
+        "iterations": lambda value: value is None or (is_whole(value) and value >= 1),
+        "minutes": lambda value: value is None or (is_number(value) and value > 0),
+        "seed": lambda value: is_whole(value) and 0 <= value <= LARGEST_SEED,
     }
     for key, value in values.items():
         if not checks[key](value):
@@ -148,15 +148,3 @@ def _check_values(values: Mapping[str, Any]) -> None:
             if key == "seed":
                 msg += f" A seed is a whole number from 0 to {LARGEST_SEED}."
             raise JobError(msg)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crgloco.errors import LabelError
+from crgloco.json_values import is_whole
 
 # Okabe-Ito colours first (safe for the colour-blind), then darker and lighter tones of them.
 _COLOURS: tuple[tuple[int, int, int], ...] = (
@@ -165,7 +166,7 @@ class LabelTable:
             LabelError: A value is no whole number (nnU-Net's regions are not supported).
         """
         for name, value in names.items():
-            if isinstance(value, bool) or not isinstance(value, int):
+            if not is_whole(value):
                 msg = f"Label {name!r} has the value {value!r}; whole numbers are needed (no regions)."
                 raise LabelError(msg)
         by_value = sorted(names.items(), key=lambda item: item[1])

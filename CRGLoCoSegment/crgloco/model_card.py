@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from crgloco.errors import LabelError, ModelError
+from crgloco.json_values import is_number
 from crgloco.labels import LabelTable
 
 FORMAT = 1
@@ -59,7 +59,7 @@ class BranchCard:
         if (
             len(window) != 3
             or len(scale) != 3
-            or not all(_is_number(number) for number in numbers)
+            or not all(is_number(number) for number in numbers)
             or not all(isinstance(size, int) and size >= 1 for size in window)
             or not all(0 < factor <= 1 for factor in scale)
             or values["weight"] < 0
@@ -208,11 +208,6 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
             msg = f"{key!r} of the model card has a value of a wrong kind: {values[key]!r:.80}."
             raise ModelError(msg)
     temperature = values["calibration"].get("temperature")
-    if not _is_number(temperature) or temperature <= 0:
+    if not is_number(temperature) or temperature <= 0:
         msg = f"The temperature of the model card must be a positive number; found {temperature!r}."
         raise ModelError(msg)
-
-
-def _is_number(value: Any) -> bool:
-    whole_or_not = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return whole_or_not and abs(value) <= sys.float_info.max

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast, get_type_hints
 
 from crgloco.errors import OptionError
+from crgloco.json_values import is_number, is_whole
 
 T = TypeVar("T")
 
@@ -123,7 +124,7 @@ def three_numbers(text: str, name: str) -> tuple[float, float, float] | None:
 
 
 def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and is_whole(value) and is_number(value):
         value = float(value)
     if type(value) is not kind:
         written = f": write {','.join(map(str, value))}" if kind is str and isinstance(value, list) else ""

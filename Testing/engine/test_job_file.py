@@ -23,9 +23,16 @@ def write_text(folder: Path, values: Any) -> Path:
 
 
 def test_any_damage_of_a_job_is_refused_in_words_or_does_no_harm(tmp_path: Path) -> None:
-    job = {**MINIMAL, "unlabelled": ["more"], "start": "old", "labelled": 4, "config": {"iterations": 5}}
+    job = {
+        **MINIMAL,
+        "unlabelled": ["more"],
+        "start": "old",
+        "labelled": 4,
+        "minutes": 5,
+        "config": {"iterations": 5},
+    }
     found = refused(job, lambda values: read_job(write_text(tmp_path / "job", values)))
-    assert {"cases: missing", "labelled: -1", "unlabelled.0: None", "start: "} <= found.keys()
+    assert {"cases: missing", "labelled: -1", "minutes: inf", "unlabelled.0: None", "start: "} <= found.keys()
     assert all("job.json" in text for text in found.values())
 
 

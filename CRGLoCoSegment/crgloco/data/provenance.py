@@ -15,6 +15,7 @@ from typing import Any
 from crgloco.errors import CasesError, InputError
 from crgloco.io.files import Source, source_files
 from crgloco.io.text_header import TEXT_SUFFIXES, read_text_header
+from crgloco.json_values import are_texts, is_number, is_text, is_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,34 +101,22 @@ def source_hash(source: Source) -> str:
     return _joined(source_files(source))
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _is_count(value: Any) -> bool:
-    return _is_number(value) and isinstance(value, int) and value >= 0
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
+    return is_whole(value) and value >= 0
 
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("annotator", "time_utc", "content_hash"), (_is_text, "a text")),
-    "model": (lambda value: value is None or _is_text(value), "a text or null"),
+    **dict.fromkeys(("annotator", "time_utc", "content_hash"), (is_text, "a text")),
+    "model": (lambda value: value is None or is_text(value), "a text or null"),
     "edits_voxels": (lambda value: value is None or _is_count(value), "a whole number from 0, or null"),
     "edits_ml": (
-        lambda value: value is None or (_is_number(value) and value >= 0),
+        lambda value: value is None or (is_number(value) and value >= 0),
         "a number from 0, or null",
     ),
-    "image_hashes": (_are_texts, "a list of texts"),
+    "image_hashes": (are_texts, "a list of texts"),
     "revision": (_is_count, "a whole number from 0"),
     "structures": (
-        lambda value: value is None or (_are_texts(value) and value != []),
+        lambda value: value is None or (are_texts(value) and value != []),
         "a list of names, or null",
     ),
 }

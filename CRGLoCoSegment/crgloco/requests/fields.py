@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crgloco.errors import OptionError, about
+from crgloco.json_values import is_number
 from crgloco.labels import LabelTable
 
 Answer = dict[str, Any]
@@ -61,7 +61,7 @@ def number(fields: Fields, key: str, default: float | None) -> float | None:
     value = fields.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_number(value):
         msg = f"{key!r} must be a number; found {value!r}."
         raise OptionError(msg)
     return float(value)
