@@ -81,9 +81,9 @@ class TextField:
     changedSignal = "textChanged(QString)"
 
     def __init__(self, option: Mapping[str, Any]) -> None:
-        del option
         self.widget = qt.QLineEdit()
         self.widget.clearButtonEnabled = True
+        self.widget.placeholderText = automaticWord() if option.get("automatic") else ""
 
     def show(self, value: str) -> None:
         """Put a text in."""
@@ -98,58 +98,88 @@ class TextField:
         return ""
 
 
-class WholeField:
+class SpinField:
+    """A number with arrows; one step below an automatic option's range stands a word.
+
+    Args:
+        option: As data.
+        widget: Its range, decimals and steps are set.
+    """
+
+    changedSignal = ""
+
+    def __init__(self, option: Mapping[str, Any], widget: Any) -> None:
+        self.widget = widget
+        self.widget.suffix = _suffix(option)
+        self._low, self._default = widget.minimum, option["default"]
+        self._automatic = bool(option.get("automatic"))
+        if self._automatic:
+            widget.minimum = self._low - widget.singleStep
+            widget.specialValueText = automaticWord()
+            widget.connect("editingFinished()", self._settle)
+
+    def problem(self) -> str:
+        """The widget accepts nothing else."""
+        return ""
+
+    def _settle(self) -> None:
+        """What was typed may lie between the word and the range."""
+        if self._isAutomatic():
+            self.widget.value = self.widget.minimum
+
+    def _isAutomatic(self) -> bool:
+        return self._automatic and self.widget.value < self._low
+
+    def _place(self, value: float) -> float:
+        return self.widget.minimum if self._automatic and value == self._default else value
+
+
+class WholeField(SpinField):
     """A whole number with arrows."""
 
     changedSignal = "valueChanged(int)"
 
     def __init__(self, option: Mapping[str, Any]) -> None:
-        self.widget = qt.QSpinBox()
+        widget = qt.QSpinBox()
         low, high = _range(option)
-        self.widget.minimum = max(int(low), -LARGEST_INT) if low > -math.inf else -LARGEST_INT
-        self.widget.maximum = min(int(high), LARGEST_INT) if high < math.inf else LARGEST_INT
-        if self.widget.maximum - self.widget.minimum > 1000:
-            self.widget.stepType = qt.QSpinBox.AdaptiveDecimalStepType
-        self.widget.suffix = _suffix(option)
+        widget.minimum = max(int(low), -LARGEST_INT) if low > -math.inf else -LARGEST_INT
+        widget.maximum = min(int(high), LARGEST_INT) if high < math.inf else LARGEST_INT
+        if widget.maximum - widget.minimum > 1000:
+            widget.stepType = qt.QSpinBox.AdaptiveDecimalStepType
+        super().__init__(option, widget)
 
     def show(self, value: int) -> None:
         """Put a number in."""
-        self.widget.value = value
+        self.widget.value = self._place(value)
 
     def value(self) -> int:
         """Return the number."""
-        return int(self.widget.value)
-
-    def problem(self) -> str:
-        """The widget accepts nothing else."""
-        return ""
+        return int(self._default if self._isAutomatic() else self.widget.value)
 
 
-class DecimalField:
+class DecimalField(SpinField):
     """A number of few decimals with arrows."""
 
     changedSignal = "valueChanged(double)"
 
     def __init__(self, option: Mapping[str, Any]) -> None:
-        self.widget = qt.QDoubleSpinBox()
+        widget = qt.QDoubleSpinBox()
         low, high = _range(option)
-        self.widget.decimals = max(2, *(_decimals(x) for x in (low, high, option["default"])))
-        self.widget.minimum, self.widget.maximum = low, high
-        self.widget.singleStep = _step(low, high, self.widget.decimals)
-        self.widget.suffix = _suffix(option)
+        widget.decimals = max(2, *(_decimals(x) for x in (low, high, option["default"])))
+        widget.minimum, widget.maximum = low, high
+        widget.singleStep = _step(low, high, widget.decimals)
+        super().__init__(option, widget)
 
     def show(self, value: float) -> None:
         """Put a number in; no digit of it is lost."""
         self.widget.decimals = max(self.widget.decimals, _decimals(value))
-        self.widget.value = value
+        self.widget.value = self._place(value)
 
     def value(self) -> float:
         """Return the number as it is shown."""
+        if self._isAutomatic():
+            return float(self._default)
         return round(float(self.widget.value), int(self.widget.decimals))
-
-    def problem(self) -> str:
-        """The widget accepts nothing else."""
-        return ""
 
 
 class NumberTextField:
@@ -160,22 +190,25 @@ class NumberTextField:
     def __init__(self, option: Mapping[str, Any]) -> None:
         self._option = option
         self._read: Callable[[str], float] = int if option["type"] == "int" else float
+        self._automatic = bool(option.get("automatic"))
         self.widget = qt.QLineEdit()
+        self.widget.placeholderText = automaticWord() if self._automatic else ""
 
     def show(self, value: float) -> None:
         """Put a number in; no digit of it is lost."""
         short = f"{value:g}"
-        self.widget.text = short if self._read is float and float(short) == value else repr(value)
+        text = short if self._read is float and float(short) == value else repr(value)
+        self.widget.text = "" if self._automatic and value == self._option["default"] else text
 
     def value(self) -> float:
         """Return the number."""
-        return self._read(self._text())
+        return self._read(self._option["default"] if self._isAutomatic() else self._text())
 
     def problem(self) -> str:
         """Say what is wrong with the text."""
         low, high = _range(self._option)
         try:
-            inside = low <= self.value() <= high
+            inside = self._isAutomatic() or low <= self.value() <= high
         except ValueError:
             inside = False
         if inside:
@@ -184,8 +217,11 @@ class NumberTextField:
         allowed = allowedInWords(self._option)
         return msg.format(
             label=self._option["label"], text=self.widget.text, allowed=allowed,
-            default=self._option["default"],
+            default=low if self._automatic else self._option["default"],
         )  # fmt: skip
+
+    def _isAutomatic(self) -> bool:
+        return self._automatic and not self._text()
 
     def _text(self) -> str:
         # Half the world writes a comma where the other half writes a point.
@@ -201,6 +237,11 @@ def makeField(option: Mapping[str, Any]) -> Field:
     if option["type"] == "int":
         return WholeField(option) if _fitsSpinBox(option) else NumberTextField(option)
     return DecimalField(option) if _evenlySpread(option) else NumberTextField(option)
+
+
+def automaticWord() -> str:
+    """Return what stands for a value that the method chooses."""
+    return str(_("Automatic"))
 
 
 def allowedInWords(option: Mapping[str, Any]) -> str:

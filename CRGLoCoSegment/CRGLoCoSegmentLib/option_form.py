@@ -8,7 +8,14 @@ import qt
 from slicer.i18n import tr as _
 
 from crgloco.errors import OptionError
-from CRGLoCoSegmentLib.option_fields import DecimalField, Field, WholeField, allowedInWords, makeField
+from CRGLoCoSegmentLib.option_fields import (
+    DecimalField,
+    Field,
+    WholeField,
+    allowedInWords,
+    automaticWord,
+    makeField,
+)
 
 
 class OptionForm:
@@ -130,8 +137,9 @@ def tooltip(option: Mapping[str, Any]) -> str:
     lines = [option["help"]]
     if option["type"] in ("int", "float") and allowedInWords(option):
         lines.append(_("Allowed: {range}.").format(range=allowedInWords(option)))
-    if option["default"] != "":
-        lines.append(_("Default: {value}.").format(value=option["default"]))
+    default = automaticWord() if option.get("automatic") else option["default"]
+    if default != "":
+        lines.append(_("Default: {value}.").format(value=default))
     return "\n".join(lines)
 
 

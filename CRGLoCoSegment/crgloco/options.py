@@ -25,6 +25,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    automatic: bool = False,
     advanced: bool = False,
 ) -> Any:
     """Declare one field of an options dataclass (``bool``, ``int``, ``float`` or ``str``).
@@ -37,6 +38,8 @@ def option(
         minimum: Smallest allowed value, included.
         maximum: Largest allowed value, included.
         choices: Allowed texts of a ``str`` option.
+        automatic: The default says that the method chooses. It is shown as a word, so a number's lies
+            outside the allowed values, which then need a minimum; a text's is empty.
         advanced: Shown only when the user asks for all options.
     """
     metadata = {
@@ -46,6 +49,7 @@ def option(
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
+        "automatic": automatic or None,
         "advanced": advanced,
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -134,9 +138,13 @@ def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
     if choices and value not in choices:
         msg = f"Option {field.name!r} must be one of {', '.join(choices)}; found {value!r}."
         raise OptionError(msg)
+    if field.metadata.get("automatic") and value == field.default:
+        return value
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if kind in (int, float) and ((low is not None and value < low) or (high is not None and value > high)):
-        msg = f"Option {field.name!r} must lie in {low}..{high}; found {value!r}."
+        between = f"{'' if low is None else low}..{'' if high is None else high}"
+        automatic = f", or be {field.default} (automatic)" if field.metadata.get("automatic") else ""
+        msg = f"Option {field.name!r} must lie in {between}{automatic}; found {value!r}."
         raise OptionError(msg)
     if isinstance(value, float) and math.isnan(value):
         msg = f"Option {field.name!r} is not a number."

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import qt
+from PySide6.QtTest import QTest
 
 from crgloco import methods
 from crgloco.errors import OptionError
@@ -29,6 +31,10 @@ class StrangeOptions:
     fixed: int = option(0, label="Fixed", help="Only one value.", minimum=0, maximum=0)
     name: str = option("", label="Size", help="Any text.", unit="mm")
     kind: str = option("b", label="Kind", help="One of three.", choices=("a", "b", "c"))
+    chosen: float = option(-1.0, label="Chosen", help="By itself.", minimum=0.0, maximum=2.0, automatic=True)
+    chosen_count: int = option(0, label="So many", help="Of it.", minimum=1, maximum=9, automatic=True)
+    chosen_rate: float = option(0.0, label="Speed", help="Is it.", minimum=1e-7, maximum=1.0, automatic=True)
+    chosen_size: str = option("", label="So large", help="It is.", automatic=True)
     flag: bool = option(True, label="Flag", help="Yes or no.", advanced=True)
 
 
@@ -112,6 +118,45 @@ def test_arrows_go_in_steps_that_suit_the_range():
     assert steps == {"third": 0.05, "signed": 1.0}
     context = OptionForm(METHODS["cr_gloco"]["options"]).fields["threshold"].widget
     assert (context.singleStep, context.decimals) == (0.02, 3)
+
+
+CHOSEN = {"chosen": -1.0, "chosen_count": 0, "chosen_rate": 0.0, "chosen_size": ""}
+
+
+def test_what_a_method_chooses_by_itself_is_shown_as_a_word():
+    fields = OptionForm(STRANGE).fields
+    assert {name: fields[name].value() for name in CHOSEN} == CHOSEN
+    assert fields["chosen"].widget.text == fields["chosen_count"].widget.text == "Automatic"
+    for name in ("chosen_rate", "chosen_size"):
+        assert (fields[name].widget.text, fields[name].widget.placeholderText) == ("", "Automatic")
+    assert fields["chosen"].widget.toolTip == "By itself.\nAllowed: from 0 to 2.\nDefault: Automatic."
+
+
+def test_the_word_is_one_step_below_the_range_and_can_be_chosen_again():
+    form = OptionForm(STRANGE)
+    for name, lowest in (("chosen", 0.0), ("chosen_count", 1)):
+        field = form.fields[name]
+        field.widget.stepBy(1)
+        assert form.changed() == {name: lowest}
+        field.widget.stepBy(-1)
+        assert form.changed() == {}
+        assert field.widget.text == "Automatic"
+
+
+def test_a_number_below_the_range_becomes_the_word():
+    form = OptionForm(STRANGE)
+    widget = form.fields["chosen"].widget
+    widget.value = -0.03
+    assert form.changed() == {}
+    QTest.keyClick(widget.qtObject_, qt.Qt.Key_Return)
+    assert widget.text == "Automatic"
+
+
+def test_a_text_that_is_no_number_is_still_refused_where_none_would_do():
+    form = OptionForm(STRANGE)
+    form.fields["chosen_rate"].widget.text = "fast"
+    (problem,) = form.problems()
+    assert problem == "Speed: 'fast' cannot be used. Give a number from 1e-07 to 1, for example 1e-07."
 
 
 def test_units_stand_behind_the_number_or_behind_the_label():

@@ -44,12 +44,17 @@ def _show(console: Console, card: dict[str, Any]) -> None:
         changed = " ".join(f"{key}={value}" for key, value in values.items())
         console.say(f"--config-name {name}: {changed or 'all options as below'}")
     rows = [
-        (option["name"], str(option["default"]), option.get("unit", ""), _range(option), option["help"])
+        (option["name"], _default(option), option.get("unit", ""), _range(option), option["help"])
         for option in card["options"]
     ]
     console.table(
         "Options, changed by --set NAME=VALUE", ("name", "default", "unit", "allowed", "what it does"), rows
     )
+
+
+def _default(option: dict[str, Any]) -> str:
+    written = str(option["default"])
+    return f"{written} (automatic)".lstrip() if option.get("automatic") else written
 
 
 def _range(option: dict[str, Any]) -> str:

@@ -81,10 +81,11 @@ class Config(DualResolutionOptions):
     unlabelled_weight: float = option(
         -1.0,
         label="Weight of unlabelled scans",
-        help="Largest weight of the loss on the overlap ('default' only). -1 chooses: 1 for one or two "
+        help="Largest weight of the loss on the overlap ('default' only). Automatic (-1): 1 for one or two "
         "structures, 0.3 for more.",
-        minimum=-1.0,
+        minimum=0.0,
         maximum=10.0,
+        automatic=True,
     )
     ramp: float = option(
         0.3,
@@ -98,9 +99,10 @@ class Config(DualResolutionOptions):
         0.0,
         label="Confidence threshold",
         help="Confidence above which the surest class is trusted in hard labels; other classes follow "
-        "('default' only). 0 chooses: 0.7 for one or two structures, 0.97 for more.",
-        minimum=0.0,
+        "('default' only). Automatic (0): 0.7 for one or two structures, 0.97 for more.",
+        minimum=0.01,
         maximum=0.999,
+        automatic=True,
         advanced=True,
     )
     labels: str = option(
@@ -115,9 +117,10 @@ class Config(DualResolutionOptions):
         -1.0,
         label="Mixed scenes",
         help="Share of crops with a block of another scan at the start; falls to none ('default' only). "
-        "-1 chooses: all for one or two structures, none for more and with soft labels.",
-        minimum=-1.0,
+        "Automatic (-1): all for one or two structures, none for more and with soft labels.",
+        minimum=0.0,
         maximum=1.0,
+        automatic=True,
         advanced=True,
     )
     context: bool = option(

@@ -109,6 +109,7 @@ class DualResolutionOptions:
         label="Voxel size",
         help="Voxel size K,J,I to train at; empty chooses from the scans.",
         unit="mm",
+        automatic=True,
         advanced=True,
     )
     flips: str = option(
@@ -135,6 +136,7 @@ class DualResolutionOptions:
         label="Local window",
         help="Size K,J,I; empty chooses from the scans.",
         unit="voxels",
+        automatic=True,
         advanced=True,
     )
     global_window: str = option(
@@ -142,6 +144,7 @@ class DualResolutionOptions:
         label="Global window",
         help="Size K,J,I; empty chooses from the scans. Methods without a global network do not use it.",
         unit="voxels",
+        automatic=True,
         advanced=True,
     )
     global_weight: float = option(
