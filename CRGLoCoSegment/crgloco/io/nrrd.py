@@ -8,6 +8,7 @@ that it reads back as it was, wherever such a vector exists: always for a grid t
 from __future__ import annotations
 
 import gzip
+import math
 import re
 from collections.abc import Mapping
 from itertools import product
@@ -36,7 +37,7 @@ _NAMES = {
 
 
 def check_spacings(path: Path, fields: Mapping[str, str]) -> None:
-    """Refuse a voxel size that the header calls unknown, which ITK reads as 1 mm.
+    """Refuse a voxel size that is no number, which ITK reads as 1 mm, and ``1,5`` as 1.
 
     Args:
         path: The file, for the message.
@@ -44,14 +45,15 @@ def check_spacings(path: Path, fields: Mapping[str, str]) -> None:
             no size at all is left to ITK.
 
     Raises:
-        GeometryError: A size along more than one voxel is ``nan``, or its direction is ``none``.
+        GeometryError: A size or a direction along more than one voxel is no number.
     """
     vectors = re.findall(r"none|\([^)]*\)", fields.get("spacedirections", ""), re.IGNORECASE)
     counts, given = fields.get("sizes", "").split(), vectors or fields.get("spacings", "").split()
     for axis, (count, size) in enumerate(zip(counts, given, strict=False), 1):
-        if count != "1" and re.search("none|nan", size, re.IGNORECASE):
+        words = size.strip("()").split(",") if vectors else [size]
+        if count != "1" and not all(_is_finite(word) for word in words):
             msg = (
-                f"{path} does not tell the size of its voxels along axis {axis} (it says {size}). "
+                f"{path} does not tell the size of its voxels along axis {axis} (it says {size!r}). "
                 "Export it again from its source."
             )
             raise GeometryError(msg)
@@ -74,6 +76,13 @@ def write(volume: Volume, path: Path) -> None:
         with gzip.GzipFile("", "wb", _COMPRESSION, cast(IO[bytes], file), mtime=0) as packed:
             for plane in array:  # plane by plane: gzip keeps what one call gives until it ends
                 packed.write(plane.reshape(-1).view(np.uint8).data)
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _header(geometry: Geometry, kind: str) -> str:

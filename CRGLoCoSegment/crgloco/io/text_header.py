@@ -47,12 +47,12 @@ def read_text_header(path: Path) -> TextHeader:
     """Read the text of a ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
 
     Raises:
-        InputError: The names of the data files cannot be told from it.
+        InputError: The names of the data files cannot be told from it, or a line of MetaImage is no field.
         OSError: The file cannot be read.
     """
     meta = path.suffix.lower() in _META_SUFFIXES
     with path.open("rb") as file:
-        fields = _read_fields(file, meta=meta)
+        fields = _read_fields(file, path, meta=meta)
         named = fields.get("ElementDataFile" if meta else "datafile", "LOCAL")
         start = max(_whole(fields.get("HeaderSize", "")), 0)  # -1: the voxels end the file
         if named.upper() == "LOCAL":
@@ -82,13 +82,17 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
         yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
-def _read_fields(file: IO[bytes], *, meta: bool) -> dict[str, str]:
+def _read_fields(file: IO[bytes], path: Path, *, meta: bool) -> dict[str, str]:
     """Read up to the line that ends the fields: an empty one (NRRD), or the one that names the data."""
     fields: dict[str, str] = {}
     for line in _lines(file):
         if not line and not meta:
             break
         found = _FIELD.match(line)
+        if found is None and meta and line.strip():
+            # ITK takes it for the beginning of the next line, and so overlooks the field there.
+            msg = f"{path} has a line in its header that is no field: {line[:60]!r}. Remove it."
+            raise InputError(msg)
         if found is None:
             continue
         name, value = found[1] if meta else found[1].lower().replace(" ", ""), found[2]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +73,6 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry, TextHeader
     text = read_text_header(path) if suffix in TEXT_SUFFIXES else None
     if text is not None and _READERS[suffix] == "MetaImageIO":
         _check_comment(path, text.fields.get("Comment", ""))
-        _check_position(path, text.fields)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
@@ -81,6 +80,8 @@ def _open_header(path: Path) -> tuple[sitk.ImageFileReader, Geometry, TextHeader
     _check_kind(reader, path)
     if text is not None and _READERS[suffix] == "NrrdImageIO":
         nrrd.check_spacings(path, text.fields)
+    elif text is not None:
+        _check_place(path, text.fields, reader)
     return reader, _geometry(reader, path), text
 
 
@@ -110,7 +111,7 @@ def _content(start: bytes) -> str:
     if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
         return "NIfTI"
     # ITK itself crashes where NDims is no small number.
-    return "MetaImage" if re.search(rb"^NDims *= *[1-9]\r?$", start, re.MULTILINE) else ""
+    return "MetaImage" if re.search(rb"^NDims *= *[1-9] *\r?$", start, re.MULTILINE) else ""
 
 
 def _check_comment(path: Path, comment: str) -> None:
@@ -121,22 +122,6 @@ def _check_comment(path: Path, comment: str) -> None:
             "Shorten it, or export the scan again."
         )
         raise InputError(msg)
-
-
-def _check_position(path: Path, fields: Mapping[str, str]) -> None:
-    """Refuse a position of MetaImage that is no number, which ITK reads as 0."""
-    for name in ("Offset", "Position", "Origin"):
-        said = fields.get(name, "")
-        if not all(_is_finite(word) for word in said.split()):
-            msg = f"{path} holds no usable position (its {name} is {said}). Export the scan again."
-            raise GeometryError(msg)
-
-
-def _is_finite(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -152,6 +137,37 @@ def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
     if reader.GetPixelIDValue() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         msg = f"{path} holds complex numbers; export its magnitude."
         raise InputError(msg)
+
+
+def _check_place(path: Path, fields: Mapping[str, str], reader: sitk.ImageFileReader) -> None:
+    """Refuse MetaImage of which ITK has read other numbers than are written there.
+
+    It reads 0 for what is no number, and a field that lacks numbers swallows the next one.
+    """
+    direction = reader.GetDirection()
+    columns = (*direction[0::3], *direction[1::3], *direction[2::3])
+    size = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"
+    places = (
+        ("position", ("Offset", "Position", "Origin"), reader.GetOrigin()),
+        ("voxel size", (size,), reader.GetSpacing()),
+        ("direction", ("TransformMatrix", "Rotation", "Orientation"), columns),
+    )
+    for what, names, read in places:
+        for name in names:
+            if name in fields and not _agree(fields[name], read):
+                msg = (
+                    f"{path} holds no usable {what}: its {name} is {fields[name]!r}, but what is read is "
+                    f"{' '.join(f'{number:g}' for number in read)}. Export the scan again."
+                )
+                raise GeometryError(msg)
+
+
+def _agree(said: str, read: Sequence[float]) -> bool:
+    words = said.split()
+    try:
+        return len(words) == len(read) and all(map(math.isclose, map(float, words), read))
+    except ValueError:
+        return False
 
 
 def _voxel_bytes(reader: sitk.ImageFileReader) -> int:

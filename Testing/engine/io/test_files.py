@@ -475,7 +475,10 @@ def test_a_place_that_is_no_number_is_refused(tmp_path: Path, place: int, forms:
 
 
 @pytest.mark.parametrize("name", ["Offset", "Position", "Origin"])
-@pytest.mark.parametrize("place", ["nan 20 7", "-10.5 inf 7", "-10.5 20.25 x", "-10.5,20.25,7"])
+@pytest.mark.parametrize(
+    "place",
+    ["nan 20 7", "-10.5 inf 7", "-10.5 20.25 x", "-10.5,20.25,7", "-10.5 20.25", "", "-10.5 20.25 7 1"],
+)
 def test_a_place_of_metaimage_that_is_no_number_is_refused(tmp_path: Path, name: str, place: str) -> None:
     path = tmp_path / "a.mha"
     write_volume(_volume(), path)
@@ -484,7 +487,49 @@ def test_a_place_of_metaimage_that_is_no_number_is_refused(tmp_path: Path, name:
     path.write_bytes(whole.replace(b"Offset", name.encode()))
     assert read_geometry(path) == _volume().geometry
     path.write_bytes(path.read_bytes().replace(b"-10.5 20.25 7", place.encode()))
-    _refused(path, "no usable position", f"{name} is {place}")  # ITK reads 0
+    _refused(path, "no usable position", f"{name} is {place!r}")  # ITK reads 0
+
+
+@pytest.mark.parametrize(
+    ("before", "lacking", "lost"),
+    [
+        ("Offset", "CenterOfRotation = \n", "Offset"),
+        ("ElementSpacing", "CenterOfRotation = 0 0\n", "ElementSpacing"),
+        ("TransformMatrix", "Color =\n", "TransformMatrix"),
+        ("ElementSpacing", "Position = 1 2 3\n", "Position"),
+    ],
+)
+def test_a_field_of_metaimage_that_itk_overlooks_is_missed(
+    tmp_path: Path, before: str, lacking: str, lost: str
+) -> None:
+    """A field that lacks numbers swallows the next one: the voxels would be 1 mm wide, or lie at 0."""
+    path = tmp_path / "a.mha"
+    write_volume(_volume(direction=np.eye(3)[[1, 0, 2]]), path)
+    whole = path.read_bytes().replace(b"CenterOfRotation = 0 0 0\n", b"")
+    path.write_bytes(whole)
+    assert read_volume(path).geometry.direction[0] == (0, 1, 0)
+    path.write_bytes(whole.replace(f"\n{before}".encode(), f"\n{lacking}{before}".encode()))
+    _refused(path, "holds no usable", f"its {lost} is", "but what is read is")
+    with pytest.raises(GeometryError):
+        read_geometry(path)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"ElementSpacing": "ElementSize"},
+        {"NDims = 3": "NDims = 3 "},
+        {"ElementSp": "ElementSize = 9 9 9\nElementSp"},
+    ],
+)
+def test_the_other_ways_to_write_a_header_of_metaimage_are_read(
+    tmp_path: Path, named: dict[str, str]
+) -> None:
+    path = tmp_path / "a.mha"
+    write_volume(_volume(), path)
+    ((old, new),) = named.items()
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    assert read_geometry(path) == _volume().geometry
 
 
 def test_a_nifti_header_whose_mark_is_damaged_is_refused(tmp_path: Path) -> None:
@@ -606,6 +651,7 @@ NRRD = "NRRD0005\ntype: uchar\ndimension: 3\nencoding: raw\n"
     [
         "spacings: 2 3 nan",
         "Spacings: 2 3 NaN",
+        "spacings: 2 3 1,5",
         "space: LPS\nspace directions: (2,0,0) (0,3,0) none",
         "space: LPS\nspace directions: (2, 0, 0) (0, 3, 0) (nan, nan, nan)",
     ],

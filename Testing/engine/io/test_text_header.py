@@ -73,6 +73,20 @@ def test_what_a_program_notes_for_itself_is_no_field(tmp_path: Path) -> None:
     assert (header.number("byteskip"), header.number("dimension")) == (0, 3)
 
 
+@pytest.mark.parametrize("line", ["# by hand", "ElementSpacing 1 2 3"])
+def test_a_line_of_metaimage_that_is_no_field_is_refused(
+    tmp_path: Path, slices: np.ndarray, line: str
+) -> None:
+    """ITK takes it for the beginning of the next line: here it would read the header as voxels."""
+    (tmp_path / "a.raw").write_bytes(b"before" + slices.tobytes())
+    text = META + "\n \r\n{}HeaderSize = 6\nElementDataFile = a.raw\n"
+    (tmp_path / "a.mhd").write_text(text.format(""))
+    assert np.array_equal(read_volume(tmp_path / "a.mhd").array, slices)
+    (tmp_path / "a.mhd").write_text(text.format(f"{line}\n"))
+    with pytest.raises(InputError, match=rf"a\.mhd has a line in its header that is no field: '{line}'"):
+        read_volume(tmp_path / "a.mhd")
+
+
 @pytest.mark.parametrize(
     "named", ["s_%d.raw 1 3", "s_%d.raw 1 3 0", "s_%s.raw 1 3 1", "s_%d.raw 1 99999999 1"]
 )
