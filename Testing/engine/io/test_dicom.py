@@ -78,14 +78,14 @@ def _series(
     prefix: str = "IM",
     **tags: Any,
 ) -> Path:
-    """Write a CT series of 2.5 mm, files without ending, in an order that is not that of the slices."""
+    """Write a CT series of 2.5 mm, files without ending, the last slice first."""
     folder.mkdir(parents=True, exist_ok=True)
     tags.setdefault("SeriesInstanceUID", generate_uid())
     for number in numbers:
         image = _image(number, **tags)
         if change is not None:
             change(number, image)
-        image.save_as(folder / f"{prefix}{(number * 7 + 3) % 101:04d}", enforce_file_format=True)
+        image.save_as(folder / f"{prefix}{(98 - number * 7) % 101:04d}", enforce_file_format=True)
     return folder
 
 
@@ -676,7 +676,7 @@ def test_a_slice_with_fewer_pixels_than_its_header_promises_is_refused(tmp_path:
         if number == 5:
             image.PixelData = image.PixelData[:kept]
 
-    _refused(_series(tmp_path, change=shorten), "IM0038 of series", "not all of its pixels are there")
+    _refused(_series(tmp_path, change=shorten), "IM0063 of series", "not all of its pixels are there")
     with pytest.raises(InputError, match="not all of its pixels"):
         read_geometry(tmp_path)  # GDCM reads what is missing as 0
 
