@@ -130,12 +130,12 @@ def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
         advice = "Split it into one 3-D file for each channel or time." if reader.GetDimension() > 3 else ""
         msg = f"{path} has {reader.GetDimension()} dimensions ({size}); a volume of 3 is needed. {advice}"
         raise InputError(msg.strip())
+    if reader.GetPixelIDValue() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        msg = f"{path} holds complex numbers; export its magnitude."
+        raise InputError(msg)
     if reader.GetNumberOfComponents() != 1:
         count = reader.GetNumberOfComponents()
         msg = f"{path} holds {count} numbers in each voxel (colour or vectors). Split it into one file each."
-        raise InputError(msg)
-    if reader.GetPixelIDValue() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
-        msg = f"{path} holds complex numbers; export its magnitude."
         raise InputError(msg)
 
 

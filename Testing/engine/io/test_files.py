@@ -95,7 +95,8 @@ def _refused(path: Path, *words: str) -> str:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_number_type_comes_back_as_it_was(tmp_path: Path, suffix: str, kind: str) -> None:
-    volume = _volume(kind, _rotation(3))
+    volume, limits = _volume(kind, _rotation(3)), np.iinfo(kind) if kind[0] in "ui" else np.finfo(kind)
+    volume.array[0, 0, :2] = limits.min, limits.max
     write_volume(volume, tmp_path / f"a{suffix}")
     again = read_volume(tmp_path / f"a{suffix}")
     assert again.array.dtype == np.dtype(kind)
@@ -224,17 +225,25 @@ def test_real_volumes_read_as_simpleitk_reads_them(data_root: Path) -> None:
 # ------------------------------------------------------------------------------------- reading
 
 
-def test_slope_and_intercept_of_the_header_are_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(0.5, -10), (1, -1024), (2, 0), (0, 5), (1, 0), (np.nan, np.nan), (np.inf, 0)]
+)
+def test_slope_and_intercept_of_the_header_are_applied(tmp_path: Path, numbers: tuple[float, float]) -> None:
     path = tmp_path / "a.nii.gz"
-    image = nibabel.Nifti1Image(np.arange(120, dtype=np.int16).reshape(6, 5, 4), np.eye(4))
-    image.header.set_slope_inter(0.5, -10)
-    nibabel.save(image, path)
+    write_volume(_volume(), path)
     raw = bytearray(gzip.decompress(path.read_bytes()))
-    raw[112:120] = np.array([0.5, -10], "<f4").tobytes()
+    raw[112:120] = np.array(numbers, "<f4").tobytes()
     path.write_bytes(gzip.compress(bytes(raw)))
-    array = read_volume(path).array
-    assert array.dtype == np.float32
-    assert np.array_equal(array, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    array, theirs = read_volume(path).array, sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert array.dtype == theirs.dtype
+    assert np.array_equal(array, theirs)
+
+
+def test_what_a_program_notes_between_header_and_voxels_is_no_voxel(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.arange(120, dtype=np.int16).reshape(6, 5, 4), np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"by AFNI" * 9))
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    assert np.array_equal(read_volume(tmp_path / "a.nii.gz").array, np.asarray(image.dataobj).T)
 
 
 def test_big_endian_nifti_is_read(tmp_path: Path) -> None:
@@ -401,7 +410,7 @@ def test_colour_and_vectors_are_refused(tmp_path: Path, suffix: str, kind: type)
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(np.ones(SHAPE, np.complex64)), str(path))
-    _refused(path, "complex")
+    _refused(path, "holds complex numbers")
 
 
 def test_nifti_2_and_strange_number_types_are_refused(tmp_path: Path) -> None:
@@ -578,7 +587,9 @@ def test_two_positions_that_disagree_are_refused(tmp_path: Path) -> None:
     moved = STRAIGHT.copy()
     moved[:3, 3] = 10, 20, 30
     mirrored = STRAIGHT * [-1, 1, 1, 1]
-    for other in (moved, mirrored):
+    little = STRAIGHT.copy()
+    little[0, 3] = 1.1
+    for other in (moved, mirrored, little):
         path = _nifti(tmp_path / "a.nii.gz", qform=STRAIGHT, sform=other, sizes=(2, 3, 4))
         _refused(path, "two positions that disagree", "qform and sform")
         with pytest.raises(GeometryError):
@@ -587,14 +598,16 @@ def test_two_positions_that_disagree_are_refused(tmp_path: Path) -> None:
 
 def test_two_positions_that_differ_by_less_than_half_a_voxel_are_read(tmp_path: Path) -> None:
     moved = STRAIGHT.copy()
-    moved[:3, 3] = 0.1, 0.2, 0.3
+    moved[:3, 3] = 0.6, 0.2, 0.7
     path = _nifti(tmp_path / "a.nii.gz", qform=STRAIGHT, sform=moved, sizes=(2, 3, 4))
-    assert np.allclose(read_geometry(path).origin, (-0.1, -0.2, 0.3))
+    assert np.allclose(read_geometry(path).origin, (-0.6, -0.2, 0.7))
 
 
 def test_two_voxel_sizes_that_disagree_are_refused(tmp_path: Path) -> None:
     path = _nifti(tmp_path / "a.nii.gz", qform=None, sform=STRAIGHT, sizes=(1, 1, 1))
     _refused(path, "two different voxel sizes", "2 x 3 x 4", "1 x 1 x 1")
+    path = _nifti(tmp_path / "b.nii.gz", qform=None, sform=STRAIGHT, sizes=(2, 3, 4.01))
+    _refused(path, "two different voxel sizes", "2 x 3 x 4.01")
 
 
 def test_sheared_and_empty_positions_are_refused(tmp_path: Path) -> None:
