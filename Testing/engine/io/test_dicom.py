@@ -223,6 +223,19 @@ def test_a_slice_that_stores_more_bits_than_the_first_one_is_not_wrapped_round(t
     assert np.array_equal(array[0], _pixels(0).astype(int) - 1024)
 
 
+def test_a_slice_with_a_sign_among_others_without_is_not_wrapped_round(tmp_path: Path) -> None:
+    negative = _pixels(5).astype(np.int16) - 4095
+
+    def store(number: int, image: FileDataset) -> None:
+        image.BitsStored, image.HighBit, image.RescaleIntercept = 16, 15, 0
+        if number == 5:
+            image.PixelRepresentation, image.PixelData = 1, negative.tobytes()
+
+    array = read_volume(_series(tmp_path, change=store)).array
+    assert np.array_equal(array[5], negative)
+    assert np.array_equal(array[0], _pixels(0))
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
 @pytest.mark.parametrize("itk_can", [True, False])
 def test_compressed_slices_are_read_by_either_decoder(
@@ -351,8 +364,16 @@ def test_three_directions_under_one_uid_are_three_series(tmp_path: Path) -> None
     assert sorted(read_source(source).geometry.shape[0] for source in find_volumes(tmp_path)) == [3, 3, 8]
 
 
-@pytest.mark.parametrize("tags", [{"PixelSpacing": [1.6, 1.2]}, {"Rows": ROWS // 2, "Columns": COLUMNS}])
-def test_another_pixel_size_or_matrix_under_one_uid_is_another_series(
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PixelSpacing": [1.6, 1.2]},
+        {"PixelSpacing": [0.8, 0.601]},
+        {"Rows": ROWS // 2, "Columns": COLUMNS},
+        {"ImageOrientationPatient": [0.99995, 0.01, 0, -0.01, 0.99995, 0]},
+    ],
+)
+def test_another_pixel_size_direction_or_matrix_under_one_uid_is_another_series(
     tmp_path: Path, tags: dict[str, Any]
 ) -> None:
     uid = generate_uid()
@@ -497,13 +518,13 @@ def test_one_missing_slice_is_one(tmp_path: Path) -> None:
     _refused(_series(tmp_path, numbers=[0, 1, 2, 4, 5]), "lacks 1 slice (usual")
 
 
-def test_uneven_slices_are_named_with_their_positions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [0.8, 0.1])
+def test_uneven_slices_are_named_with_their_positions(tmp_path: Path, more: float) -> None:
     def move(number: int, image: FileDataset) -> None:
-        image.ImagePositionPatient = [0, 0, 2.5 * number + (0.8 if number > 4 else 0)]
+        image.ImagePositionPatient = [0, 0, 2.5 * number + (more if number > 4 else 0)]
 
-    _refused(
-        _series(tmp_path, change=move), "unevenly spaced", "3.30 mm between the slices at 10.00 and 13.30"
-    )
+    where = f"{2.5 + more:.2f} mm between the slices at 10.00 and {12.5 + more:.2f}"
+    _refused(_series(tmp_path, change=move), "unevenly spaced", where)
 
 
 def test_many_gaps_are_counted_rather_than_listed(tmp_path: Path) -> None:
@@ -528,11 +549,12 @@ def test_a_tilted_gantry_is_refused_and_explained(tmp_path: Path) -> None:
     _refused(_series(tmp_path, change=tilt), "tilted gantry (25.6 degrees, the header says 25.6)", "Correct")
 
 
-def test_a_slice_that_was_shifted_sideways_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sideways", [3.0, 0.2])
+def test_a_slice_that_was_shifted_sideways_is_refused(tmp_path: Path, sideways: float) -> None:
     def shift(number: int, image: FileDataset) -> None:
-        image.ImagePositionPatient = [3.0 if number == 4 else 0.0, 0, 2.5 * number]
+        image.ImagePositionPatient = [sideways if number == 4 else 0.0, 0, 2.5 * number]
 
-    _refused(_series(tmp_path, change=shift), "shifted sideways", "3.00 mm")
+    _refused(_series(tmp_path, change=shift), "shifted sideways", f"{sideways:.2f} mm")
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,19 @@ def test_a_grid_that_moved_by_a_fifth_of_a_voxel_is_another_grid(grid: Geometry)
     assert not moved.same_grid(grid)
 
 
+@pytest.mark.parametrize("turn", [1e-3, -1e-3])
+def test_a_grid_that_is_turned_by_a_thousandth_is_another_grid(turn: float) -> None:
+    """Half a millimetre at the far side of a scan of the whole body."""
+    turned = ((1.0, -turn, 0.0), (turn, 1.0, 0.0), (0.0, 0.0, 1.0))
+    straight = Geometry((500, 500, 500), (1, 1, 1), (0, 0, 0))
+    assert not Geometry((500, 500, 500), (1, 1, 1), (0, 0, 0), turned).same_grid(straight)
+
+
+def test_a_fine_grid_that_lies_far_away_is_another_grid_if_it_moved_by_a_voxel() -> None:
+    fine = Geometry((9, 9, 9), (0.002, 0.002, 0.002), (900, 0, 0))
+    assert not fine.same_grid(Geometry((9, 9, 9), (0.002, 0.002, 0.002), (900.002, 0, 0)))
+
+
 @pytest.mark.parametrize(
     "broken",
     [
