@@ -189,6 +189,7 @@ def test_both_positions_in_our_nifti_headers_agree_in_millimetres(
     path = tmp_path_factory.mktemp("agree") / "a.nii"
     write_volume(Volume(_volume().array, grid), path)
     image = nibabel.load(path)
+    assert image.header["qform_code"] == image.header["sform_code"] == 1
     largest = max(grid.spacing)
     assert np.allclose(image.get_qform(), image.get_sform(), rtol=1e-5, atol=1e-3 * largest)
     check_positions(path)
@@ -228,9 +229,12 @@ def test_real_volumes_read_as_simpleitk_reads_them(data_root: Path) -> None:
 @pytest.mark.parametrize(
     "numbers", [(0.5, -10), (1, -1024), (2, 0), (0, 5), (1, 0), (np.nan, np.nan), (np.inf, 0)]
 )
-def test_slope_and_intercept_of_the_header_are_applied(tmp_path: Path, numbers: tuple[float, float]) -> None:
+@pytest.mark.parametrize("kind", ["i2", "f8"])
+def test_slope_and_intercept_of_the_header_are_applied(
+    tmp_path: Path, kind: str, numbers: tuple[float, float]
+) -> None:
     path = tmp_path / "a.nii.gz"
-    write_volume(_volume(), path)
+    write_volume(_volume(kind), path)
     raw = bytearray(gzip.decompress(path.read_bytes()))
     raw[112:120] = np.array(numbers, "<f4").tobytes()
     path.write_bytes(gzip.compress(bytes(raw)))
@@ -244,6 +248,16 @@ def test_what_a_program_notes_between_header_and_voxels_is_no_voxel(tmp_path: Pa
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"by AFNI" * 9))
     nibabel.save(image, tmp_path / "a.nii.gz")
     assert np.array_equal(read_volume(tmp_path / "a.nii.gz").array, np.asarray(image.dataobj).T)
+
+
+@pytest.mark.parametrize("start", [0, 348, np.nan, -1])
+def test_voxels_never_begin_within_the_header(tmp_path: Path, start: float) -> None:
+    path = tmp_path / "a.nii"
+    write_volume(_volume(), path)
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = np.float32(start).tobytes()
+    path.write_bytes(bytes(raw))
+    assert np.array_equal(read_volume(path).array, _volume().array)
 
 
 def test_big_endian_nifti_is_read(tmp_path: Path) -> None:
@@ -372,11 +386,12 @@ def test_a_file_that_was_cut_is_refused(tmp_path: Path, suffix: str, kept: float
     _refused(path, "cut off")
 
 
-def test_one_flipped_bit_in_a_compressed_scan_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [-30, -6])  # among the voxels, and in the check sum
+def test_one_flipped_bit_in_a_compressed_scan_is_noticed(tmp_path: Path, place: int) -> None:
     path = tmp_path / "a.nii.gz"
     write_volume(_volume(), path)
     whole = bytearray(path.read_bytes())
-    whole[len(whole) - 30] ^= 4
+    whole[place] ^= 4
     path.write_bytes(bytes(whole))
     _refused(path, "damaged")
 
@@ -505,7 +520,8 @@ def test_a_place_of_metaimage_that_is_no_number_is_refused(tmp_path: Path, name:
         ("Offset", "CenterOfRotation = \n", "Offset"),
         ("ElementSpacing", "CenterOfRotation = 0 0\n", "ElementSpacing"),
         ("TransformMatrix", "Color =\n", "TransformMatrix"),
-        ("ElementSpacing", "Position = 1 2 3\n", "Position"),
+        ("ElementSize", "CenterOfRotation = 0 0\n", "ElementSize"),
+        ("ElementSize", "Position = 1 2 3\n", "Position"),
     ],
 )
 def test_a_field_of_metaimage_that_itk_overlooks_is_missed(
@@ -515,6 +531,7 @@ def test_a_field_of_metaimage_that_itk_overlooks_is_missed(
     path = tmp_path / "a.mha"
     write_volume(_volume(direction=np.eye(3)[[1, 0, 2]]), path)
     whole = path.read_bytes().replace(b"CenterOfRotation = 0 0 0\n", b"")
+    whole = whole.replace(b"ElementSpacing", b"ElementSize") if before == "ElementSize" else whole
     path.write_bytes(whole)
     assert read_volume(path).geometry.direction[0] == (0, 1, 0)
     path.write_bytes(whole.replace(f"\n{before}".encode(), f"\n{lacking}{before}".encode()))
