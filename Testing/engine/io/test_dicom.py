@@ -445,8 +445,8 @@ def test_names_are_stable_and_fit_for_files(tmp_path: Path) -> None:
 
 
 def test_patients_whose_uids_were_removed_stay_apart(tmp_path: Path) -> None:
-    for patient in ("a", "b"):
-        _series(tmp_path / patient, SeriesInstanceUID="")
+    for number, patient in enumerate(("a/b", "a")):  # the series of the folder within comes first
+        _series(tmp_path / patient, SeriesInstanceUID="", SeriesNumber=number)
     sources = find_volumes(tmp_path)
     assert len({source.name for source in sources}) == 2
     assert [source.path.name for source in sorted(sources, key=lambda one: one.path)] == ["a", "b"]
