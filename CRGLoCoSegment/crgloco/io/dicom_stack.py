@@ -77,7 +77,7 @@ def _check_kind(slices: Sequence[Slice], name: str) -> None:
         if "MOSAIC" in one.distinctions[list(DISTINCTIONS).index("ImageType")]:
             msg = f"Series {name} is a mosaic of many slices in one picture ({one.path}). Convert it."
             raise InputError(msg)
-        if one.position is None or one.orientation is None or one.spacing is None:
+        if one.position is None or one.orientation is None or min(one.spacing or (0,)) <= 0:
             msg = (
                 f"Series {name} has an image that does not say where it lies ({one.path}): position, "
                 "orientation or pixel size is missing. Export the series again, or convert it in 3D Slicer."

@@ -629,11 +629,9 @@ def test_an_image_that_does_not_say_where_it_lies_is_not_dropped(
     _refused(_series(tmp_path, change=forget), "does not say where it lies")
 
 
-def test_a_series_without_pixel_size_is_refused(tmp_path: Path) -> None:
-    def forget(_: int, image: FileDataset) -> None:
-        del image.PixelSpacing
-
-    _refused(_series(tmp_path, change=forget), "pixel size is missing")
+@pytest.mark.parametrize("said", [None, [0.8, 0.0], [-0.8, 0.6]])
+def test_a_series_without_pixel_size_is_refused(tmp_path: Path, said: list[float] | None) -> None:
+    _refused(_series(tmp_path, PixelSpacing=said), "Series s003_Thorax", "pixel size is missing")
 
 
 def test_a_damaged_header_is_not_taken_for_a_missing_end(tmp_path: Path) -> None:
