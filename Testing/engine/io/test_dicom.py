@@ -223,6 +223,14 @@ def test_a_slice_that_stores_more_bits_than_the_first_one_is_not_wrapped_round(t
     assert np.array_equal(array[0], _pixels(0).astype(int) - 1024)
 
 
+def test_an_intercept_of_its_own_in_each_slice_is_applied(tmp_path: Path) -> None:
+    def shift(number: int, image: FileDataset) -> None:
+        image.RescaleIntercept = -1024 * number  # none for the first slice, whose numbers have no sign
+
+    array = read_volume(_series(tmp_path, change=shift)).array
+    assert np.array_equal(array, np.stack([_pixels(n).astype(int) - 1024 * n for n in range(8)]))
+
+
 def test_a_slice_with_a_sign_among_others_without_is_not_wrapped_round(tmp_path: Path) -> None:
     negative = _pixels(5).astype(np.int16) - 4095
 
