@@ -24,7 +24,7 @@ from crgloco.data.cases import Case, assert_channels
 from crgloco.data.intensities import ChannelRule, body_voxels, ct_rule, kind_of
 from crgloco.data.resampling import resize_image, resize_labels
 from crgloco.errors import CasesError, GeometryError, InputError, ModelError, OptionError
-from crgloco.io.files import read_source, read_volume, source_geometry
+from crgloco.io.files import read_channels, read_volume, source_geometry
 from crgloco.io.orientation import Orientation, canonical_geometry, on_grid
 from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid
 from crgloco.progress import Reporter, Silent
@@ -236,7 +236,7 @@ def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
     if case.label is None:
         voxels = body_voxels(_canonical(case, channel).array)
     else:
-        scan, label = read_source(case.channels[channel]), read_volume(case.label)
+        (scan,), label = read_channels(case.channels[channel : channel + 1]), read_volume(case.label)
         label = on_grid(label, scan.geometry, f"Case {case.name}: label and image")
         orientation = Orientation.of(scan.geometry)
         inside = orientation.apply(label.array).astype(bool)
@@ -246,5 +246,5 @@ def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
 
 def _canonical(case: Case, channel: int) -> Volume:
     """Read a channel; its axes count, because intensities are sampled in their order."""
-    scan = read_source(case.channels[channel])
+    (scan,) = read_channels(case.channels[channel : channel + 1])
     return Orientation.of(scan.geometry).apply(scan)

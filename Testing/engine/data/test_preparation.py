@@ -144,6 +144,15 @@ def test_fit_refuses_no_case_a_wrong_channel_count_and_a_label_on_another_grid(t
         Preparation.fit([case], ("CT",))
 
 
+def test_a_labelled_ct_scan_with_voxels_that_are_no_numbers_is_named(tmp_path) -> None:
+    case = _write_case(tmp_path, "a")
+    broken, classes = two_ellipsoids((8, 16, 16))
+    broken[tuple(np.argwhere(classes)[0])] = np.nan
+    write_volume(Volume(broken, _geometry(broken.shape)), case.channels[0].path)
+    with pytest.raises(InputError, match=r"a_0000.nii.gz has 1 voxels that are no number"):
+        Preparation.fit([_write_case(tmp_path, "b"), case], ("CT",))
+
+
 def test_fit_can_be_stopped(tmp_path) -> None:
     class Stopped(Silent):
         def check(self) -> None:
