@@ -149,6 +149,15 @@ def test_a_changed_label_is_prepared_again_and_the_old_one_goes_once_nobody_has_
     assert _folders(tmp_path / "cache") == [after.folder.name]
 
 
+def test_a_case_in_use_stays_however_long_ago_it_was_prepared(case, tmp_path) -> None:
+    prepared = prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
+    long_ago = time.time() - 8 * 24 * 3600
+    os.utime(prepared.folder / "case.json", (long_ago, long_ago))
+    prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
+    prepare_case(case, replace(PREPARATION, spacing=(2, 2, 2)), TABLE, tmp_path / "cache")
+    assert prepared.folder.exists()
+
+
 def test_a_touched_but_equal_source_is_not_prepared_again(case, tmp_path) -> None:
     before = prepare_case(case, PREPARATION, TABLE, tmp_path / "cache")
     os.utime(case.channels[0].path, (1, 1))
@@ -312,6 +321,21 @@ def test_two_channels_are_kept_in_order(case, tmp_path) -> None:
     first, second = np.asarray(prepared.image(), np.float32)
     assert prepared.channels == 2
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] < -0.9
+
+
+def test_a_changed_channel_is_prepared_again_whichever_it_is(case, tmp_path) -> None:
+    image, _ = two_ellipsoids(GRID.shape)
+    write_volume(Volume(-image, GRID), tmp_path / "a_0001.nii.gz")
+    two = replace(case, channels=(*case.channels, Source("a", tmp_path / "a_0001.nii.gz", None)))
+    rules = Preparation((2, 1, 1), PREPARATION.rules * 2)
+    before = np.array(prepare_case(two, rules, TABLE, tmp_path / "cache").image())
+    for changed, source in enumerate(two.channels):
+        write_volume(Volume(image[::-1].copy(), GRID), source.path)
+        after = np.array(prepare_case(two, rules, TABLE, tmp_path / "cache").image())
+        assert [(one != other).any() for one, other in zip(before, after, strict=True)] == [
+            channel == changed for channel in range(2)
+        ]
+        before = after
 
 
 def test_the_description_counts_voxels_and_names_no_path(case, tmp_path) -> None:

@@ -128,6 +128,8 @@ def test_ct_numbers_are_clipped_and_scaled_alike_in_every_scan() -> None:
     rule = ChannelRule("ct", -100, 200, 50, 75)
     array = np.array([[[-1000, -100, 50, 125, 200, 3000]]], np.int16)
     np.testing.assert_allclose(_scaled(array, rule), [[[-2, -2, 0, 1, 2, 2]]])
+    narrow = ChannelRule("ct", -100, 200, 50, 10)
+    np.testing.assert_allclose(_scaled(array, narrow), [[[-LIMIT, -LIMIT, 0, 7.5, LIMIT, LIMIT]]])
 
 
 def test_the_ct_rule_takes_percentiles_mean_and_spread_of_the_training_voxels() -> None:

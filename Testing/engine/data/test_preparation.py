@@ -66,6 +66,8 @@ def test_a_coarse_axis_takes_its_10th_percentile_but_is_never_finer_than_the_oth
     assert target_spacing(thick) == (2.0, 1.0, 1.0)
     assert target_spacing([(0.2, 1, 1), (9, 1, 1), (9, 1, 1)]) == (pytest.approx(1.96), 1, 1)
     assert target_spacing([(0.1, 2, 2)] * 2 + [(90, 2, 2)] * 3) == (2, 2, 2)
+    # what counts is the finest axis, not the one between
+    assert target_spacing([(4, 3, 1), (8, 3, 1), (8, 3, 1)]) == (pytest.approx(4.8), 3, 1)
 
 
 def test_micrometres_are_voxel_sizes_like_any_other() -> None:
@@ -113,6 +115,15 @@ def test_ct_is_fitted_on_the_labelled_structures_only(tmp_path) -> None:
     rule = Preparation.fit(cases, ("CT",)).rules[0]
     assert rule.kind == "ct"
     assert 70 < rule.low < rule.mean < rule.high < 240
+
+
+def test_ct_is_fitted_on_voxels_from_all_of_a_large_structure(tmp_path, monkeypatch) -> None:
+    case = _write_case(tmp_path, "a")
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None, None] * 100, (8, 16, 16))
+    for array, path in ((ramp, case.channels[0].path), (np.ones((8, 16, 16), np.uint8), case.label)):
+        write_volume(Volume(np.ascontiguousarray(array), _geometry(array.shape)), path)
+    monkeypatch.setattr("crgloco.data.preparation.FITTED_VOXELS", 100)
+    assert Preparation.fit([case], ("CT",)).rules[0].mean == pytest.approx(350, abs=20)
 
 
 def test_ct_is_fitted_on_the_same_voxels_where_the_axes_of_a_label_are_turned(tmp_path) -> None:
