@@ -80,7 +80,7 @@ class LocalPass:
         rows = self._fused.shape[1]
         plan = self._planned(windows, torch.float32, 1)
         for count in range(1, max(1, rows // FEWEST_ROWS) + 1):
-            if plan.bytes <= available:
+            if plan.bytes <= max(available, 0):  # without windows there is nothing to save
                 break
             plan = self._planned(windows, torch.float16, count)
         return plan

@@ -373,6 +373,13 @@ def test_a_tight_budget_blends_in_half_precision_and_strips_and_says_so(shape, s
     assert np.abs(roomy.disagreement.astype(int) - tight.disagreement).max() <= 3
 
 
+@pytest.mark.parametrize("quality", ["fast", "balanced"])
+def test_of_windows_that_do_not_run_nothing_is_said_however_tight_the_budget(quality):
+    geometry = Geometry((30, 30, 30), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    empty = np.zeros((1, 30, 30, 30), np.float16)
+    assert predict(FakeModel(), empty, geometry, quality, memory_budget_gb=0.1).notes == ()
+
+
 class Recorder(Silent):
     """Remembers events; stops after so many checks."""
 
