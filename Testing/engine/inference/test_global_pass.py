@@ -116,6 +116,19 @@ def test_the_context_of_a_window_is_that_of_training():
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+def test_the_context_of_a_scan_shorter_than_the_global_window_is_that_of_training():
+    """What the branch saw ends with its window, not with the scan inside it."""
+    model = FakeModel(context_stride=(2, 3, 2))
+    answer = run(image_of((10, 32, 17)), model)
+    seen = Box((-7, 0, -8), model.global_.window)
+    for start in [(-3, 0, -2), (1, 20, 9), (-9, -4, 15)]:
+        window = Box(start, (8, 12, 12))
+        ours = sample_window(answer, window, model.context_stride)
+        place = window.moved_to_frame_of(seen)
+        theirs = sample_context(answer.features[None], seen.size, place, (4, 4, 6))[0]
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
 def test_the_context_lies_where_the_image_lies():
     shape = (60, 70, 64)
     ramps = np.stack(np.meshgrid(*(np.arange(n) / n for n in shape), indexing="ij"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch.nn import functional
 
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
@@ -156,6 +157,50 @@ def test_the_stream_equals_the_dense_twin(shape, spacing, quality):
     else:
         assert_agrees(result.local, fine)
         assert_share(result.disagreement, np.abs(fine - coarse).sum(0) / 2)
+
+
+class ContextModel(FakeModel):
+    """Its local branch repeats what the context shows, too."""
+
+    def full_resolution(self, tensor, context):
+        logits = super().full_resolution(tensor, context)
+        logits[:, 1:2] += functional.interpolate(context[:, :1], tensor.shape[2:])
+        return logits
+
+
+def test_the_context_is_mirrored_with_the_window():
+    image, geometry = scan_of((20, 30, 31))
+    model = ContextModel(tilt=2.0, context_stride=(2, 2, 2), sharpness=3.0)
+    result = predict(model, image, geometry, "full", flip_axes=(0, 1, 2))
+    windows = windows_of(model, image, geometry, "full")
+    fine, coarse, fused = dense_twin(model, image, geometry.shape, windows, flips=(0, 1, 2))
+    assert_agrees(result.local, fine)
+    assert_share(result.confidence, fused.max(0))
+    assert_share(result.disagreement, np.abs(fine - coarse).sum(0) / 2)
+
+
+class WatchingModel(FakeModel):
+    """Remembers the least value of each channel in all that it is shown, and the one in the corner."""
+
+    def low_resolution(self, tensor):
+        self.shown = [tensor.amin((0, 2, 3, 4)), tensor[0, :, 0, 0, 0]]
+        return super().low_resolution(tensor)
+
+    def full_resolution(self, tensor, context):
+        self.shown += [tensor.amin((0, 2, 3, 4)), tensor[0, :, 0, 0, 0]]
+        return super().full_resolution(tensor, context)
+
+
+def test_around_a_scan_each_channel_is_padded_with_its_own_least_value():
+    image, geometry = scan_of((5, 7, 9))
+    model = WatchingModel()
+    preparation = Preparation((1.0, 1.0, 1.0), PREPARATION.rules * 2)
+    channels = np.concatenate([image + 1, -image - 4])
+    Predictor(model, preparation, table_of(3)).predict_prepared(channels, geometry, "full")
+    least = torch.tensor([float(channel.min()) for channel in channels])
+    assert len(model.shown) == 4  # both branches
+    for shown in model.shown:
+        torch.testing.assert_close(shown, least)
 
 
 def windows_of(model, image, geometry, quality):
