@@ -1,6 +1,7 @@
 """One scan in, labels of both branches out: against direct computation and a dense twin."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from crgloco import model_store
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import Cancelled, GeometryError, ModelError, OptionError, ResourceError
@@ -24,6 +26,7 @@ from crgloco.labels import LabelTable
 from crgloco.progress import Silent
 from fake_models import FakeBranch, FakeModel
 from phantoms import two_ellipsoids
+from tiny_models import save_tiny_model
 
 CPU = torch.device("cpu")
 PREPARATION = Preparation((1.0, 1.0, 1.0), (ChannelRule("mr"),))
@@ -382,6 +385,17 @@ def test_a_scan_goes_through_preparation_and_comes_back_on_its_grid():
     assert 0 <= shares.array.min() <= shares.array.max() <= 1
     assert result.seconds > 0
     assert result.peak_memory_mb > 50
+
+
+def test_a_stored_model_segments_as_its_card_says(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    card = json.loads((folder / "model.json").read_text())
+    card["calibration"]["temperature"] = 1.3
+    card["network"]["flip_axes"] = [2]
+    card["training"]["one_piece"] = ["small"]
+    (folder / "model.json").write_text(json.dumps(card))
+    predictor = Predictor.of(model_store.load(folder), CPU)
+    assert (predictor.temperature, predictor.flip_axes, predictor.one_piece) == (1.3, (2,), (2,))
 
 
 def test_a_predictor_stays_warm_and_repeats_itself():
