@@ -123,6 +123,20 @@ def test_a_job_that_is_worked_on_or_was_written_by_hand_makes_no_room(tmp_path: 
     assert contents(by_hand) == {"job.json": text}
 
 
+def test_a_job_that_is_claimed_while_another_asks_for_its_folder_stays(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", a_job(tmp_path))
+    folder.events_file.touch()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(folder.path):
+            other = pool.submit(write_job, folder.path, a_job(tmp_path, seed=1))
+            time.sleep(0.1)
+            assert not other.done()
+            folder.process_file.write_text(json.dumps(a_claim()))
+        with pytest.raises(JobError, match="another job already"):
+            other.result()
+    assert read_job(folder.path) == a_job(tmp_path)
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_a_folder_with_files_of_the_user_becomes_no_job_folder(tmp_path: Path, *, known: bool) -> None:
     folder, job = tmp_path / "study", a_job(tmp_path)
