@@ -38,6 +38,23 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_beside(
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_file_that_cannot_be_replaced_is_never_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.bin"
+    write_bytes(file, b"old")
+
+    def refuse(*_: Path) -> None:
+        raise PermissionError(13, "in use")
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(ResourceError, match="no permission"):
+        write_bytes(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_who_has_no_time_writes_without_waiting_and_lets_another_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from crgloco import folder_lock
 from crgloco.claims import claim_of_this_process
 from crgloco.errors import ResourceError
 from crgloco.folder_lock import LOCK, locked
 
 A_NUMBER_NOBODY_HAS = 2**22 + 12345
+PARENT = psutil.Process(os.getppid())
 
 
 def write_lock(folder: Path, content: object, *, age: float = 0.0) -> Path:
@@ -38,6 +41,7 @@ def test_a_living_writer_is_respected_and_leaves_nothing_behind(tmp_path: Path) 
     ("change", "age", "abandoned"),
     [
         ({}, 10_000, False),
+        ({"pid": PARENT.pid, "created": PARENT.create_time()}, 10_000, False),  # however slow it is
         ({"pid": A_NUMBER_NOBODY_HAS}, 0, True),
         ({"created": 0}, 0, True),  # the number was given again
         ({"host": "elsewhere"}, 10, False),
@@ -55,6 +59,25 @@ def test_a_lock_holds_while_its_writer_lives_and_a_quarter_hour_from_elsewhere(
     else:
         with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
             pass
+
+
+def test_a_lock_that_somebody_else_took_over_meanwhile_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = write_lock(tmp_path, claim_of_this_process() | {"pid": A_NUMBER_NOBODY_HAS})
+    faster = json.dumps(claim_of_this_process())
+    judge = folder_lock._is_abandoned
+
+    def judge_too_late(path: Path, content: str) -> bool:
+        abandoned = judge(path, content)
+        lock.write_text(faster)
+        return abandoned
+
+    monkeypatch.setattr(folder_lock, "_is_abandoned", judge_too_late)
+    with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
+        pass
+    assert lock.read_text() == faster
+    assert list(tmp_path.iterdir()) == [lock]
 
 
 def test_a_disk_too_full_for_the_lock_is_told_and_no_half_lock_stays(
