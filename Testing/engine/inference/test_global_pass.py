@@ -105,14 +105,15 @@ def test_features_of_an_odd_stride_are_brought_to_the_tiles_grid():
     assert torch.isfinite(answer.features).all()
 
 
-def test_the_context_of_a_window_is_that_of_training():
-    model = FakeModel(context_stride=(2, 3, 2))
+@pytest.mark.parametrize(("stride", "size"), [((2, 3, 2), (4, 4, 6)), ((3, 5, 8), (3, 3, 2))])
+def test_the_context_of_a_window_is_that_of_training(stride, size):
+    model = FakeModel(context_stride=stride)
     image = image_of((24, 32, 32))
     answer = run(image, model)
     for start in [(0, 0, 0), (5, 3, 19), (20, -4, 30)]:
         window = Box(start, (8, 12, 12))
         ours = sample_window(answer, window, model.context_stride)
-        theirs = sample_context(answer.features[None], (24, 32, 32), window, (4, 4, 6))[0]
+        theirs = sample_context(answer.features[None], (24, 32, 32), window, size)[0]
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
