@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -35,7 +36,11 @@ def claim_of_this_process() -> dict[str, Any]:
     Raises:
         ResourceError: psutil is missing.
     """
-    return {"pid": os.getpid(), "created": started(), "host": socket.gethostname()}
+    created = started()
+    import psutil  # is there, or started() has refused
+
+    since_boot = created - psutil.boot_time()
+    return {"pid": os.getpid(), "created": created, "since_boot": since_boot, "host": socket.gethostname()}
 
 
 def live_holder(claim: Mapping[str, Any]) -> Holder | None:
@@ -49,10 +54,10 @@ def live_holder(claim: Mapping[str, Any]) -> Holder | None:
     """
     try:
         holder = Holder(int(claim["pid"]), str(claim.get("host") or socket.gethostname()))
-        created = float(claim["created"])
-    except (KeyError, TypeError, ValueError):
+        created, since_boot = float(claim["created"]), float(claim.get("since_boot", math.nan))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return holder if not holder.is_here or _lives(holder.process, created) else None
+    return holder if not holder.is_here or _lives(holder.process, created, since_boot) else None
 
 
 def started() -> float:
@@ -69,14 +74,17 @@ def started() -> float:
     return psutil.Process().create_time()
 
 
-def _lives(number: int, created: float) -> bool:
+def _lives(number: int, created: float, since_boot: float) -> bool:
     try:
         import psutil
     except ImportError:
         return False
     try:
+        booted = psutil.boot_time()  # first: older versions of psutil count the start from what this reads
         process = psutil.Process(number)
-        same = abs(process.create_time() - created) < 1
+        start = process.create_time()
+        # On Linux both follow a clock that is set, their difference does not; elsewhere the start does not.
+        same = abs(start - created) < 1 or abs(start - booted - since_boot) < 1
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:
         return True

@@ -43,7 +43,7 @@ def test_a_living_writer_is_respected_and_leaves_nothing_behind(tmp_path: Path) 
         ({}, 10_000, False),
         ({"pid": PARENT.pid, "created": PARENT.create_time()}, 10_000, False),  # however slow it is
         ({"pid": A_NUMBER_NOBODY_HAS}, 0, True),
-        ({"created": 0}, 0, True),  # the number was given again
+        ({"created": 0, "since_boot": 0}, 0, True),  # the number was given again
         ({"host": "elsewhere"}, 10, False),
         ({"host": "elsewhere"}, 1000, True),
     ],
