@@ -204,8 +204,9 @@ def _split(slices: list[Slice]) -> Iterable[Series]:
         else:
             part.append(one)
     if not parts:
-        # Screenshots and multi-frame files: the latter are listed, so that they can be refused in words.
-        parts = [[one] for one in nowhere if one.frames > 1]
+        # Screenshots and enhanced files: the latter are listed, so that they can be refused in words.
+        single = [one for one in nowhere if one.enhanced and one.frames == 1]
+        parts = [[one] for one in nowhere if one.frames > 1] + ([single] if single else [])
     elif nowhere:
         parts[0].extend(nowhere)
     for number, part in enumerate(parts):

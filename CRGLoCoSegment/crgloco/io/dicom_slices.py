@@ -36,7 +36,7 @@ _TAGS = [
     *("PatientName", "PatientID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "BitsAllocated", "BitsStored"),
-    *("PixelRepresentation", "GantryDetectorTilt", *DISTINCTIONS),
+    *("PixelRepresentation", "GantryDetectorTilt", "SharedFunctionalGroupsSequence", *DISTINCTIONS),
 ]
 # What pydicom raises on bytes that make no sense.
 DAMAGED = (
@@ -66,6 +66,7 @@ class Slice:
         rows: Voxels along J.
         columns: Voxels along I.
         frames: Images in the file; 1 for the usual kind.
+        enhanced: Whether the file tells of place and size frame by frame, even if it has but one.
         samples: Numbers in a voxel; 3 for colour.
         position: Centre of the first voxel, x, y, z in mm (LPS), or ``None``.
         orientation: Unit vectors along I and along J, or ``None``.
@@ -86,6 +87,7 @@ class Slice:
     rows: int
     columns: int
     frames: int
+    enhanced: bool
     samples: int
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
@@ -141,6 +143,7 @@ def _slice(path: Path, header: pydicom.Dataset, file: BinaryIO) -> Slice | None:
         rows=rows,
         columns=columns,
         frames=frames,
+        enhanced=frames > 1 or "SharedFunctionalGroupsSequence" in header,
         samples=samples,
         position=_numbers(header, "ImagePositionPatient", 3),
         orientation=_numbers(header, "ImageOrientationPatient", 6),

@@ -65,10 +65,11 @@ def _check_kind(slices: Sequence[Slice], name: str) -> None:
                 "Copy or send it again."
             )
             raise InputError(msg)
-        if one.frames > 1:
+        if one.enhanced:
+            images = f"{one.frames} images in one file" if one.frames > 1 else "one image in each file"
             msg = (
-                f"Series {name} keeps {one.frames} images in one file ({one.path}); such multi-frame DICOM "
-                "is not read here. Load it in 3D Slicer and save it as .nii.gz or .nrrd."
+                f"Series {name} is enhanced DICOM with {images} ({one.path}), which is not read here. "
+                "Load it in 3D Slicer and save it as .nii.gz or .nrrd."
             )
             raise InputError(msg)
         if one.samples > 1:

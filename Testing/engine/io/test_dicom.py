@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -619,6 +619,21 @@ def test_a_multi_frame_file_is_listed_and_refused_with_advice(tmp_path: Path, po
     image.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
     assert len(list_series(tmp_path)) == 1
     _refused(tmp_path, "3 images in one file", "3D Slicer")
+
+
+def test_enhanced_files_of_one_image_each_are_one_series_and_refused_with_advice(tmp_path: Path) -> None:
+    def enhance(_: int, image: FileDataset) -> None:
+        place = Dataset()
+        place.ImagePositionPatient = image.ImagePositionPatient
+        frame = Dataset()
+        frame.PlanePositionSequence = [place]
+        image.PerFrameFunctionalGroupsSequence = [frame]
+        image.SharedFunctionalGroupsSequence = [Dataset()]
+        image.NumberOfFrames = 1
+        del image.ImagePositionPatient, image.ImageOrientationPatient, image.PixelSpacing
+
+    assert len(list_series(_series(tmp_path, change=enhance))) == 1
+    _refused(tmp_path, "enhanced DICOM with one image in each file", "3D Slicer")
 
 
 def test_a_mosaic_is_refused(tmp_path: Path) -> None:
