@@ -91,7 +91,8 @@ def _created(path: Path, claim: str) -> bool:
 def _remove_if_abandoned(path: Path) -> None:
     """Take an abandoned lock away by renaming it: of several who try, one succeeds."""
     before = _content(path)
-    if before is None or not _is_abandoned(path, before):
+    # Read again: whoever held it when it was read may have ended since, and another one holds it.
+    if before is None or not _is_abandoned(path, before) or _content(path) != before:
         return
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with contextlib.suppress(OSError):

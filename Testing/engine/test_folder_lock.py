@@ -80,6 +80,23 @@ def test_a_lock_that_somebody_else_took_over_meanwhile_is_given_back(
     assert list(tmp_path.iterdir()) == [lock]
 
 
+def test_a_lock_that_passes_on_while_it_is_looked_at_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder ends, and looks dead then; the next one has it already."""
+    path = tmp_path / LOCK
+    path.write_text(json.dumps(claim_of_this_process() | {"lock": "first"}))
+
+    def pass_on(_: Path, __: str) -> bool:
+        path.write_text(json.dumps(claim_of_this_process() | {"lock": "next"}))
+        return True
+
+    monkeypatch.setattr(folder_lock, "_is_abandoned", pass_on)
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("a lock that is held was taken away"))
+    folder_lock._remove_if_abandoned(path)
+    assert json.loads(path.read_text())["lock"] == "next"
+
+
 def test_a_disk_too_full_for_the_lock_is_told_and_no_half_lock_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
