@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from crgloco.errors import ResourceError
@@ -36,10 +37,7 @@ def claim_of_this_process() -> dict[str, Any]:
     Raises:
         ResourceError: psutil is missing.
     """
-    created = started()
-    import psutil  # is there, or started() has refused
-
-    since_boot = created - psutil.boot_time()
+    created, since_boot = _start()
     return {"pid": os.getpid(), "created": created, "since_boot": since_boot, "host": socket.gethostname()}
 
 
@@ -66,27 +64,38 @@ def started() -> float:
     Raises:
         ResourceError: psutil is missing.
     """
+    return _start()[0]
+
+
+def _start(number: int | None = None) -> tuple[float, float]:
+    """Return when a process, this one if none is named, was started: since 1970 and since the computer was."""
+    psutil = _psutil()
+    booted = psutil.boot_time()  # first: older versions of psutil count the start from what this reads
+    created = psutil.Process(number).create_time()
+    return created, created - booted
+
+
+def _lives(number: int, created: float, since_boot: float) -> bool:
+    try:
+        psutil = _psutil()
+    except ResourceError:
+        return False
+    try:
+        start = _start(number)
+        # On Linux both follow a clock that is set, their difference does not; elsewhere the start does not.
+        same = abs(start[0] - created) < 1 or abs(start[1] - since_boot) < 1
+        return same and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
+        return True
+    except (ValueError, psutil.Error):
+        return False
+
+
+def _psutil() -> ModuleType:
+    """Return the package, imported late: it is no part of what Slicer brings."""
     try:
         import psutil
     except ImportError as error:
         msg = "The Python package psutil is missing. Install it, then try again."
         raise ResourceError(msg) from error
-    return psutil.Process().create_time()
-
-
-def _lives(number: int, created: float, since_boot: float) -> bool:
-    try:
-        import psutil
-    except ImportError:
-        return False
-    try:
-        booted = psutil.boot_time()  # first: older versions of psutil count the start from what this reads
-        process = psutil.Process(number)
-        start = process.create_time()
-        # On Linux both follow a clock that is set, their difference does not; elsewhere the start does not.
-        same = abs(start - created) < 1 or abs(start - booted - since_boot) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.AccessDenied:
-        return True
-    except (ValueError, psutil.Error):
-        return False
+    return psutil
