@@ -127,6 +127,13 @@ def three_numbers(text: str, name: str) -> tuple[float, float, float] | None:
     return k, j, i
 
 
+def range_text(low: float | None, high: float | None) -> str:
+    """Write a range such as ``0..1`` or ``0..``; empty without bounds."""
+    if low is None and high is None:
+        return ""
+    return f"{'' if low is None else low}..{'' if high is None else high}"
+
+
 def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
     if kind is float and is_whole(value) and is_number(value):
         value = float(value)
@@ -142,9 +149,8 @@ def _checked(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
         return value
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if kind in (int, float) and ((low is not None and value < low) or (high is not None and value > high)):
-        between = f"{'' if low is None else low}..{'' if high is None else high}"
         automatic = f", or be {field.default} (automatic)" if field.metadata.get("automatic") else ""
-        msg = f"Option {field.name!r} must lie in {between}{automatic}; found {value!r}."
+        msg = f"Option {field.name!r} must lie in {range_text(low, high)}{automatic}; found {value!r}."
         raise OptionError(msg)
     if isinstance(value, float) and math.isnan(value):
         msg = f"Option {field.name!r} is not a number."

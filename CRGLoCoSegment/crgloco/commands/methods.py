@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crgloco import methods
 from crgloco.commands.arguments import OK, add_command
 from crgloco.commands.console import Console
+from crgloco.options import range_text
 
 if TYPE_CHECKING:
     from crgloco.commands.arguments import Subparsers
@@ -60,9 +61,4 @@ def _default(option: dict[str, Any]) -> str:
 def _range(option: dict[str, Any]) -> str:
     if "choices" in option:
         return ", ".join(option["choices"])
-    low, high = option.get("minimum"), option.get("maximum")
-    return (
-        ""
-        if low is None and high is None
-        else f"{'' if low is None else low}..{'' if high is None else high}"
-    )
+    return range_text(option.get("minimum"), option.get("maximum"))
