@@ -68,7 +68,7 @@ def started() -> float:
 
 
 def _start(number: int | None = None) -> tuple[float, float]:
-    """Return when a process, this one if none is named, was started: since 1970 and since the computer was."""
+    """Return when a process, this one unless named, was started: since 1970, and since the computer was."""
     psutil = _psutil()
     booted = psutil.boot_time()  # first: older versions of psutil count the start from what this reads
     created = psutil.Process(number).create_time()
