@@ -447,7 +447,7 @@ def chosen_weight(classes: int) -> float:
     """Return the largest weight of the loss on the overlap, for C classes with the background.
 
     Of many structures the large ones grow from pseudo-labels of full weight
-    (``docs/methods/cr_gloco.md`` has the numbers).
+    (``docs/measurements.md`` has the numbers).
     """
     return 1.0 if classes - 1 <= FEW_STRUCTURES else 0.3
 
