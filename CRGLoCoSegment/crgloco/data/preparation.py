@@ -236,7 +236,7 @@ def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
     if case.label is None:
         voxels = body_voxels(_canonical(case, channel).array)
     else:
-        (scan,), label = read_channels(case.channels[channel : channel + 1]), read_volume(case.label)
+        scan, label = _channel(case, channel), read_volume(case.label)
         label = on_grid(label, scan.geometry, f"Case {case.name}: label and image")
         orientation = Orientation.of(scan.geometry)
         inside = orientation.apply(label.array).astype(bool)
@@ -246,5 +246,11 @@ def _ct_sample(case: Case, channel: int) -> npt.NDArray[Any]:
 
 def _canonical(case: Case, channel: int) -> Volume:
     """Read a channel; its axes count, because intensities are sampled in their order."""
-    (scan,) = read_channels(case.channels[channel : channel + 1])
+    scan = _channel(case, channel)
     return Orientation.of(scan.geometry).apply(scan)
+
+
+def _channel(case: Case, channel: int) -> Volume:
+    """Read one channel as it is stored."""
+    (scan,) = read_channels(case.channels[channel : channel + 1])
+    return scan
