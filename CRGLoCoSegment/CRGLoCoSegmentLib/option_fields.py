@@ -81,9 +81,8 @@ class TextField:
     changedSignal = "textChanged(QString)"
 
     def __init__(self, option: Mapping[str, Any]) -> None:
-        self.widget = qt.QLineEdit()
+        self.widget = _lineEdit(option)
         self.widget.clearButtonEnabled = True
-        self.widget.placeholderText = automaticWord() if option.get("automatic") else ""
 
     def show(self, value: str) -> None:
         """Put a text in."""
@@ -191,8 +190,7 @@ class NumberTextField:
         self._option = option
         self._read: Callable[[str], float] = int if option["type"] == "int" else float
         self._automatic = bool(option.get("automatic"))
-        self.widget = qt.QLineEdit()
-        self.widget.placeholderText = automaticWord() if self._automatic else ""
+        self.widget = _lineEdit(option)
 
     def show(self, value: float) -> None:
         """Put a number in; no digit of it is lost."""
@@ -289,6 +287,13 @@ def _step(low: float, high: float, decimals: int) -> float:
     power = 10.0 ** math.floor(math.log10(wanted))
     step = next(factor * power for factor in (5, 2, 1) if factor * power <= wanted * (1 + 1e-9))
     return max(round(step, 12), 10.0**-decimals)
+
+
+def _lineEdit(option: Mapping[str, Any]) -> Any:
+    """Return an empty line; of an automatic option it says so while it is empty."""
+    line = qt.QLineEdit()
+    line.placeholderText = automaticWord() if option.get("automatic") else ""
+    return line
 
 
 def _suffix(option: Mapping[str, Any]) -> str:

@@ -8,14 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from crgloco.errors import OptionError
-from CRGLoCoSegmentLib.option_fields import (
-    DecimalField,
-    Field,
-    WholeField,
-    allowedInWords,
-    automaticWord,
-    makeField,
-)
+from CRGLoCoSegmentLib.option_fields import Field, SpinField, allowedInWords, automaticWord, makeField
 
 
 class OptionForm:
@@ -146,5 +139,5 @@ def tooltip(option: Mapping[str, Any]) -> str:
 def _labelText(option: Mapping[str, Any], field: Field) -> str:
     """A unit stands behind the number where the widget has a place for it, else behind the label."""
     unit = option.get("unit")
-    inWidget = isinstance(field, (WholeField, DecimalField))
+    inWidget = isinstance(field, SpinField)
     return f"{option['label']} ({unit})" if unit and not inWidget else str(option["label"])
