@@ -66,14 +66,14 @@ def test_a_lock_that_somebody_else_took_over_meanwhile_is_given_back(
 ) -> None:
     lock = write_lock(tmp_path, claim_of_this_process() | {"pid": A_NUMBER_NOBODY_HAS})
     faster = json.dumps(claim_of_this_process())
-    judge = folder_lock._is_abandoned
+    rename = Path.rename
 
-    def judge_too_late(path: Path, content: str) -> bool:
-        abandoned = judge(path, content)
-        lock.write_text(faster)
-        return abandoned
+    def rename_too_late(path: Path, target: Path) -> Path:
+        if path == lock:
+            lock.write_text(faster)
+        return rename(path, target)
 
-    monkeypatch.setattr(folder_lock, "_is_abandoned", judge_too_late)
+    monkeypatch.setattr(Path, "rename", rename_too_late)
     with pytest.raises(ResourceError), locked(tmp_path, patience_s=0.1):
         pass
     assert lock.read_text() == faster
