@@ -754,6 +754,26 @@ def test_what_was_said_of_one_case_is_not_done_to_the_next_that_the_user_chose_m
     assert cases.loaded.volume is second.volume
 
 
+def test_what_was_drawn_while_the_next_case_is_being_found_is_not_discarded_with_what_was_there_before(
+    cases: Any, folder: Path, compute: StandInWorker, waitUntil: Any
+):
+    shutil.rmtree(folder / "predictions")
+    cases.refresh()
+    settled(cases, waitUntil)
+    first = cases.load("done").wait()
+    edit(first.corrected)
+    next_ = cases.loadNext(discardUnsaved=True)
+    edit(first.corrected, "label_1")
+    while cases.batch.isRunning:
+        name = compute.requests[-1].fields["case"]
+        compute.requests[-1].answer(
+            cases=[{"case": name, "kept": False, "expected_correction_ml": 1.0, "mean_confidence": 0.5}]
+        )
+    assert next_.wait().name == cases.loaded.name != "done"
+    assert slicer.mrmlScene.IsNodePresent(first.corrected)
+    assert cases.hasUnsavedCorrection(first.volume)
+
+
 def test_a_label_that_is_on_its_way_marks_its_volume_as_a_case_of_the_folder_it_went_to(
     cases: Any, folder: Path, tmp_path: Path, waitUntil: Any
 ):

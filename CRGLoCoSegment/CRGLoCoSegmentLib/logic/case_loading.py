@@ -123,6 +123,14 @@ class CaseInScene:
             for copy in copiesOf(volume)
         )
 
+    def edits(self) -> tuple[Any, ...]:
+        """Return what changes when anything of the loaded case is edited, made or deleted."""
+        if self.loaded is None:
+            return ()
+        volume = self.loaded.volume
+        found = (*copiesOf(volume), *resultNodesOf(volume))
+        return tuple(nodes.editStamp(node) for node in found if node.IsA("vtkMRMLSegmentationNode"))
+
     def isAccepted(self, segmentationNode: Any) -> bool:
         """Whether the folder has a segmentation as it is now."""
         known = self._accepted.get(segmentationNode.GetID()) if nodes.isInScene(segmentationNode) else None

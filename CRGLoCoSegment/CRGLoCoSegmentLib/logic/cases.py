@@ -156,7 +156,7 @@ class CasesLogic(CaseList):
             self._load(row.name if row is not None else waiting[0], task, discardUnsaved=discardUnsaved)
             return task
 
-        turn = self._turns
+        turn, edits = self._turns, self._scene.edits()
 
         def ranked(outcome: BatchOutcome) -> None:
             best = self.mostUseful()
@@ -166,7 +166,9 @@ class CasesLogic(CaseList):
             elif best is None:
                 task.fail(CasesError(outcome.inWords()))
             else:
-                self._load(best.name, task, discardUnsaved=discardUnsaved)
+                # Predicting takes minutes, and what was drawn meanwhile nobody wanted to be discarded.
+                mayGo = discardUnsaved and self._scene.edits() == edits
+                self._load(best.name, task, discardUnsaved=mayGo)
 
         self._predictFor(task, ranked, **how)
         return task
