@@ -15,6 +15,7 @@ import slicer
 
 from crgloco.errors import CasesError, InputError, ResourceError
 from crgloco.labels import LabelTable
+from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
@@ -263,6 +264,52 @@ def test_labels_of_one_name_that_are_kept_while_slicer_closes_get_a_file_each(
     assert len(paths) == 3
     assert all(b"Segment1_ID:=label_7" in path.read_bytes()[:4000] for path in paths)
     assert all(str(path) in logic.settings.get(label_rescue.KEPT) for path in paths)
+
+
+def test_a_place_that_cannot_even_be_looked_at_does_not_keep_a_label_from_the_next_one(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, kept: Path, waitUntil: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    unreachable = kept.parent / ("x" * 300)  # the system refuses to look, as at a home on a dead network
+    monkeypatch.setattr(label_rescue, "rescueFolders", lambda: (unreachable, kept))
+    task = logic.exportLabel(segmentation, volume, "/data/label.nii.gz")
+    waitUntil(lambda: files.of("write_label"), 5)
+    closeScene(logic)
+    files.of("write_label")[0].fail("The disk of /data is full.", "ResourceError")
+    with pytest.raises(CasesError, match="not lost: it is kept as"):
+        task.wait()
+    assert len(list(kept.iterdir())) == 1
+
+
+def test_a_label_that_could_be_neither_written_nor_kept_before_slicer_closed_is_told_at_the_next_start(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, waitUntil: Any,
+):  # fmt: skip
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(label_rescue, "rescueFolders", lambda: (tmp_path / "file" / "kept",))
+    logic.exportLabel(segmentation, volume, "/data/scan 3.nii.gz")
+    waitUntil(lambda: files.of("write_label"), 5)
+    logic.shutDown()
+    assert "The label of scan 3 was still on its way" in logic.cases.keptLabel()
+
+
+def test_a_kept_file_that_cannot_be_removed_hides_no_label_that_did_not_arrive(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, kept: Path, waitUntil: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    for name in ("first", "second"):
+        logic.exportLabel(segmentation, volume, f"/data/{name}.nii.gz")
+    waitUntil(lambda: len(files.of("write_label")) == 2, 5)
+
+    def held(_snapshot: Any, case: str) -> Path:
+        (kept / case).mkdir(parents=True)  # a folder cannot be unlinked, as no file that a scanner holds
+        return kept / case
+
+    monkeypatch.setattr(label_rescue, "keepLabel", held)
+    first = files.of("write_label")[0]
+    runInThread(lambda: None, lambda _: first.answer(path="/data/first.nii.gz"), pytest.fail)
+    logic.shutDown()
+    assert str(kept / "second") in logic.cases.keptLabel()
 
 
 class Exporter:

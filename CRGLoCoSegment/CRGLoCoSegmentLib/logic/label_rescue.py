@@ -12,6 +12,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from crgloco.atomic import saving
 from crgloco.errors import CasesError, ResourceError
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.ticker import waitUntil
@@ -44,7 +45,9 @@ def keepLabel(snapshot: Snapshot, case: str) -> Path:
     moment = datetime.now().strftime("%Y-%m-%d %H-%M-%S")  # noqa: DTZ005  (the clock that the user sees)
     for folder in rescueFolders():
         try:
-            return writeSnapshot(snapshot, _free(folder, f"{case} {moment}"))
+            with saving(folder):  # a home on a network that is down cannot even be looked at
+                path = _free(folder, f"{case} {moment}")
+            return writeSnapshot(snapshot, path)
         except ResourceError as error:
             faults.append(str(error))
     raise ResourceError(" ".join(faults))
@@ -57,6 +60,14 @@ def keptText(case: str, path: Path) -> str:
         "lost: it is kept as {path}. Load that file beside the image, and accept or export it again."
     )
     return text.format(case=case, path=path)
+
+
+def _lostText(case: str) -> str:
+    text = _(
+        "The label of {case} was still on its way when Slicer was closed. It was not written, and could not "
+        "be kept in a file either: make it again."
+    )
+    return text.format(case=case)
 
 
 def keepOrFail(task: Task, snapshot: Snapshot, case: str, error: Exception) -> None:
@@ -118,14 +129,13 @@ class _Keeping:
         """
         self._thread.join(max(0.0, until - time.monotonic()))
         path = self._path
-        if path is None:
-            log.log(logging.INFO if arrived else logging.ERROR, "the label of %s was not kept", self.case)
-        elif arrived:
-            path.unlink(missing_ok=True)
-        else:
-            text = keptText(self.case, path)
+        if not arrived:
+            text = keptText(self.case, path) if path is not None else _lostText(self.case)
             settings.set(KEPT, "\n".join(filter(None, [settings.get(KEPT, ""), text])))
             log.warning("%s", text)
+        elif path is not None:
+            with contextlib.suppress(OSError):  # on Windows somebody may look at it: the other labels count
+                path.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         with contextlib.suppress(ResourceError):
