@@ -18,7 +18,10 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.background.worker import Worker, WorkerError
 from CRGLoCoSegmentLib.logic import SegmentLogic, label_rescue
+from CRGLoCoSegmentLib.nodes.corrections import originalsOf
 from CRGLoCoSegmentLib.nodes.geometry import geometryOfNode
+from CRGLoCoSegmentLib.nodes.label_tables import tagOf
+from CRGLoCoSegmentLib.nodes.results import importResult
 from grids import segmentationFromLabels
 from stand_ins import TABLE, StandInWorker, addVolume
 
@@ -89,10 +92,22 @@ def test_a_full_disk_is_told_and_the_segmentation_stays(
     assert array.is_file()
     files.of("write_label")[0].fail("The disk of /data is full.", "ResourceError")
     assert heard == ["The disk of /data is full."]
-    assert not array.exists()
+    waitUntil(lambda: not array.parent.exists(), 5)
     assert slicer.mrmlScene.IsNodePresent(segmentation)
     with pytest.raises(WorkerError, match="is full"):
         task.wait()
+
+
+def test_a_temporary_file_that_cannot_be_removed_yet_does_not_keep_an_export_from_its_end(
+    logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, waitUntil: Any
+):
+    task = logic.exportLabel(segmentation, volume, "/data/label.nii.gz")
+    waitUntil(lambda: files.of("write_label"), 5)
+    array = Path(files.of("write_label")[0].fields["label"]["file"])
+    array.unlink()
+    array.mkdir()  # cannot be unlinked, as on Windows a file that a scanner of viruses holds
+    files.of("write_label")[0].answer(path="/data/label.nii.gz")
+    assert task.state == "done"
 
 
 def test_seg_nrrd_keeps_segments_and_leaves_the_nodes_own_file_alone(
@@ -363,6 +378,35 @@ def test_dicom_seg_without_dicom_images_is_refused_with_a_way_out(
     volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
     with pytest.raises(InputError, match="Segment liver has missing attributes"):
         logic.exportLabel(segmentation, volume, tmp_path / "broken.dcm", waitForCompletion=True)
+
+
+def test_dicom_seg_names_the_model_that_a_label_began_with_and_no_other(
+    logic: SegmentLogic, volume: Any, labels: np.ndarray, dicom: list[Any], tmp_path: Path
+):
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    table, geometry = LabelTable.from_json(TABLE), geometryOfNode(volume)
+    byHand = segmentationFromLabels(labels.copy(), geometry, table, "by hand", volume)
+    copies = []
+    for title in ("First", "Second", "Third"):
+        answer = {"labels": TABLE, "geometry": geometry.to_json(), "title": title}
+        result = importResult(volume, answer, {"fused": labels.copy()})
+        copies.append(logic.correction.start(result, anew=True))
+    slicer.mrmlScene.RemoveNode(originalsOf(copies[1])["fused"])
+    titles = ("First", "Second", "Third", "Third", "")
+    for node, title in zip((*copies, result.fused, byHand), titles, strict=True):
+        logic.exportLabel(node, volume, tmp_path / "label.dcm", waitForCompletion=True)
+        segment = node.GetSegmentation().GetSegment("label_1")
+        assert tagOf(segment, "DICOM.SegmentAlgorithmName") == title, node.GetName()
+
+
+def test_a_segment_that_is_deleted_while_it_goes_to_dicom_seg_ends_the_export_in_words(
+    logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], tmp_path: Path
+):
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    task = logic.exportLabel(segmentation, volume, tmp_path / "label.dcm")
+    segmentation.GetSegmentation().RemoveSegment("label_7")
+    with pytest.raises(InputError, match="was deleted meanwhile"):
+        task.wait()
 
 
 def test_a_slicer_without_dicom_seg_says_so(logic: SegmentLogic, segmentation: Any, volume: Any):

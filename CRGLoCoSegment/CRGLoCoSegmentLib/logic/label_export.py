@@ -11,11 +11,12 @@ from crgloco.errors import CRGLoCoError, InputError
 from crgloco.io.volume import Volume
 from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.background.arrays import saveArray
-from CRGLoCoSegmentLib.background.session import sessionFolder
+from CRGLoCoSegmentLib.background.session import removeLater, sessionFolder
 from CRGLoCoSegmentLib.background.threads import runInThread
 from CRGLoCoSegmentLib.logic.label_rescue import keepOrFail, keepUnlessArrived
 from CRGLoCoSegmentLib.logic.task import OnFailed, OnFinished, Task
 from CRGLoCoSegmentLib.nodes.cases import isInScene
+from CRGLoCoSegmentLib.nodes.corrections import answerBehind, beganWith
 from CRGLoCoSegmentLib.nodes.export import labelsOf
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import resultOf
@@ -85,7 +86,7 @@ class LabelExport:
             return task
         snapshot = snapshotOf(segmentationNode, volumeNode)
         self._register(task, snapshot, path, needsNode=ending == DICOM)
-        files = filesOf(volumeNode)
+        files, title = filesOf(volumeNode), _titleBehind(segmentationNode, volumeNode)
         scan = files[0] if len(files) == 1 else None
 
         def failed(error: Exception) -> None:
@@ -97,7 +98,6 @@ class LabelExport:
         def write(labels: Volume) -> None:
             if ending == DICOM:
                 drawn = [segment.id for segment in snapshot.segments if snapshot.voxelsOf(segment)]
-                title = _title(volumeNode)
                 _end(task, path, lambda: writeDicomSeg(segmentationNode, drawn, path, title))
             else:
                 self._writePlain(task, labels, table, path, scan, failed)
@@ -136,11 +136,13 @@ class LabelExport:
         scan: Path | None,
         failed: Callable[[Exception], None],
     ) -> None:
-        file = sessionFolder() / f"label-{uuid.uuid4().hex[:12]}.npy"
+        folder = sessionFolder() / f"label-{uuid.uuid4().hex[:12]}"
+        file = folder / "label.npy"
+        task.onEnd(lambda: removeLater(folder))
 
         def ask(_file: Path) -> None:
             if not task.isRunning():
-                file.unlink(missing_ok=True)
+                removeLater(folder)
                 return
             label = {"file": str(file), "geometry": labels.geometry.to_json()}
             self._files.ask(
@@ -151,8 +153,8 @@ class LabelExport:
                     "path": str(path),
                     "scan": str(scan) if scan is not None else None,
                 },
-                onResult=lambda answer: (file.unlink(missing_ok=True), task.finish(Path(answer["path"]))),
-                onError=lambda error: (file.unlink(missing_ok=True), failed(error)),
+                onResult=lambda answer: task.finish(Path(answer["path"])),
+                onError=failed,
                 onCancelled=task.cancel,
             )
 
@@ -209,6 +211,7 @@ def _tableFor(segmentationNode: Any, volumeNode: Any) -> LabelTable:
     raise InputError(msg.format(name=segmentationNode.GetName()))
 
 
-def _title(volumeNode: Any) -> str:
-    result = resultOf(volumeNode)
-    return result.title if result is not None else ""
+def _titleBehind(segmentationNode: Any, volumeNode: Any) -> str:
+    """Return the name of the model whose answer a segmentation began with; empty if there was none."""
+    answer = answerBehind(segmentationNode, volumeNode)
+    return str((answer.record if answer is not None else beganWith(segmentationNode)).get("title", ""))

@@ -68,7 +68,7 @@ def newCorrection(result: Result, composed: Composition, starts: Mapping[str, st
     node = newSegmentation(composed.values, result.table, _freeName(volume), volume)
     node.SetAttribute(STARTS, json.dumps(dict(starts)))
     node.SetAttribute(LOST, json.dumps(dict(composed.lost)))
-    known = {key: result.record[key] for key in ("model", VOXELS, GRID) if key in result.record}
+    known = {key: result.record[key] for key in ("model", "title", VOXELS, GRID) if key in result.record}
     node.SetAttribute(BEGAN, json.dumps(known))
     for kind in SEGMENTATIONS:
         answer = result.segmentation(kind)
@@ -110,7 +110,7 @@ def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
 
 
 def beganWith(correctedNode: Any) -> dict[str, Any]:
-    """Return the model, the voxels and the grid of the answer that a copy was made from; empty for others."""
+    """Return model, title, voxels and grid of the answer that a copy was made from; empty for others."""
     return mappingOf(correctedNode, BEGAN)
 
 

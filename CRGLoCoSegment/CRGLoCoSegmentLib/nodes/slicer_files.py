@@ -64,8 +64,8 @@ def writeDicomSeg(segmentationNode: Any, segmentIds: Sequence[str], path: Path, 
     _refuseForeign(segmentationNode)
     if not segmentIds:
         raise InputError(_("There is nothing to export: every segment is empty."))
-    _nameAlgorithm(segmentationNode, segmentIds, algorithm)
     try:
+        _nameAlgorithm(segmentationNode, segmentIds, algorithm)
         with contextlib.ExitStack() as tidy, saving(path):
             exporter = importlib.import_module(PLUGIN).DICOMSegmentationExporter(segmentationNode)
             tidy.callback(exporter.cleanup)
@@ -96,6 +96,8 @@ def _nameAlgorithm(segmentationNode: Any, segmentIds: Sequence[str], algorithm: 
     segmentation = segmentationNode.GetSegmentation()
     for identifier in segmentIds:
         segment = segmentation.GetSegment(identifier)
+        if segment is None:
+            raise InputError(_("A segment was deleted meanwhile. Export again."))
         if algorithm and not segment.HasTag(ALGORITHM_TYPE):
             segment.SetTag(ALGORITHM_TYPE, "SEMIAUTOMATIC")
             segment.SetTag(ALGORITHM_NAME, algorithm[:60])
