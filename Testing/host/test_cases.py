@@ -33,6 +33,7 @@ from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.nodes.corrections import letGoIfUntouched
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected, volumeOf
+from CRGLoCoSegmentLib.nodes.snapshots import snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, volumeNodeFromVolume
 from grids import labelsFromSegmentation, segmentationFromLabels
 from stand_ins import StandInWorker
@@ -1481,14 +1482,18 @@ def corrected() -> Any:
 
 
 def readKept(folder: Path) -> Any:
-    """Read the one label that was kept, as a user does: by Slicer, beside the case's image."""
+    """Load the one label that was kept, as a user does: by Slicer."""
     (path,) = folder.iterdir()
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
     assert storage.ReadData(node)
-    volume = volumeNodeFromVolume(scan(2), "image")
-    return labelsFromSegmentation(node, TABLE, volume).array
+    return node
+
+
+def valuesKept(folder: Path) -> Any:
+    """The values of the one label that was kept, beside the case's image."""
+    return labelsFromSegmentation(readKept(folder), TABLE, volumeNodeFromVolume(scan(2), "image")).array
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -1505,7 +1510,23 @@ def test_a_label_whose_scene_is_closed_and_that_cannot_be_written_is_kept_in_a_f
     with pytest.raises(CasesError, match=r"scene is closed.*not lost: it is kept as .*killed") as failure:
         task.wait()
     assert str(next(kept.iterdir())) in str(failure.value)
-    assert np.array_equal(readKept(kept), corrected())
+    assert np.array_equal(valuesKept(kept), corrected())
+
+
+def test_a_kept_label_is_accepted_by_the_way_that_the_message_tells(cases: Any, folder: Path, kept: Path):
+    edit(correct(cases.load("wrong").wait().volume))
+    segmentation, volume = cases.acceptable()
+    label_rescue.keepLabel(snapshotOf(segmentation, volume), "wrong")
+    slicer.mrmlScene.Clear()
+    cases.sceneClosed()
+    copy = correct(cases.load("wrong").wait().volume).GetSegmentation()
+    copy.RemoveAllSegments()
+    file = readKept(kept).GetSegmentation()
+    for number in reversed(range(file.GetNumberOfSegments())):  # as dragging in the module Data does
+        assert copy.CopySegmentFromSegmentation(file, file.GetNthSegmentID(number), True)
+    accepted = cases.accept().wait()
+    assert np.array_equal(read_volume(accepted.path).array, corrected())
+    assert revisions(folder)["wrong"][-1].edits_voxels == 8
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -1525,7 +1546,7 @@ def test_a_label_that_cannot_be_written_before_slicer_closes_is_kept_and_told_at
     assert task.state in {"failed", "cancelled"}
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert np.array_equal(readKept(kept), corrected())
+    assert np.array_equal(valuesKept(kept), corrected())
     next_ = SegmentLogic(files=StandInWorker(), compute=compute)
     assert str(next(kept.iterdir())) in next_.cases.keptLabel()
     assert not next_.cases.keptLabel()

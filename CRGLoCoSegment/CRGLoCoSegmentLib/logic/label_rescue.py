@@ -57,7 +57,9 @@ def keptText(case: str, path: Path) -> str:
     """Say where a label is that could not be accepted."""
     text = _(
         "The label of {case} could not be written where it should go, and its scene is closed. It is not "
-        "lost: it is kept as {path}. Load that file beside the image, and accept or export it again."
+        "lost: it is kept as {path}. Load that file beside the image. In the module Data, delete the "
+        "segments of the image's corrected copy and drag those of the file into it; then accept or export it "
+        "again."
     )
     return text.format(case=case, path=path)
 
