@@ -80,6 +80,16 @@ def test_values_and_place_arrive_whatever_the_segments_are_called(
     assert not list(tmp_path.glob("*.part*"))
 
 
+def test_a_script_exports_into_the_folder_that_it_is_in(
+    logic: SegmentLogic, segmentation: Any, volume: Any, realFiles: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    logic.__dict__["files"] = realFiles
+    monkeypatch.chdir(tmp_path)
+    assert logic.exportLabel(segmentation, volume, "label.mha", waitForCompletion=True).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["label.mha"]
+
+
 def test_a_full_disk_is_told_and_the_segmentation_stays(
     logic: SegmentLogic, files: StandInWorker, segmentation: Any, volume: Any, waitUntil: Any
 ):

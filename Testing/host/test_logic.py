@@ -463,6 +463,19 @@ def test_an_imported_model_becomes_current(
     assert notices == ["models"]
 
 
+def test_the_worker_is_told_whole_paths_because_it_is_in_another_folder_than_the_script(
+    logic: SegmentLogic, files: StandInWorker, segment: Any, tmp_path: Path, monkeypatch: Any
+):
+    shutil.copytree(STARTER, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    logic.models.importZip(Path("in.zip"))
+    logic.models.exportZip(Path("mine"), Path("out.zip"))
+    told = [files.requests[0].fields["zip"], *(files.requests[1].fields[key] for key in ("zip", "model"))]
+    assert told == [str(tmp_path / name) for name in ("in.zip", "out.zip", "mine")]
+    _task, request = segment(addVolume(), model="mine")
+    assert request.fields["model"] == str(tmp_path / "mine")
+
+
 def test_a_failed_import_is_told_and_changes_nothing(logic: SegmentLogic, files: StandInWorker, heard: Any):
     logic.models.importZip(Path("/data/bad.zip"), onFailed=lambda *values: heard.failed.append(values))
     files.of("import_model")[0].fail("bad.zip is no zip file. Get it again.", "ModelError")
@@ -481,11 +494,14 @@ def test_a_logic_that_did_nothing_has_nothing_to_end():
 
 
 def test_a_check_before_a_training_keeps_nobody_waiting_who_accepts_or_loads_a_case(
-    scene: Any, tmp_path: Path
+    scene: Any, tmp_path: Path, monkeypatch: Any
 ):
     files, checker = StandInWorker(), StandInWorker()
     logic = SegmentLogic(files=files, checker=checker)
-    logic.training.check(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    logic.training.check(Path("cases"), [Path("more")])
+    assert checker.requests[0].fields["folder"] == str(tmp_path / "cases")
+    assert checker.requests[0].fields["unlabelled"] == [str(tmp_path / "more")]
     assert (len(checker.of("check")), files.requests) == (1, [])
     logic.shutDown()
     assert checker.isEnded

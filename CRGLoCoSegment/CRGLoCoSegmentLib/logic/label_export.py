@@ -77,6 +77,7 @@ class LabelExport:
         """
         if segmentationNode is None or volumeNode is None:
             raise InputError(_("An export needs a segmentation and the volume that it belongs to."))
+        path = path.absolute()  # the worker is in a folder of its own
         _refuseOwnFile(volumeNode, path)
         table = table or _tableFor(segmentationNode, volumeNode)
         ending = _ending(path)

@@ -69,7 +69,7 @@ class Models:
         if folder is None:
             msg = _("There is no model. Import one from a zip file, or choose the models folder.")
             raise ModelError(msg)
-        return folder
+        return folder.absolute()  # the worker is in a folder of its own
 
     @property
     def current(self) -> Path | None:
@@ -107,7 +107,9 @@ class Models:
             self._listeners.tell("models")
             task.finish(Path(answer["path"]))
 
-        task.ask(self._files, "import_model", {"zip": str(zipPath), "into": str(self.folder)}, take)
+        task.ask(
+            self._files, "import_model", {"zip": str(zipPath.absolute()), "into": str(self.folder)}, take
+        )
         return task
 
     def exportZip(
@@ -121,7 +123,7 @@ class Models:
     ) -> Task:
         """Write a model as a zip file to hand to a colleague; the value is the zip's path."""
         task = Task(zipPath.name, onFinished=onFinished, onFailed=onFailed)
-        fields = {"model": str(model), "zip": str(zipPath), "overwrite": overwrite}
+        fields = {"model": str(model.absolute()), "zip": str(zipPath.absolute()), "overwrite": overwrite}
         task.ask(self._files, "export_model", fields, lambda answer: task.finish(Path(answer["zip"])))
         return task
 

@@ -122,8 +122,8 @@ class Training:
             self._checker,
             "check",
             {
-                "folder": str(casesFolder),
-                "unlabelled": [str(folder) for folder in unlabelledFolders],
+                "folder": str(casesFolder.absolute()),
+                "unlabelled": [str(folder.absolute()) for folder in unlabelledFolders],
                 **({"labels": False} if pretraining else {}),
                 **({"method": method} if method else {}),
             },
