@@ -136,10 +136,11 @@ def test_labels_are_put_together_in_a_thread(correction, result, waitUntil, monk
     assert correctedOf(result.volume) is copies[0]
 
 
-def test_a_volume_that_is_deleted_meanwhile_is_said_and_leaves_nothing(correction, result, scene, waitUntil):
+@pytest.mark.parametrize("what", ["volume", "fused"])
+def test_what_is_deleted_meanwhile_is_said_and_leaves_nothing(correction, result, scene, waitUntil, what):
     failures = []
     correction.startLater(result, onFinished=pytest.fail, onFailed=failures.append)
-    scene.RemoveNode(result.volume)
+    scene.RemoveNode(getattr(result, what))
     waitUntil(lambda: failures)
     assert "deleted" in str(failures[0])
 
@@ -177,6 +178,14 @@ def test_the_answers_are_looked_at_once_however_often_changes_are_counted(correc
     sharedLabelmap(result.fused)[0, 0, 0] = 2  # whoever does that: the count must not be wrong
     result.fused.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap").Modified()
     assert correction.changes(copy).labels["spleen"].removed == 1
+
+
+def test_a_volume_that_is_moved_between_two_counts_changes_no_voxel_of_the_copy(correction, result):
+    copy = correction.start(result)
+    assert correction.changes(copy).voxels == 0
+    i, j, k = result.volume.GetSpacing()
+    result.volume.SetOrigin(*np.add(result.volume.GetOrigin(), (2 * i, 2 * j, k)))
+    assert correction.changes(copy).voxels == 0
 
 
 def test_what_is_only_compared_is_not_copied_while_the_user_waits(correction, result, monkeypatch, waitUntil):
@@ -456,8 +465,10 @@ def test_voxels_that_a_label_lost_are_said(panel, waitUntil):
 
 def test_the_button_opens_slicers_segment_editor_with_copy_and_volume(panel, scene, waitUntil):
     copy = start(panel, waitUntil)
+    node = editorNode(scene, "SegmentEditor")
+    node.SetOverwriteMode(node.OverwriteNone)  # the user's choice for another segmentation
     panel.ui.segmentEditorButton.click()
-    node = scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    assert node.GetOverwriteMode() == node.OverwriteAllSegments
     assert node.GetSegmentationNode() is copy
     assert node.GetSourceVolumeNode() is panel._volume
     assert slicer.util.selectedModule() == "SegmentEditor"

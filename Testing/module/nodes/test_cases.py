@@ -10,6 +10,7 @@ import slicer
 from crgloco.errors import CRGLoCoError
 from CRGLoCoSegmentLib.nodes.cases import (
     caseOf,
+    channelNamesOf,
     channelsOf,
     editStamp,
     isInScene,
@@ -25,7 +26,7 @@ from CRGLoCoSegmentLib.nodes.corrections import differ
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, windowOf
-from grids import OBLIQUE, TABLE, labels, segmentationFromLabels
+from grids import OBLIQUE, TABLE, labels, segmentationFromLabels, volumeNode
 
 FOLDER = Path("/data/cases")
 
@@ -56,6 +57,15 @@ def test_image_result_and_label_come_in_together(scene: Any):
     assert case.result.record["model"] == "abc"
     assert correctedOf(volume) is case.corrected
     assert resultOf(volume).corrected is case.corrected
+
+
+def test_a_volume_that_knows_no_channel_is_one_that_no_other_is(scene: Any):
+    first, second = made({**arrays(), "image_1": arrays()["image_0"]}, channel_names=["T1", "T2"]).volumes
+    other, wanted = volumeNode(), ("T1", "T2", "FLAIR")
+    assert channelNamesOf((first, other, second), wanted) == ("T1", "FLAIR", "T2")
+    assert channelNamesOf((other, first, None), wanted) == ("T2", "T1", "FLAIR")
+    assert channelNamesOf((None, other), ("T1", "T2")) == ("T1", "T2")
+    assert channelNamesOf((other, None), ("T1",)) == ("T1", "")
 
 
 def test_the_window_comes_from_the_thread_and_is_not_looked_for_by_slicer(scene: Any):

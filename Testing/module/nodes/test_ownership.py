@@ -3,7 +3,7 @@
 import pytest
 import slicer
 
-from CRGLoCoSegmentLib.nodes.cases import caseOf, channelsOf, markCase
+from CRGLoCoSegmentLib.nodes.cases import CHANNEL, caseOf, channelsOf, markCase
 from CRGLoCoSegmentLib.nodes.results import correctedOf, importResult, resultOf, setCorrected
 from grids import OBLIQUE, TABLE, labels, segmentationFromLabels, volumeNode
 
@@ -35,6 +35,15 @@ def test_a_copy_of_a_volume_has_neither_its_results_nor_its_case(original, copy,
     assert resultOf(original).corrected is correctedOf(original)
     assert caseOf(original, tmp_path) == "case_01"
     assert (resultOf(copy), correctedOf(copy), caseOf(copy, tmp_path)) == (None, None, None)
+    assert channelsOf(copy) == []
+
+
+def test_a_copy_of_a_case_does_not_take_its_further_channels_along(scene, original):
+    original.AddNodeReferenceID(CHANNEL, volumeNode(name="second").GetID())
+    logic = slicer.vtkSlicerVolumesLogic()
+    logic.SetMRMLScene(scene)
+    copy = logic.CloneVolume(scene, original, "scan cropped")
+    assert copy.GetNumberOfNodeReferences(CHANNEL) == len(channelsOf(original)) == 1
     assert channelsOf(copy) == []
 
 
