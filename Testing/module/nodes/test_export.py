@@ -160,6 +160,28 @@ def test_the_side_of_an_organ_counts_in_the_terminology(scene, volume):
         labelsFromSegmentation(node, TABLE, volume)
 
 
+TISSUE = "~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~~^^~^^"
+KIDNEY = "~SCT^123037004^Anatomical~SCT^64033007^Kidney~^^~~^^~^^"
+REGION = "~SCT^49755003^Abnormal~SCT^4147007^Mass~^^~~SCT^64033007^Kidney~SCT^24028007^Right"
+
+
+@pytest.mark.parametrize(
+    ("codes", "found"),
+    [
+        ((TISSUE, ""), TISSUE),
+        ((KIDNEY, KIDNEY), KIDNEY),
+        ((REGION, ""), REGION.replace("24028007^Right", "7771000^Left")),
+    ],
+    ids=["Slicer gives it to every new segment", "two labels have it", "another side of a region"],
+)
+def test_a_terminology_that_tells_no_label_is_not_taken_for_one(scene, volume, codes, found):
+    table = LabelTable(tuple(Label(n, f"label {n}", terminology=code) for n, code in enumerate(codes, 1)))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
+    addSegment(node, "Segment_1", labels() == 7, terminology=found)
+    with pytest.raises(LabelError, match="Segment_1"):
+        labelsFromSegmentation(node, table, volume)
+
+
 def test_an_identifier_of_another_projects_table_counts_for_nothing(scene, volume):
     other = LabelTable((Label(1, "spleen"), Label(3, "liver")))
     values = np.where(labels() == 7, 0, labels())
@@ -441,6 +463,14 @@ def test_values_above_255_are_exported_in_16_bits(scene, volume):
     back = labelsFromSegmentation(node, table, volume)
     assert back.array.dtype == np.uint16
     assert np.array_equal(back.array, values)
+
+
+def test_an_empty_label_whose_value_its_small_labelmap_could_not_hold_does_not_matter(scene, volume):
+    table = LabelTable((Label(1, "a"), Label(300, "b")))
+    values = (labels() > 0).astype(np.uint8)
+    node = segmentationFromLabels(values, OBLIQUE, table, "s", volume)
+    assert sharedLabelmap(node).dtype == np.uint8
+    assert np.array_equal(labelsFromSegmentation(node, table, volume).array, values)
 
 
 def test_a_snapshot_does_not_change_with_the_segmentation(scene, volume, segmentation):
