@@ -140,6 +140,25 @@ def test_seg_nrrd_that_cannot_be_written_is_told(
         logic.exportLabel(segmentation, volume, tmp_path / "file" / "label.seg.nrrd", waitForCompletion=True)
 
 
+def test_half_a_seg_nrrd_of_a_full_disk_takes_no_files_place(
+    logic: SegmentLogic, segmentation: Any, volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Half:
+        def SetFileName(self, name: str) -> None:
+            self.path = Path(name)
+
+        def WriteData(self, _node: Any) -> int:
+            self.path.write_bytes(b"NRRD0004")
+            return 0
+
+    monkeypatch.setattr(slicer, "vtkMRMLSegmentationStorageNode", Half)
+    path = tmp_path / "label.seg.nrrd"
+    path.write_text("before")
+    with pytest.raises(ResourceError, match="Check the free space"):
+        logic.exportLabel(segmentation, volume, path, waitForCompletion=True)
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(path.name, "before")]
+
+
 @pytest.mark.parametrize("name", ["label", "label.png", "label.stl"])
 def test_an_ending_that_no_label_has_is_refused(
     logic: SegmentLogic, segmentation: Any, volume: Any, name: str
@@ -402,11 +421,14 @@ def test_dicom_seg_names_the_model_that_a_label_began_with_and_no_other(
         result = importResult(volume, answer, {"fused": labels.copy()})
         copies.append(logic.correction.start(result, anew=True))
     slicer.mrmlScene.RemoveNode(originalsOf(copies[1])["fused"])
+    drawn = copies[0].GetSegmentation().GetSegment("label_7")
+    drawn.SetTag("DICOM.SegmentAlgorithmType", "MANUAL")  # by another module, which knew better
     titles = ("First", "Second", "Third", "Third", "")
     for node, title in zip((*copies, result.fused, byHand), titles, strict=True):
         logic.exportLabel(node, volume, tmp_path / "label.dcm", waitForCompletion=True)
         segment = node.GetSegmentation().GetSegment("label_1")
         assert tagOf(segment, "DICOM.SegmentAlgorithmName") == title, node.GetName()
+    assert tagOf(drawn, "DICOM.SegmentAlgorithmType") == "MANUAL"
 
 
 def test_a_segment_that_is_deleted_while_it_goes_to_dicom_seg_ends_the_export_in_words(
@@ -417,6 +439,15 @@ def test_a_segment_that_is_deleted_while_it_goes_to_dicom_seg_ends_the_export_in
     segmentation.GetSegmentation().RemoveSegment("label_7")
     with pytest.raises(InputError, match="was deleted meanwhile"):
         task.wait()
+
+
+def test_an_export_to_dicom_seg_ends_with_its_scene(
+    logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], tmp_path: Path
+):
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    task = logic.exportLabel(segmentation, volume, tmp_path / "label.dcm")
+    closeScene(logic)
+    assert (task.state, dicom) == ("cancelled", [])
 
 
 def test_a_slicer_without_dicom_seg_says_so(logic: SegmentLogic, segmentation: Any, volume: Any):
