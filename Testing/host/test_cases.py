@@ -850,6 +850,15 @@ def test_another_frame_is_refused_also_where_the_answer_was_deleted(cases: Any):
         cases.accept(volume, caseName="case_001")
 
 
+def test_an_earlier_answer_is_accepted_as_that_of_its_own_model(cases: Any, folder: Path):
+    volume = cases.load("wrong").wait().volume
+    earlier = resultOf(volume).fused
+    segmentAgain(volume)
+    cases.accept(earlier).wait()
+    last = revisions(folder)["wrong"][-1]
+    assert (last.model, last.edits_voxels) == ("abc", 0)
+
+
 def test_the_folders_own_label_stays_what_it_was_though_a_model_was_asked_meanwhile(cases: Any, folder: Path):
     values = label().array.copy()
     values[values == SPLEEN] = 0

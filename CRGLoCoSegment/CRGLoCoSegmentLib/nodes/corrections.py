@@ -101,12 +101,10 @@ def answerBehind(segmentationNode: Any, volumeNode: Any) -> Result | None:
     ``beganWith``. Only ``fused``, ``record`` and ``table`` are those of an older result.
     """
     newest = resultOf(volumeNode)
-    original = originalsOf(segmentationNode).get(FUSED)
+    original = segmentationNode if recordOf(segmentationNode) else originalsOf(segmentationNode).get(FUSED)
     if newest is None or original is newest.fused:
         return newest
-    if original is not None:
-        return replace(newest, fused=original, record=recordOf(original))
-    return newest if segmentationNode is newest.fused else None
+    return replace(newest, fused=original, record=recordOf(original)) if original is not None else None
 
 
 def beganWith(correctedNode: Any) -> dict[str, Any]:
