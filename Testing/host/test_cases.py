@@ -1044,6 +1044,14 @@ def test_a_new_case_whose_volume_was_moved_after_it_was_segmented_is_refused(
     assert "case_001" not in [case.name for case in open_cases(folder).labelled]
 
 
+def test_a_volume_that_was_moved_is_refused_also_where_the_answer_was_deleted(cases: Any):
+    volume, _copy = asNewCase()
+    slicer.mrmlScene.RemoveNode(resultOf(volume).fused)
+    volume.SetOrigin(*np.add(volume.GetOrigin(), volume.GetSpacing()))
+    with pytest.raises(InputError, match=r"scan was moved.*wrong place"):
+        cases.accept(volume, caseName="case_001")
+
+
 @pytest.mark.parametrize("move", MOVES)
 def test_a_case_whose_volume_was_moved_after_it_was_loaded_takes_no_answers_label(
     cases: Any, folder: Path, move: Any
