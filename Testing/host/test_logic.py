@@ -336,13 +336,31 @@ def test_what_cannot_be_segmented_is_refused_at_once_and_in_words(logic: Segment
         assert words in logic.segmentation.problem(node)
 
 
-def test_channels_are_counted_and_must_share_one_grid_and_transform(logic: SegmentLogic, tmp_path: Path):
+def twoChannels(tmp_path: Path) -> Path:
+    """Add a model of the channels T1 and T2."""
     folder = tmp_path / "models" / "two_channels"
     shutil.copytree(STARTER, folder)
     card = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(
         json.dumps(card | {"channel_names": ["T1", "T2"], "name": folder.name})
     )
+    return folder
+
+
+def test_a_further_channel_that_was_changed_meanwhile_gives_no_result(
+    segment: Any, tmp_path: Path, waitUntil: Any
+):
+    t1, t2 = addVolume("T1 scan"), addVolume("T2 scan")
+    task, request = segment(t1, model=twoChannels(tmp_path), channels=(t2,))
+    t2.SetOrigin(0, 0, 0)
+    answerSegment(request)
+    waitUntil(lambda: not task.isRunning(), 5)
+    assert "T2 scan was changed meanwhile" in str(task.error)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_channels_are_counted_and_must_share_one_grid_and_transform(logic: SegmentLogic, tmp_path: Path):
+    folder = twoChannels(tmp_path)
     t1, t2, other = addVolume("T1 scan"), addVolume("T2 scan"), addVolume("other", spacing=3.0)
     with pytest.raises(ModelError, match=r"needs 2 volumes \(T1, T2\); 1 volume given"):
         logic.segment(t1, folder)
@@ -361,12 +379,7 @@ def test_channels_are_counted_and_must_share_one_grid_and_transform(logic: Segme
 def test_a_channel_that_slicer_turned_round_is_segmented_on_the_grid_of_the_first(
     logic: SegmentLogic, compute: StandInWorker, tmp_path: Path, waitUntil: Callable[..., None]
 ):
-    folder = tmp_path / "models" / "two_channels"
-    shutil.copytree(STARTER, folder)
-    card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(
-        json.dumps(card | {"channel_names": ["T1", "T2"], "name": folder.name})
-    )
+    folder = twoChannels(tmp_path)
     t1 = addVolume("T1 scan")
     turned = Orientation(flips=(True, False, False)).apply(volumeFromNode(t1))
     t2 = volumeNodeFromVolume(turned, "T2 scan")
