@@ -23,6 +23,7 @@ from CRGLoCoSegmentLib.nodes.cases import (
     volumesOfCase,
 )
 from CRGLoCoSegmentLib.nodes.corrections import differ
+from CRGLoCoSegmentLib.nodes.geometry import ijkToRas
 from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import correctedOf, resultOf
 from CRGLoCoSegmentLib.nodes.volumes import volumeFromNode, windowOf
@@ -153,6 +154,14 @@ def test_two_segmentations_differ_by_a_single_voxel(scene: Any):
     segment = second.GetSegmentation().GetNthSegment(0)
     image = arrayOfImage(segment.GetRepresentation("Binary labelmap"))
     image[0, 0, 0] = segment.GetLabelValue() if image[0, 0, 0] == 0 else 0
+    assert differ(first, second)
+
+
+def test_two_segmentations_of_the_same_voxels_at_other_places_differ(scene: Any):
+    volume = made(arrays()).volumes[0]
+    first, second = (segmentationFromLabels(labels(), OBLIQUE, TABLE, name, volume) for name in "ab")
+    image = second.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    image.SetOrigin(ijkToRas(OBLIQUE)[:3] @ (1, 0, 0, 1))  # as a hardened transform moves it by a voxel
     assert differ(first, second)
 
 
