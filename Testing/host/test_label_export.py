@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
+import vtk
 
 from crgloco.errors import CasesError, InputError, ResourceError
 from crgloco.labels import LabelTable
@@ -138,6 +139,23 @@ def test_seg_nrrd_that_cannot_be_written_is_told(
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResourceError):
         logic.exportLabel(segmentation, volume, tmp_path / "file" / "label.seg.nrrd", waitForCompletion=True)
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".dcm"])
+def test_a_file_that_leaves_transforms_out_is_refused_where_one_stands_between_label_and_volume(
+    logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], tmp_path: Path, ending: str
+):
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 2.0)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(matrix)
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    path = tmp_path / f"label{ending}"
+    with pytest.raises(InputError, match=f"{ending} leaves out: the label would lie at a wrong place"):
+        logic.exportLabel(segmentation, volume, path)
+    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    assert logic.exportLabel(segmentation, volume, path, waitForCompletion=True) == path
 
 
 def test_half_a_seg_nrrd_of_a_full_disk_takes_no_files_place(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from slicer.i18n import tr as _
 
 from crgloco.channels import in_other_order, order_by_name
@@ -20,11 +19,10 @@ from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.corrections import answerBehind, beganWith
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
-from CRGLoCoSegmentLib.nodes.geometry import arrayOf
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.places import VOXELS, isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
 from CRGLoCoSegmentLib.nodes.results import isEdited, resultOf
-from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, isLost, snapshotOf, wayBetween
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, areApart, isLost, snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import refuseMovedApart, volumeFromNode
 
 
@@ -163,7 +161,7 @@ def _presentAnswerFits(volumeNode: Any) -> bool:
 
 def _refuseApart(segmentationNode: Any, volumeNode: Any) -> None:
     """Refuse a label and a volume that a transform has moved apart: it lies on other anatomy."""
-    if np.allclose(arrayOf(wayBetween(segmentationNode, volumeNode)), np.eye(4), rtol=0, atol=1e-6):
+    if not areApart(segmentationNode, volumeNode):
         return
     msg = _(
         "{segmentation} and {volume} stand under different transforms, and the label would be stored at a "

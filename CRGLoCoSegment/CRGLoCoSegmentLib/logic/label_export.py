@@ -21,7 +21,7 @@ from CRGLoCoSegmentLib.nodes.export import labelsOf
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
 from CRGLoCoSegmentLib.nodes.results import resultOf
 from CRGLoCoSegmentLib.nodes.slicer_files import writeDicomSeg, writeSegNrrd
-from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, snapshotOf
+from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, areApart, snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import filesOf
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class LabelExport:
             onFailed: Hears a message in words and details.
 
         Raises:
-            InputError: The ending is unknown, no label table fits, or the file is the volume's own.
+            InputError: The ending is unknown, no label table fits, the file is the volume's own, or would lie
+                elsewhere than that.
             GeometryError: The segmentation does not belong to the volume.
         """
         if segmentationNode is None or volumeNode is None:
@@ -81,6 +82,8 @@ class LabelExport:
         _refuseOwnFile(volumeNode, path)
         table = table or _tableFor(segmentationNode, volumeNode)
         ending = _ending(path)
+        if ending in (SEG_NRRD, DICOM):
+            _refuseApart(segmentationNode, volumeNode, ending)
         task = Task(path.name, onFinished=onFinished, onFailed=onFailed)
         if ending == SEG_NRRD:
             _end(task, path, lambda: writeSegNrrd(segmentationNode, path))
@@ -210,6 +213,18 @@ def _tableFor(segmentationNode: Any, volumeNode: Any) -> LabelTable:
         "volume with a model of these labels first, or export it in the module Segmentations."
     )
     raise InputError(msg.format(name=segmentationNode.GetName()))
+
+
+def _refuseApart(segmentationNode: Any, volumeNode: Any, ending: str) -> None:
+    """Refuse a file that would not lie on that of the volume: Slicer writes neither with its transform."""
+    if not areApart(segmentationNode, volumeNode):
+        return
+    msg = _(
+        "{segmentation} and {volume} stand under different transforms, which {ending} leaves out: the label "
+        "would lie at a wrong place. Put both under the same transform in the module Data, or export .nii.gz."
+    )
+    names = {"segmentation": segmentationNode.GetName(), "volume": volumeNode.GetName()}
+    raise InputError(msg.format(**names, ending=ending))
 
 
 def _titleBehind(segmentationNode: Any, volumeNode: Any) -> str:

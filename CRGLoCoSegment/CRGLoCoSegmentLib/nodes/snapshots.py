@@ -203,6 +203,16 @@ class _Grid:
         return arrayOfImage(output)
 
 
+def areApart(segmentationNode: Any, volumeNode: Any) -> bool:
+    """Whether a transform has moved a segmentation and its volume apart: their voxels show other anatomy.
+
+    Raises:
+        GeometryError: The way between them bends.
+    """
+    way = arrayOf(wayBetween(segmentationNode, volumeNode))
+    return not np.allclose(way, np.eye(4), rtol=0, atol=1e-6)
+
+
 def wayBetween(segmentationNode: Any, volumeNode: Any) -> vtk.vtkMatrix4x4:
     """Return the way from the segmentation's coordinates to the volume's own: the identity, as a rule.
 
