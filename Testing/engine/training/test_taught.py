@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from crgloco.data.case_store import accept_label
 from crgloco.data.cases import open_cases
@@ -116,3 +118,42 @@ def test_where_a_prepared_case_is_gone_the_cases_that_changed_are_named(cases, t
         file.unlink()
     with pytest.raises(JobError, match="phantom_004"):
         train(cases, tmp_path / "model", Recorder())
+
+
+def test_a_run_that_was_refused_goes_on_once_its_cases_are_what_they_were(cases, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(cases, before)
+    whole = train(cases, tmp_path / "whole", Recorder())
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    accept(cases, "phantom_004")()
+    shutil.rmtree(tmp_path / ".crgloco-cache")
+    with pytest.raises(JobError, match="phantom_004"):
+        train(cases, tmp_path / "model", Recorder())
+    shutil.rmtree(cases)
+    before.rename(cases)
+    model = train(cases, tmp_path / "model", Recorder())
+    assert (whole / "weights.safetensors").read_bytes() == (model / "weights.safetensors").read_bytes()
+
+
+def test_structures_that_got_other_values_meanwhile_never_end_under_another_name(cases, tmp_path):
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    for case in open_cases(cases).labelled:
+        label = sitk.ReadImage(case.label)
+        sitk.WriteImage(sitk.ChangeLabel(label, {1: 2, 2: 1}), case.label)
+    for file in (cases / "dataset.json", cases / "crgloco.json"):
+        text = file.read_text()
+        file.write_text(text.replace("large", "?").replace("small", "large").replace("?", "small"))
+    with pytest.raises(JobError, match="have changed"):
+        train(cases, tmp_path / "model", Recorder())
+
+
+def test_a_structure_that_was_misspelt_gets_its_name_when_the_run_goes_on(cases, tmp_path):
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    for file in (cases / "dataset.json", cases / "crgloco.json"):
+        file.write_text(file.read_text().replace("large", "liver"))
+    model = train(cases, tmp_path / "model", Recorder())
+    labels = json.loads((model / "model.json").read_text())["labels"]
+    assert [(label["value"], label["name"]) for label in labels] == [(1, "liver"), (2, "small")]
