@@ -110,6 +110,15 @@ def test_a_new_run_learns_from_the_cases_as_they_are_now(cases, tmp_path):
     assert "phantom_004" in {**roles["labelled"], **roles["validation"]}
 
 
+def test_a_scan_that_taught_before_the_stop_does_not_measure_after_it(tmp_path):
+    cases = write_cases_folder(tmp_path / "cases", labelled=1, unlabelled=2, shape=(16, 24, 24))
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    accept(cases, "phantom_001")()
+    accept(cases, "phantom_002")()
+    assert taught(train(cases, tmp_path / "model", Recorder()))["validation"] == {}
+
+
 def test_where_a_prepared_case_is_gone_the_cases_that_changed_are_named(cases, tmp_path):
     with pytest.raises(Cancelled):
         train(cases, tmp_path / "model", Busy(stop=True))
