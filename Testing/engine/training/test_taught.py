@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 
+from crgloco.data.case_split import draw_split
 from crgloco.data.case_store import accept_label
 from crgloco.data.cases import open_cases
+from crgloco.data.manifest import read_manifest, write_manifest
 from crgloco.data.provenance import Provenance, source_hash
 from crgloco.errors import Cancelled, JobError
 from crgloco.io.files import read_volume
@@ -48,9 +51,9 @@ def cases(tmp_path: Path) -> Path:
     return write_cases_folder(tmp_path / "cases", labelled=4, unlabelled=2, shape=(16, 24, 24))
 
 
-def train(cases: Path, out: Path, report: Recorder) -> Path:
+def train(cases: Path, out: Path, report: Recorder, method: str = "cr_gloco") -> Path:
     config = {**TINY, "iterations": UPDATES}
-    job = Job(cases=cases, method="cr_gloco", out=out, config=config, seed=1, device="cpu")
+    job = Job(cases=cases, method=method, out=out, config=config, seed=1, device="cpu")
     return fine_tune.run(job, write_job(out.with_suffix(".job"), job), report)
 
 
@@ -117,6 +120,24 @@ def test_a_scan_that_taught_before_the_stop_does_not_measure_after_it(tmp_path):
     accept(cases, "phantom_001")()
     accept(cases, "phantom_002")()
     assert taught(train(cases, tmp_path / "model", Recorder()))["validation"] == {}
+
+
+def test_what_labels_show_is_known_after_a_stop_though_more_may_be_told_meanwhile(cases, tmp_path):
+    def tell(*structures: str) -> None:
+        folder = open_cases(cases)
+        shown = {case.name: (Provenance(structures=structures or None),) for case in folder.training[:1]}
+        write_manifest(cases, replace(read_manifest(cases), provenance=shown))
+
+    draw_split(open_cases(cases))
+    for case in open_cases(cases).training[:1]:
+        sitk.WriteImage(sitk.ChangeLabel(sitk.ReadImage(case.label), {1: 0}), case.label)
+    tell("small")
+    whole = train(cases, tmp_path / "whole", Recorder(), "versemi")
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "broken", Busy(stop=True), "versemi")
+    tell()
+    broken = train(cases, tmp_path / "broken", Recorder(), "versemi")
+    assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
 
 
 def test_where_a_prepared_case_is_gone_the_cases_that_changed_are_named(cases, tmp_path):
