@@ -114,7 +114,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     started = Run(job, cases, config, task, device, team, parent, pieces)
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, report)
-    if before is None and team.leads:
+    if team.leads and not folder.checkpoint_file.exists():  # else it may yet be refused for what is there now
         remember(cases, folder)
     timings = trainer.fit()
     del trainer  # on a GPU its cases and its optimiser make room for what measures the model

@@ -32,6 +32,7 @@ def remember(cases: Prepared, folder: JobFolder) -> None:
     """
     entry = {
         "format": FORMAT,
+        "labels": _labels(cases.selection),
         "preparation": cases.preparation.to_json(),
         "labelled": [_to_json(case) for case in cases.labelled],
         "unlabelled": [_to_json(case) for case in cases.unlabelled],
@@ -50,14 +51,14 @@ def taught_before(folder: JobFolder, selection: Selection, cache: Path, report: 
         report: Hears a ``message`` if the cases are others now.
 
     Returns:
-        ``None`` for a run that has not learnt anything yet, and where a prepared case is gone: then the cases
-        count as they are.
+        ``None`` for a run that has not learnt anything yet, and where a prepared case is gone or was prepared
+        by another label table: then the cases count as they are.
     """
     if not folder.checkpoint_file.exists():
         return None
     try:
         entry = json.loads(folder.taught_file.read_text(encoding="utf-8"))
-        if entry["format"] != FORMAT:
+        if entry["format"] != FORMAT or entry["labels"] != _labels(selection):
             return None
         preparation = Preparation.from_json(entry["preparation"])
         labelled, unlabelled = (_opened(entry[role], cache) for role in ("labelled", "unlabelled"))
@@ -74,6 +75,10 @@ def taught_before(folder: JobFolder, selection: Selection, cache: Path, report: 
 
 def _roles(cases: Selection | Prepared) -> list[list[str]]:
     return [sorted(case.name for case in side) for side in (cases.labelled, cases.unlabelled)]
+
+
+def _labels(selection: Selection) -> dict[str, int]:
+    return {label.name: label.value for label in selection.table.labels}
 
 
 def _to_json(case: PreparedCase) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import crgloco.training
-from crgloco import jobs
+from crgloco import jobs, model_store
 from crgloco.__main__ import main
 from crgloco.data.case_split import draw_split
 from crgloco.data.cases import open_cases
@@ -27,8 +27,10 @@ from crgloco.io.files import read_volume, write_volume
 from crgloco.io.volume import Volume
 from crgloco.job_file import LARGEST_SEED, Job, read_job
 from crgloco.options import parse_assignments
-from crgloco.training import fine_tune
+from crgloco.training import fine_tune, finishing
+from crgloco.training.run import Run
 from phantoms import write_cases_folder
+from tiny_training import differing
 from training_programs import events_of
 
 TINY = ["--device", "cpu", "--set", "local_window=12,16,16", "global_window=24,32,32", "width=4", "levels=3"]
@@ -679,6 +681,31 @@ def test_what_a_training_held_makes_room_for_what_measures_its_model(cases_folde
     monkeypatch.setattr(fine_tune, "finish", finished)
     assert main(words_of(cases_folder, tmp_path / "model")) == 0
     assert alive == [None]
+
+
+def test_what_makes_labels_and_what_is_measured_is_the_network_that_becomes_the_model(tmp_path, monkeypatch):
+    cases, out = write_cases_folder(tmp_path / "cases", 2, 1), tmp_path / "model"
+    made, asked = [], []
+    build, predictor, measure = fine_tune.build_method, Run.predictor, finishing.score_and_calibrate
+
+    def built(*given):
+        made.append(build(*given))
+        return made[0]
+
+    def ready(run, network, **how):
+        asked.append(network)
+        return predictor(run, network, **how)
+
+    monkeypatch.setattr(fine_tune, "build_method", built)
+    monkeypatch.setattr(Run, "predictor", ready)
+    monkeypatch.setattr(
+        finishing, "score_and_calibrate", lambda *given: (measure(*given)[0], {"temperature": 1.5})
+    )
+    assert main(words_of(cases, out, "--method", "local_contrastive")) == 0
+    averaged = made[0].averaged
+    assert [network is averaged for network in asked] == [True] * 3  # a round, half-way, at the end
+    assert differing(model_store.load_tensors(out), averaged.state_dict()) == []
+    assert model_store.read_card(out).calibration == {"temperature": 1.5}
 
 
 def test_a_gpu_that_fails_in_a_training_is_told_in_one_line(cases_folder, tmp_path, monkeypatch, capsys):

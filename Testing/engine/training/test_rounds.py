@@ -92,7 +92,8 @@ def test_refinement_is_part_of_what_is_frozen(tmp_path, case):
 
 
 @pytest.mark.parametrize(
-    ("agreement", "unsteady", "kept"), [(0, True, True), (0.9, False, True), (0.9, True, False)]
+    ("agreement", "unsteady", "kept"),
+    [(0, True, True), (0.9, False, True), (0.9, True, False), (0.8, True, False)],
 )
 def test_a_case_whose_prediction_changes_with_its_grey_values_is_left_out(
     tmp_path, case, agreement, unsteady, kept

@@ -1,11 +1,16 @@
 """Who teaches and who measures: no scan in both roles, whatever folder it comes from."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from crgloco.data.cases import Case
+from crgloco.data.case_split import draw_split
+from crgloco.data.cases import Case, open_cases
+from crgloco.data.manifest import read_manifest, write_manifest
+from crgloco.data.provenance import Provenance
+from crgloco.errors import CasesError
 from crgloco.job_file import Job
 from crgloco.training.selection import Selection, select_cases, select_scans
 from phantoms import names, write_cases_folder
@@ -101,6 +106,19 @@ def test_a_scan_named_like_a_lost_validation_case_may_be_it_and_does_not_teach(
     assert measuring.name not in {*names(found.labelled), *names(found.unlabelled)}
     assert any(str(others) in text for text in found.left_out)
     assert not any("does not teach" in text for text in found.left_out)
+
+
+def test_a_structure_that_only_validation_labels_show_is_refused(root: Path) -> None:
+    folder = draw_split(open_cases(root))
+    (measuring,) = folder.validation
+    manifest = read_manifest(root)
+    shown = {
+        case.name: (Provenance(structures=None if case.name == measuring else ("large",)),)
+        for case in folder.labelled
+    }
+    write_manifest(root, replace(manifest, provenance=shown))
+    with pytest.raises(CasesError, match="No label to learn from shows small"):
+        selected(root, method="versemi")
 
 
 def test_a_label_that_belongs_to_no_case_is_named(root: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
+from crgloco.data.case_split import draw_split
 from crgloco.data.case_store import accept_label
 from crgloco.data.cases import open_cases
+from crgloco.data.manifest import read_manifest, write_manifest
 from crgloco.data.provenance import Provenance, source_hash
 from crgloco.errors import Cancelled, JobError
 from crgloco.io.files import read_volume
@@ -46,9 +51,9 @@ def cases(tmp_path: Path) -> Path:
     return write_cases_folder(tmp_path / "cases", labelled=4, unlabelled=2, shape=(16, 24, 24))
 
 
-def train(cases: Path, out: Path, report: Recorder) -> Path:
+def train(cases: Path, out: Path, report: Recorder, method: str = "cr_gloco") -> Path:
     config = {**TINY, "iterations": UPDATES}
-    job = Job(cases=cases, method="cr_gloco", out=out, config=config, seed=1, device="cpu")
+    job = Job(cases=cases, method=method, out=out, config=config, seed=1, device="cpu")
     return fine_tune.run(job, write_job(out.with_suffix(".job"), job), report)
 
 
@@ -108,6 +113,33 @@ def test_a_new_run_learns_from_the_cases_as_they_are_now(cases, tmp_path):
     assert "phantom_004" in {**roles["labelled"], **roles["validation"]}
 
 
+def test_a_scan_that_taught_before_the_stop_does_not_measure_after_it(tmp_path):
+    cases = write_cases_folder(tmp_path / "cases", labelled=1, unlabelled=2, shape=(16, 24, 24))
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    accept(cases, "phantom_001")()
+    accept(cases, "phantom_002")()
+    assert taught(train(cases, tmp_path / "model", Recorder()))["validation"] == {}
+
+
+def test_what_labels_show_is_known_after_a_stop_though_more_may_be_told_meanwhile(cases, tmp_path):
+    def tell(*structures: str) -> None:
+        folder = open_cases(cases)
+        shown = {case.name: (Provenance(structures=structures or None),) for case in folder.training[:1]}
+        write_manifest(cases, replace(read_manifest(cases), provenance=shown))
+
+    draw_split(open_cases(cases))
+    for case in open_cases(cases).training[:1]:
+        sitk.WriteImage(sitk.ChangeLabel(sitk.ReadImage(case.label), {1: 0}), case.label)
+    tell("small")
+    whole = train(cases, tmp_path / "whole", Recorder(), "versemi")
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "broken", Busy(stop=True), "versemi")
+    tell()
+    broken = train(cases, tmp_path / "broken", Recorder(), "versemi")
+    assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
+
+
 def test_where_a_prepared_case_is_gone_the_cases_that_changed_are_named(cases, tmp_path):
     with pytest.raises(Cancelled):
         train(cases, tmp_path / "model", Busy(stop=True))
@@ -116,3 +148,42 @@ def test_where_a_prepared_case_is_gone_the_cases_that_changed_are_named(cases, t
         file.unlink()
     with pytest.raises(JobError, match="phantom_004"):
         train(cases, tmp_path / "model", Recorder())
+
+
+def test_a_run_that_was_refused_goes_on_once_its_cases_are_what_they_were(cases, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(cases, before)
+    whole = train(cases, tmp_path / "whole", Recorder())
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    accept(cases, "phantom_004")()
+    shutil.rmtree(tmp_path / ".crgloco-cache")
+    with pytest.raises(JobError, match="phantom_004"):
+        train(cases, tmp_path / "model", Recorder())
+    shutil.rmtree(cases)
+    before.rename(cases)
+    model = train(cases, tmp_path / "model", Recorder())
+    assert (whole / "weights.safetensors").read_bytes() == (model / "weights.safetensors").read_bytes()
+
+
+def test_structures_that_got_other_values_meanwhile_never_end_under_another_name(cases, tmp_path):
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    for case in open_cases(cases).labelled:
+        label = sitk.ReadImage(case.label)
+        sitk.WriteImage(sitk.ChangeLabel(label, {1: 2, 2: 1}), case.label)
+    for file in (cases / "dataset.json", cases / "crgloco.json"):
+        text = file.read_text()
+        file.write_text(text.replace("large", "?").replace("small", "large").replace("?", "small"))
+    with pytest.raises(JobError, match="have changed"):
+        train(cases, tmp_path / "model", Recorder())
+
+
+def test_a_structure_that_was_misspelt_gets_its_name_when_the_run_goes_on(cases, tmp_path):
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True))
+    for file in (cases / "dataset.json", cases / "crgloco.json"):
+        file.write_text(file.read_text().replace("large", "liver"))
+    model = train(cases, tmp_path / "model", Recorder())
+    labels = json.loads((model / "model.json").read_text())["labels"]
+    assert [(label["value"], label["name"]) for label in labels] == [(1, "liver"), (2, "small")]

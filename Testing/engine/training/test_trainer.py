@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
@@ -42,6 +43,22 @@ def test_a_run_killed_at_any_update_and_resumed_equals_the_uninterrupted_one_bit
         timings = make_trainer(resumed, **options).fit()
         assert timings.updates == UPDATES
         assert differing(weights_of(resumed), expected) == [], f"killed at update {killed_at}"
+
+
+def test_averages_know_each_update_by_its_number_and_every_update_has_randomness_of_its_own(tmp_path):
+    def course(stop_after: int | None) -> tuple[list[int], list[float]]:
+        method, drawn = make_method("supervised"), []
+        losses = method.losses
+        method.after_step = Mock()
+        method.losses = lambda *given: (drawn.append(float(torch.rand(()))), losses(*given))[1]
+        trainer = make_trainer(method, report=Recorder(stop_after=stop_after), checkpoint=tmp_path / "file")
+        with nullcontext() if stop_after is None else pytest.raises(Cancelled):
+            trainer.fit()
+        return [call.args[0] for call in method.after_step.call_args_list], drawn
+
+    (early, before), (late, after) = course(2), course(None)
+    assert early + late == [0, 1, 2, 3]
+    assert len({*before, *after}) == 4
 
 
 def test_a_stop_request_writes_the_checkpoint_and_says_that_the_job_can_be_resumed(tmp_path):

@@ -5,13 +5,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from crgloco.data.cases import open_cases
 from crgloco.io.files import read_source
 from crgloco.io.label_files import read_label
 from crgloco.metrics import where_both_found
 from crgloco.progress import Silent
-from crgloco.training.validation import _as_shown, _calibration, in_short, score, score_cases
+from crgloco.training.validation import (
+    _as_shown,
+    _calibration,
+    in_short,
+    score,
+    score_and_calibrate,
+    score_cases,
+)
 from phantoms import write_cases_folder
 
 
@@ -75,3 +83,21 @@ def test_calibration_counts_as_background_what_a_label_does_not_show():
     assert _as_shown(logs, (1, 2)) is logs
     found = _calibration(_as_shown(logs, (2,)), np.array([0, 2]))
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_an_answer_that_a_label_does_not_show_is_no_error_of_the_confidence(folder, tmp_path):
+    class Sure(Shifted):
+        """98 % sure of the small structure, and of the large one everywhere else."""
+
+        def predict(self, *asked, probes, **_more):
+            answer = super().predict(*asked)
+            answer.fused[answer.fused == 0] = 1
+            logs = np.full((len(probes), 3), np.log(0.01), np.float32)
+            logs[np.arange(len(probes)), answer.fused[tuple(probes.T)]] = np.log(0.98)
+            return SimpleNamespace(**vars(answer), probes=logs)
+
+    (case,) = folder.labelled
+    part = replace(case, label=tmp_path / "part.nii.gz", structures=("small",))
+    sitk.WriteImage(sitk.ChangeLabel(sitk.ReadImage(case.label), {1: 0}), part.label)
+    _, found = score_and_calibrate(Sure(folder, 0), (part,), Silent())
+    assert found["error_before"] < 0.05
