@@ -7,6 +7,7 @@ numbers need no state, since they follow from the seed and the update.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Checkpoint:
         """Put the state back; return how far the run had come, which is nowhere without a checkpoint.
 
         Raises:
-            JobError: The file is damaged or belongs to a run with other options.
+            JobError: The file is damaged, or belongs to a run with other options or other networks.
         """
         if not self.path.exists():
             return Reached()
@@ -78,9 +79,14 @@ class Checkpoint:
             raise JobError(msg) from error
         if metadata.get("run") != json.dumps(self.run, sort_keys=True):
             raise JobError(self._difference(metadata.get("run", "{}")))
-        method.load_state_dict(
-            {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
-        )
+        state = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
+        if _shapes(state) != _shapes(method.state_dict()):
+            msg = (
+                f"The checkpoint {self.path} is of another version of CRGLoCoSegment, whose networks were "
+                "built otherwise. Delete it to start the job anew."
+            )
+            raise JobError(msg)
+        method.load_state_dict(state)
         _restore(optimiser, tensors)
         # Checkpoints of earlier versions know no time; their clock starts anew.
         return Reached(int(metadata["step"]), float(metadata.get("seconds", 0)))
@@ -108,6 +114,10 @@ class Checkpoint:
 
 def _without_cases(run: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in run.items() if name not in ("cases", *FOLLOWS_FROM_CASES)}
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

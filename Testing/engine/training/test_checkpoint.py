@@ -87,6 +87,20 @@ def test_the_checkpoint_of_a_run_with_other_options_is_refused_in_words(file, ch
     assert file.exists()
 
 
+@pytest.mark.parametrize("change", ["gone", "other shape"])
+def test_the_checkpoint_of_a_version_with_other_networks_is_refused_in_words(file, change):
+    method, optimiser = trained()
+    weights = method.state_dict()
+    name = next(iter(weights))
+    weights[name] = torch.cat([weights[name]] * 2)
+    if change == "gone":
+        del weights[name]
+    method.state_dict = lambda: weights
+    Checkpoint(file, RUN).save(method, optimiser, Reached(2))
+    with pytest.raises(JobError, match=r"of another version of CRGLoCoSegment.*Delete it to start"):
+        Checkpoint(file, RUN).load(*fresh())
+
+
 def test_the_order_in_which_options_are_written_does_not_matter(file):
     Checkpoint(file, RUN).save(*trained(), Reached(2))
     assert Checkpoint(file, dict(reversed(RUN.items()))).load(*fresh()) == Reached(2)
