@@ -94,7 +94,8 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
         ModelError: The start model knows other structures or channels, or channels in another order.
         OptionError: The voxel size that was asked for is not that of the start model.
     """
-    _assert_same_structures(parent, selection.table)
+    if selection.labelled:  # scans alone, as for a pre-training, know no structures
+        _assert_same_structures(parent, selection.table)
     if len(parent.preparation.rules) != len(selection.channel_names):
         msg = (
             f"The start model {parent.card.name!r} expects {len(parent.preparation.rules)} channels; the "

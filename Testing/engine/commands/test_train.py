@@ -505,6 +505,25 @@ def test_encoders_pre_trained_on_a_plain_folder_of_scans_start_a_training_with_l
     assert "cannot segment by itself" in capsys.readouterr().err
 
 
+def test_a_pre_training_starts_from_a_model_that_segments_whatever_that_is_labelled_with(
+    cases_folder, tiny_model, tmp_path, monkeypatch
+):
+    start = shutil.copytree(tiny_model, tmp_path / "start")
+    card = json.loads((start / "model.json").read_text())
+    names = [label["name"] for label in card["labels"]]
+    card["training"]["one_piece"] = names
+    (start / "model.json").write_text(json.dumps(card))
+    rates, rate = [], fine_tune.learning_rate
+    monkeypatch.setattr(fine_tune, "learning_rate", lambda run: rates.append(rate(run)) or rates[-1])
+    words = ["train", "--method", "pgl", "--cases", str(cases_folder / "imagesUl"), "--iterations", "2"]
+    heads = ["--set", "hidden=8", "projected=8", "learning_rate=0.004"]
+    assert main([*words, "--start", str(start), "--out", str(tmp_path / "encoder"), *heads]) == 0
+    made = json.loads((tmp_path / "encoder" / "model.json").read_text())
+    assert made["parent"] == card["weights_sha256"]
+    assert rates == [0.004]
+    assert made["training"]["one_piece"] == []  # what may follow has other structures
+
+
 def test_a_method_in_rounds_trains_from_the_command_line_and_leaves_no_pseudo_label(cases_folder, tmp_path):
     words = words_of(cases_folder, tmp_path / "model", "--method", "local_contrastive")
     words[words.index("2")] = "4"

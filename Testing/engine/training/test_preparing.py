@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from cards import make_card
+from crgloco.data.cases import Case
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ModelError
@@ -16,13 +17,15 @@ from crgloco.model_store import StartModel
 from crgloco.training.preparing import assert_goes_on
 from crgloco.training.selection import Selection
 
+CASE = cast(Case, None)  # of which nothing is looked at
+
 
 def refused(known: dict[str, int], found: dict[str, int]) -> str:
     """Return why a start model that knows some labels is refused for cases with others."""
     card = make_card(labels=LabelTable.from_names(known))
     # Both are looked at only after the labels.
     parent = StartModel(card, {}, cast(Preparation, None))
-    selection = Selection((), (), (), LabelTable.from_names(found), ("T2",))
+    selection = Selection((CASE,), (), (), LabelTable.from_names(found), ("T2",))
     with pytest.raises(ModelError) as caught:
         assert_goes_on(parent, selection, None)
     return str(caught.value)
