@@ -207,6 +207,9 @@ def test_from_a_start_model_few_labels_are_taught_for_a_short_while_unless_the_u
     assert ui.iterationsSpinBox.value == 4 * 100 + 20
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("supervised"))
     assert ui.iterationsSpinBox.value == 4 * 100
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("pgl"))  # looks at no label
+    assert ui.iterationsSpinBox.value == 4000
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("supervised"))
     ui.methodCombo.setCurrentIndex(0)
     ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1)
     assert ui.iterationsSpinBox.value == 4000

@@ -247,7 +247,8 @@ class TrainingSetup:
         named, card = self._chosen().get("iterations"), self._cards.get(str(self.startModel or ""))
         wanted = int(options["iterations"]["default"] if named is None else named)
         labelled, unlabelled = self._counts or self._listed()
-        if named is None and labelled and card is not None and not is_pretraining(card):
+        goesOn = labelled and card is not None and not is_pretraining(card) and not self._isPretraining()
+        if named is None and goesOn:
             looksAtThem = options["unlabelled_batch"]["maximum"] > 0
             wanted = updates_going_on(wanted, labelled, unlabelled if looksAtThem else 0)
         self._filling = True
