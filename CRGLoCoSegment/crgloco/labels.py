@@ -172,6 +172,10 @@ class LabelTable:
         by_value = sorted(names.items(), key=lambda item: item[1])
         return cls.from_json([{"value": value, "name": name} for name, value in by_value if value != 0])
 
+    def to_names(self) -> dict[str, int]:
+        """Return the value of each structure by name; ``from_names`` reads it."""
+        return {label.name: label.value for label in self.labels}
+
 
 def _check(labels: tuple[Label, ...]) -> None:
     if not labels:

@@ -198,7 +198,7 @@ def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:
 def conflict(labels: LabelTable, folder: LabelTable) -> str:
     """Return in words where two label tables mean different things by one value or name; else nothing."""
     names = {label.value: label.name for label in folder.labels}
-    values = {label.name: label.value for label in folder.labels}
+    values = folder.to_names()
     for label in labels.labels:
         if names.get(label.value, label.name) != label.name:
             text = _("the value {value} is {ours} in the segmentation and {theirs} in the folder")

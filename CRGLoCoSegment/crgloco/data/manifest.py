@@ -200,7 +200,7 @@ def new_dataset(
     return {
         "name": name,
         "channel_names": {str(number): channel for number, channel in enumerate(channel_names)},
-        "labels": {"background": 0, **{label.name: label.value for label in table.labels}},
+        "labels": {"background": 0, **table.to_names()},
         "numTraining": training,
         "file_ending": file_ending,
     }

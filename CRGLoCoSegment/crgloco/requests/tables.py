@@ -18,7 +18,7 @@ def assert_no_conflict(given: LabelTable, folder: LabelTable, what: str) -> None
         LabelError: Naming the first contradiction.
     """
     names = {label.value: label.name for label in folder.labels}
-    values = {label.name: label.value for label in folder.labels}
+    values = folder.to_names()
     for label in given.labels:
         if names.get(label.value, label.name) != label.name:
             text = f"calls the value {label.value} {label.name!r}, the cases folder {names[label.value]!r}"

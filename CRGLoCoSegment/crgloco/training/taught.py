@@ -32,7 +32,7 @@ def remember(cases: Prepared, folder: JobFolder) -> None:
     """
     entry = {
         "format": FORMAT,
-        "labels": _labels(cases.selection),
+        "labels": cases.selection.table.to_names(),
         "preparation": cases.preparation.to_json(),
         "labelled": [_to_json(case) for case in cases.labelled],
         "unlabelled": [_to_json(case) for case in cases.unlabelled],
@@ -58,7 +58,7 @@ def taught_before(folder: JobFolder, selection: Selection, cache: Path, report: 
         return None
     try:
         entry = json.loads(folder.taught_file.read_text(encoding="utf-8"))
-        if entry["format"] != FORMAT or entry["labels"] != _labels(selection):
+        if entry["format"] != FORMAT or entry["labels"] != selection.table.to_names():
             return None
         preparation = Preparation.from_json(entry["preparation"])
         labelled, unlabelled = (_opened(entry[role], cache) for role in ("labelled", "unlabelled"))
@@ -75,10 +75,6 @@ def taught_before(folder: JobFolder, selection: Selection, cache: Path, report: 
 
 def _roles(cases: Selection | Prepared) -> list[list[str]]:
     return [sorted(case.name for case in side) for side in (cases.labelled, cases.unlabelled)]
-
-
-def _labels(selection: Selection) -> dict[str, int]:
-    return {label.name: label.value for label in selection.table.labels}
 
 
 def _to_json(case: PreparedCase) -> dict[str, Any]:
