@@ -28,7 +28,7 @@ from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, agree, join_team, leave_team, own_gpu
 from crgloco.training.finishing import finish
 from crgloco.training.pieces import pieces_of
-from crgloco.training.preparing import Prepared, assert_goes_on, prepare
+from crgloco.training.preparing import Prepared, assert_goes_on, prepare, teaches_on
 from crgloco.training.rounds import Rounds
 from crgloco.training.run import Run
 from crgloco.training.selection import select_cases, select_scans
@@ -110,7 +110,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     report.event("message", text=_in_words(cases, parent))
     task = _task(config, cases, parent)
     config = _as_long_as_they_teach(settled(config, task), job, cases, parent, report)
-    pieces = pieces_of(cases.labelled, parent if _goes_on(cases, parent) else None)
+    pieces = pieces_of(cases.labelled, parent if teaches_on(cases.labelled, parent) else None)
     started = Run(job, cases, config, task, device, team, parent, pieces)
     method = build_method(started, report)
     trainer = _trainer(started, method, folder, report)
@@ -265,7 +265,7 @@ def _as_long_as_they_teach(
     """Return fewer updates where a run goes on with few cases, unless somebody asked for a number; say so."""
     named = methods.configuration(job.method, job.config_name)
     asked = job.iterations is not None or "iterations" in job.config or "iterations" in named
-    if asked or not _goes_on(cases, parent):
+    if asked or not teaches_on(cases.labelled, parent):
         return config
     unlabelled = len(cases.unlabelled) if config.unlabelled_batch else 0
     updates = updates_going_on(config.iterations, len(cases.labelled), unlabelled)
@@ -274,15 +274,10 @@ def _as_long_as_they_teach(
     return replace(config, iterations=updates)
 
 
-def _goes_on(cases: Prepared, parent: model_store.StartModel | None) -> bool:
-    """Whether labels teach on what segments already; not so where either side is a pre-training."""
-    return parent is not None and bool(cases.labelled) and not model_store.is_pretraining(parent.card)
-
-
 def learning_rate(started: Run) -> float:
     """Return the rate at the start of a run; at the full one, few labels make a model forget what it knew."""
-    goes_on = _goes_on(started.cases, started.parent)
-    share = started.config.start_rate * len(started.cases.labelled) if goes_on else 1.0
+    labelled = started.cases.labelled
+    share = started.config.start_rate * len(labelled) if teaches_on(labelled, started.parent) else 1.0
     return started.config.learning_rate * min(1.0, share)
 
 

@@ -87,6 +87,11 @@ def prepare(
     return Prepared(usable, preparation, labelled, unlabelled)
 
 
+def teaches_on(labelled: Sequence[object], parent: model_store.StartModel | None) -> bool:
+    """Whether labels teach on what segments already; not so where either side is a pre-training."""
+    return parent is not None and len(labelled) > 0 and not model_store.is_pretraining(parent.card)
+
+
 def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing: Spacing | None) -> None:
     """Refuse a start model that knows other structures, channels or voxel sizes, before anything is read.
 
@@ -94,7 +99,7 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
         ModelError: The start model knows other structures or channels, or channels in another order.
         OptionError: The voxel size that was asked for is not that of the start model.
     """
-    if selection.labelled:  # scans alone, as for a pre-training, know no structures
+    if teaches_on(selection.labelled, parent):
         _assert_same_structures(parent, selection.table)
     if len(parent.preparation.rules) != len(selection.channel_names):
         msg = (
@@ -115,7 +120,7 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
 
 def _assert_same_structures(parent: model_store.StartModel, table: LabelTable) -> None:
     known, name = parent.card.labels, parent.card.name
-    if (known.names, known.values) == (table.names, table.values) or model_store.is_pretraining(parent.card):
+    if (known.names, known.values) == (table.names, table.values):
         return
     if set(known.names) == set(table.names):
         msg = (
