@@ -213,7 +213,8 @@ def pretended_gpu(full: Full = lambda: False) -> Iterator[torch.device]:
         stack.enter_context(patch.object(torch, "tensor", _tensor))
         stack.enter_context(patch.object(torch.nn.Module, "_apply", _moved))
         # Optimisers ask the driver whether a graph is being recorded, where torch is built with CUDA.
-        stack.enter_context(patch.object(torch.accelerator, "current_accelerator", lambda **_: None))
+        if hasattr(torch, "accelerator"):  # not before torch 2.6
+            stack.enter_context(patch.object(torch.accelerator, "current_accelerator", lambda **_: None))
         stack.enter_context(patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False))
         stack.enter_context(patch("crgloco.data.dataset.ThreadPoolExecutor", readers))
         for mode in modes:
