@@ -207,7 +207,7 @@ def _trainer(started: Run, method: Method, folder: JobFolder, report: Reporter) 
     threads = 1 if started.device.type == "cpu" else 4
     stream = SampleStream(sides[0], sides[1], method.views, slots, job.seed, threads=threads)
     schedule = Schedule(
-        config.iterations, learning_rate(started), job.seed, job.minutes, _validation_steps(started)
+        config.iterations, learning_rate(started, method), job.seed, job.minutes, _validation_steps(started)
     )
     checkpoint = Checkpoint(folder.checkpoint_file, _identity(started))
 
@@ -274,11 +274,25 @@ def _as_long_as_they_teach(
     return replace(config, iterations=updates)
 
 
-def learning_rate(started: Run) -> float:
-    """Return the rate at the start of a run; at the full one, few labels make a model forget what it knew."""
-    labelled = started.cases.labelled
-    share = started.config.start_rate * len(labelled) if teaches_on(labelled, started.parent) else 1.0
+def learning_rate(started: Run, method: Method) -> float:
+    """Return the rate at the start of a run; at the full one, few labels make a model forget what it knew.
+
+    Where none of its heads fits, nothing segments yet: what is new would hardly learn at a small rate.
+    """
+    labelled, parent = started.cases.labelled, started.parent
+    goes_on = parent is not None and teaches_on(labelled, parent) and _has_head_of(parent, method)
+    share = started.config.start_rate * len(labelled) if goes_on else 1.0
     return started.config.learning_rate * min(1.0, share)
+
+
+def _has_head_of(parent: model_store.StartModel, method: Method) -> bool:
+    """Whether at least one head of a method can be, as a whole, that of the start model."""
+    known = {name: weights.shape for name, weights in parent.tensors.items()}
+    heads = [part for part in method.networks.named_children() if part[0].endswith("_head")]
+    return any(
+        all(known.get(f"{name}.{key}") == own.shape for key, own in head.state_dict().items())
+        for name, head in heads
+    )
 
 
 def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:

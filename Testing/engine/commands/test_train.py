@@ -514,7 +514,7 @@ def test_a_pre_training_starts_from_a_model_that_segments_whatever_that_is_label
     card["training"]["one_piece"] = names
     (start / "model.json").write_text(json.dumps(card))
     rates, rate = [], fine_tune.learning_rate
-    monkeypatch.setattr(fine_tune, "learning_rate", lambda run: rates.append(rate(run)) or rates[-1])
+    monkeypatch.setattr(fine_tune, "learning_rate", lambda *given: rates.append(rate(*given)) or rates[-1])
     words = ["train", "--method", "pgl", "--cases", str(cases_folder / "imagesUl"), "--iterations", "2"]
     heads = ["--set", "hidden=8", "projected=8", "learning_rate=0.004"]
     assert main([*words, "--start", str(start), "--out", str(tmp_path / "encoder"), *heads]) == 0
@@ -634,6 +634,23 @@ def test_training_goes_on_from_a_model_at_a_share_of_the_learning_rate_for_each_
     cases = write_cases_folder(tmp_path / "cases", 7, 1)
     words = words_of(cases, tmp_path / "model", "--labelled", str(labelled))
     words += ["--start", str(tiny_model)] if start else []
+    assert main([*words, "--set", "learning_rate=0.004", "start_rate=0.25"]) == 130
+    assert [schedule.learning_rate for schedule in seen] == [pytest.approx(0.004 * share)]
+
+
+@pytest.mark.parametrize(
+    ("more", "share"),
+    [
+        (["--method", "supervised"], 0.25),
+        (["--method", "mcsc"], 0.25),
+        (["--method", "versemi"], 1.0),
+        (["--set", "head=perceptron"], 1.0),
+    ],
+)
+def test_what_starts_from_a_model_but_with_new_heads_learns_at_the_whole_rate(
+    cases_folder, tiny_model, tmp_path, seen, more, share
+):
+    words = words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model), *more)
     assert main([*words, "--set", "learning_rate=0.004", "start_rate=0.25"]) == 130
     assert [schedule.learning_rate for schedule in seen] == [pytest.approx(0.004 * share)]
 
