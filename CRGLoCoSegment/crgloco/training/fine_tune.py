@@ -107,7 +107,7 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     if not agree(team, repr([case.folder.name for case in (*cases.labelled, *cases.unlabelled)])):
         msg = "Not every process could read the same scans. See to it that all can be read, and start again."
         raise CasesError(msg)
-    report.event("message", text=_in_words(cases, parent))
+    report.event("message", text=_in_words(cases, config, parent))
     task = _task(config, cases, parent)
     config = _as_long_as_they_teach(settled(config, task), job, cases, parent, report)
     pieces = pieces_of(cases.labelled, parent if teaches_on(cases.labelled, parent) else None)
@@ -317,12 +317,15 @@ def _taken_in_words(parent: model_store.StartModel, taken: Sequence[str], method
     return f"{len(taken)} of {len(names)} weights start from {parent.card.title!r}.{rest}"
 
 
-def _in_words(cases: Prepared, parent: model_store.StartModel | None) -> str:
-    validation = cases.selection.validation
+def _in_words(cases: Prepared, config: DualResolutionOptions, parent: model_store.StartModel | None) -> str:
+    validation, unlabelled = cases.selection.validation, len(cases.unlabelled)
+    drawn = unlabelled if config.unlabelled_batch else 0
     text = (
-        f"Training on {len(cases.labelled)} labelled and {len(cases.unlabelled)} unlabelled cases; "
+        f"Training on {len(cases.labelled)} labelled and {drawn} unlabelled cases; "
         f"{len(validation)} are kept for validation."
     )
+    if drawn < unlabelled:
+        text += f" Nothing is learnt from the {unlabelled} scans without label (unlabelled_batch=0)."
     if validation or not cases.labelled:
         return text
     text += " Nothing will be measured, and the confidence of the new model is not calibrated."

@@ -90,9 +90,10 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
         BranchCard(branch.name, branch.window, branch.scale, branch.weight) for branch in method.branches()
     )
     # Whoever goes on correcting meanwhile moves scans: what was taught is known from its beginning.
+    unlabelled = started.cases.unlabelled if started.config.unlabelled_batch else ()
     roles = {
         "labelled": {case.name: case.source for case in started.cases.labelled},
-        "unlabelled": {case.name: case.source for case in started.cases.unlabelled},
+        "unlabelled": {case.name: case.source for case in unlabelled},
         "validation": {case.name: source_hash(case.channels[0]) for case in selection.validation},
     }
     return ModelCard(

@@ -467,6 +467,15 @@ def test_a_tiny_training_ends_with_a_model_that_predicts(cases_folder, tmp_path,
     assert main(["predict", *words, "--quality", "fast"]) == 0
 
 
+def test_scans_that_a_method_does_not_look_at_are_not_said_to_have_taught(cases_folder, tmp_path, capsys):
+    assert main(words_of(cases_folder, tmp_path / "model", "--method", "supervised")) == 0
+    said = capsys.readouterr().err
+    assert "Training on 1 labelled and 0 unlabelled cases" in said
+    assert "Nothing is learnt from the 1 scans without label (unlabelled_batch=0)." in said
+    training = json.loads((tmp_path / "model" / "model.json").read_text())["training"]
+    assert (len(training["labelled"]), training["unlabelled"]) == (1, {})
+
+
 def test_a_model_knows_which_structures_were_one_piece_and_its_predictions_lose_islands(tmp_path):
     cases = write_cases_folder(tmp_path / "cases", 4, 0)
     for path in sorted((cases / "labelsTr").iterdir()):
