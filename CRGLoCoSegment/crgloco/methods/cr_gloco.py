@@ -192,6 +192,7 @@ class CRGLoCo(TwoBranches):
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""
         contrasts, mixes = self.projections is not None, self.mixing > 0
+        fast = self.config.network == "fast"  # as a start model brings it, whatever the recipe
         shared = (
             "The project's preparation and spacing in mm replace the code's fixed clip and z-score.",
             "bf16 where the hardware has it instead of fp16 with one scaler per network.",
@@ -202,6 +203,7 @@ class CRGLoCo(TwoBranches):
                 *shared,
                 "Windows are planned from the scans, unless `local_window` and `global_window` name them.",
                 "Labelled affine by linear instead of cubic interpolation, on the training device.",
+                *(("The project's fast networks instead of the published U-Net.",) * fast),
             )
         return (
             *shared,

@@ -230,6 +230,14 @@ def test_released_trains_with_the_published_network_and_its_dropout():
     assert not method.averaged.training
 
 
+def test_a_released_recipe_with_other_networks_says_so():
+    method = make_method("cr_gloco", "released", network="fast")
+    sentence = "The project's fast networks instead of the published U-Net."
+    assert sentence in method.deviations
+    method.config = replace(method.config, network="published")
+    assert sentence not in method.deviations
+
+
 def test_both_recipes_say_in_words_what_they_change():
     released, default = (make_method("cr_gloco", recipe).deviations for recipe in ("released", "default"))
     assert any("bf16" in sentence for sentence in released)
