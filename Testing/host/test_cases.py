@@ -171,6 +171,20 @@ def test_the_folder_is_remembered_by_the_settings_and_not_by_the_scene(
     assert cases.folder == folder
 
 
+def test_a_folder_that_another_slicer_opens_takes_none_of_our_labels(
+    cases: Any, folder: Path, files: Worker, logic: SegmentLogic, tmp_path: Path
+):
+    """Both keep their settings in one file; the other folder has cases of the same names."""
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    SegmentLogic(files=files, compute=StandInWorker()).cases.open(other).wait()
+    loaded = cases.load("mild").wait()
+    assert (cases.folder, loaded.folder) == (folder, folder)
+    cases.accept(segmentationFromLabels(label(3).array, GRID, TABLE, "mine", loaded.volume)).wait()
+    assert [len(open_cases(root).labelled) for root in (folder, other)] == [3, 2]
+    cases.open(folder).wait()
+    assert logic.settings.folder("casesFolder") == folder  # for the next start: the one chosen last
+
+
 def test_a_folder_that_vanished_is_a_problem_in_words(cases: Any, folder: Path, waitUntil: Any):
     shutil.rmtree(folder)
     cases.refresh()

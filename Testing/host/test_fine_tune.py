@@ -323,8 +323,7 @@ def test_a_cases_folder_chosen_here_is_the_one_of_the_cases_section(
     ui = bench.open().ui
     ui.casesFolderEdit.currentPath = str(tmp_path)
     waitUntil(lambda: bench.logic.settings.folder("casesFolder") == tmp_path)
-    bench.logic.settings.set("casesFolder", str(cases))
-    bench.logic.listeners.tell("cases")
+    bench.logic.cases.open(cases)
     assert ui.casesFolderEdit.currentPath == str(cases)
 
 

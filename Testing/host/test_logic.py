@@ -424,6 +424,17 @@ def test_the_bundled_model_is_current_until_another_is_chosen(
     assert logic.models.current == STARTER
 
 
+def test_a_model_that_another_slicer_chooses_is_not_ours_before_the_next_start(
+    logic: SegmentLogic, tmp_path: Path
+):
+    """Both keep their settings in one file; a batch of ours would be predicted by a model not seen here."""
+    mine, others = (Path(shutil.copytree(STARTER, tmp_path / "models" / name)) for name in ("mine", "others"))
+    logic.models.current = mine
+    SegmentLogic(compute=None, files=StandInWorker()).models.current = others
+    assert logic.models.current == logic.models.resolve() == mine
+    assert SegmentLogic(compute=None, files=StandInWorker()).models.current == others
+
+
 def test_a_damaged_model_is_listed_with_its_error_and_half_a_model_is_not(
     logic: SegmentLogic, tmp_path: Path
 ):

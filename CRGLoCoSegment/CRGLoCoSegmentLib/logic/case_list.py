@@ -18,11 +18,12 @@ class CaseList:
 
     Args:
         files: Worker for files.
-        settings: Holds ``casesFolder``.
+        settings: Hold ``casesFolder`` for the next start.
         listeners: Hear ``"cases"``.
         models: The models of this computer.
 
     Attributes:
+        folder: The cases folder, or ``None``; need not exist.
         rows: The cases, by name.
         table: The folder's label table; ``None`` for a plain folder of scans, or while it is not read.
         channelNames: Of the folder.
@@ -32,13 +33,9 @@ class CaseList:
     def __init__(self, *, files: Any, settings: Any, listeners: Listeners, models: Any) -> None:
         self._files, self._settings, self._listeners, self._models = files, settings, listeners, models
         self._reading: Task | None = None
+        # Read once: another Slicer of this user may open another folder, and our labels would go there.
+        self.folder: Path | None = settings.folder("casesFolder")
         self._forget()
-
-    @property
-    def folder(self) -> Path | None:
-        """The cases folder of this computer; need not exist."""
-        folder: Path | None = self._settings.folder("casesFolder")
-        return folder
 
     @property
     def isReading(self) -> bool:
@@ -54,8 +51,9 @@ class CaseList:
             onFailed: Hears a message in words and details.
         """
         chosen = Path(folder).absolute() if folder else None
+        self._settings.set("casesFolder", str(chosen) if chosen else None)
         if chosen != self.folder:
-            self._settings.set("casesFolder", str(chosen) if chosen else None)
+            self.folder = chosen
             self._forget()
         return self.refresh(onFinished=onFinished, onFailed=onFailed)
 

@@ -22,7 +22,7 @@ class Models:
 
     Args:
         bundled: Folder of the models that come with the module; never written to.
-        settings: Holds ``modelsFolder`` and ``currentModel``.
+        settings: Hold ``modelsFolder``, and ``currentModel`` for the next start.
         files: Worker that packs and unpacks zip files.
         listeners: Hear ``"models"`` when the list or the current model changed.
     """
@@ -32,6 +32,8 @@ class Models:
     ) -> None:
         self.bundled = bundled
         self._settings, self._files, self._listeners = settings, files, listeners
+        # Read once: in another Slicer of this user another model may be chosen, which nobody sees here.
+        self._chosen = settings.folder("currentModel")
         self._known: dict[Path, tuple[Any, ModelCard | ModelError]] = {}
 
     @property
@@ -74,7 +76,7 @@ class Models:
     @property
     def current(self) -> Path | None:
         """The chosen model, else the first sound one."""
-        chosen = self._settings.folder("currentModel")
+        chosen = self._chosen
         if chosen is not None and _mark(chosen) is not None and not _isStart(self._cardOrError(chosen)):
             return chosen
         sound = [folder for folder, card in self.segmenting() if isinstance(card, ModelCard)]
@@ -82,9 +84,13 @@ class Models:
 
     @current.setter
     def current(self, folder: Path | None) -> None:
-        if folder != self._settings.folder("currentModel"):
-            self._settings.set("currentModel", str(folder) if folder else None)
+        if folder != self._chosen:
+            self._choose(folder)
             self._listeners.tell("models")
+
+    def _choose(self, folder: Path | None) -> None:
+        self._chosen = folder
+        self._settings.set("currentModel", str(folder) if folder else None)
 
     def changed(self) -> None:
         """Say that models came or went, for example after fine-tuning; look again at the damaged ones."""
@@ -103,7 +109,7 @@ class Models:
 
         def take(answer: dict[str, Any]) -> None:
             if not _isStart(self._cardOrError(Path(answer["path"]))):
-                self._settings.set("currentModel", answer["path"])
+                self._choose(Path(answer["path"]))
             self._listeners.tell("models")
             task.finish(Path(answer["path"]))
 

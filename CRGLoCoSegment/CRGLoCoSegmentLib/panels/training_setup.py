@@ -100,7 +100,7 @@ class TrainingSetup:
 
     def showCasesFolder(self) -> None:
         """Show the cases folder that another section may have chosen, and what suits its labels."""
-        folder = self._logic.settings.folder("casesFolder")
+        folder = self._logic.cases.folder
         if folder != self.casesFolder and not self._typing.isActive():
             self._filling = True
             self._ui.casesFolderEdit.currentPath = str(folder or "")
