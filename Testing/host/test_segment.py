@@ -399,6 +399,20 @@ def test_the_estimate_follows_the_choices_once_they_rest(panel: Any, compute: St
     assert panel.ui.estimateLabel.text == "Needs about 1.2 GB of memory (9.0 GB free)."
 
 
+def test_an_estimate_of_another_volume_or_one_that_comes_too_late_is_not_shown(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    first, second = addVolume("first"), addVolume("second")
+    panel.ui.inputSelector.setCurrentNode(first)
+    waitUntil(lambda: compute.of("estimate"), 5)
+    panel.ui.inputSelector.setCurrentNode(second)
+    compute.of("estimate")[0].answer(text="Needs about 1.2 GB.")
+    assert "1.2 GB" not in panel.ui.estimateLabel.text
+    start(panel, compute, waitUntil, second)
+    panel._showEstimate(second, "Needs about 3.4 GB.")
+    assert panel.ui.estimateLabel.isHidden()
+
+
 def test_the_estimate_waits_while_the_worker_has_other_work(
     panel: Any, compute: StandInWorker, waitUntil: Any
 ):
@@ -583,6 +597,20 @@ def test_another_models_folder_is_not_chosen_while_a_training_writes_into_this_o
     answers.put(str(tmp_path))
     choose.trigger()
     assert widget.logic.models.folder == tmp_path
+
+
+def test_the_chosen_model_is_still_the_one_that_is_shown_when_another_models_folder_is_chosen(
+    widget: Any, models: Path, panel: Any, answers: Any, tmp_path: Path
+):
+    """Else the list would show its first model, and a batch would be predicted by the one chosen before."""
+    widget.logic.models.current = mine = addModel(models, "mine")
+    (choose,) = (entry for entry in panel._models._actions if entry.text == "Choose models folder...")
+    answers.put(str(tmp_path))
+    choose.trigger()
+    assert widget.logic.models.folder == tmp_path
+    assert panel._models.path == widget.logic.models.current == mine
+    panel.ui.modelSelector.setCurrentIndex(0)
+    assert panel._models.path == widget.logic.models.current == STARTER
 
 
 # -------------------------------------------------------------------------- the real worker and model

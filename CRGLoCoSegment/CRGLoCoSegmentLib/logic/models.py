@@ -42,8 +42,10 @@ class Models:
         return self._settings.folder("modelsFolder") or _defaultFolder()
 
     def list(self) -> list[tuple[Path, "ModelCard | ModelError"]]:
-        """Return all models by folder; a damaged one comes with its error."""
+        """Return all models by folder, also the chosen one elsewhere; a damaged one comes with its error."""
         found = [folder for parent in (self.bundled, self.folder) for folder in inside(parent)]
+        if self._chosen is not None and self._chosen not in found:
+            found.append(self._chosen)
         return [(folder, self._cardOrError(folder)) for folder in found if looks_like_model(folder)]
 
     def segmenting(self) -> "list[tuple[Path, ModelCard | ModelError]]":
