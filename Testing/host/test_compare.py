@@ -6,13 +6,13 @@ import qt
 import slicer
 from PySide6.QtTest import QTest
 
-from CRGLoCoSegmentLib.nodes.results import setCorrected
+from CRGLoCoSegmentLib.nodes.results import importResult, setCorrected
 from CRGLoCoSegmentLib.panels.compare import NEXT, PREVIOUS
 from CRGLoCoSegmentLib.parameters import Overlay, ThirdPane
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, registerLayouts
 from CRGLoCoSegmentLib.views.regions import seenRegions, worldPosition
 from grids import segmentationFromLabels
-from phantom_results import STRAIGHT, TABLE, colours, makeResult
+from phantom_results import STRAIGHT, TABLE, arraysOn, colours, makeResult
 from slicer_host.slice_views import pictureOf, whyNoPictures
 
 pytestmark = pytest.mark.skipif(bool(whyNoPictures()), reason=whyNoPictures())
@@ -106,6 +106,16 @@ def test_the_table_lists_the_regions_with_the_largest_correction_first(panel):
     assert panel.ui.regionsTable.item(0, 1).toolTip() == "no structure"  # which a narrow panel cuts off
 
 
+def test_a_newer_answer_brings_its_own_regions_for_the_same_volume(panel, result):
+    panel.ui.nextButton.click()
+    newer = importResult(
+        result.volume, {**result.record, "regions": result.record["regions"][1:]}, arraysOn(STRAIGHT)
+    )
+    panel.logic.listeners.tell("result")
+    assert texts(panel) == [["1", "liver", "2 ml", "0.4 ml", "60%"]]
+    assert seenRegions(newer) == frozenset()
+
+
 def test_one_click_in_the_table_centres_all_panes_there(panel, layouts, result, processEvents):
     panel.ui.regionsTable.setCurrentCell(1, 2)
     assert layouts.layout == TWO_PANES
@@ -179,6 +189,11 @@ def test_the_legend_strip_is_coloured_where_voxels_are(panel):
     colour = [strip.pixelColor(x, 5) for x in (5, 95, 105, 195)]
     assert [one.red() == one.green() == one.blue() for one in colour] == [False, False, True, True]
     assert panel.ui.legendLabel.text.startswith("Confidence 0 to 50 %")
+    panel.parameters.overlay, panel.parameters.uncertainBelow = Overlay.DISAGREEMENT, 0.75
+    strip = panel.ui.legendStrip.qtObject_.pixmap().toImage()
+    colour = [strip.pixelColor(x, 5) for x in (5, 45, 55, 195)]
+    assert [one.red() == one.green() == one.blue() for one in colour] == [True, True, False, False]
+    assert panel.ui.legendLabel.text.startswith("Disagreement 25 to 100 %")
     panel.parameters.overlay = Overlay.NONE
     assert not panel.ui.legendStrip.qtObject_.isVisibleTo(panel.widget.qtObject_)
 

@@ -3,8 +3,10 @@
 import os
 import stat
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,6 +89,13 @@ def test_an_old_folder_that_lost_its_lock_is_removed(tmp_path):
     os.utime(folder, (long_ago, long_ago))
     session.removeLeftovers(tmp_path)
     assert not folder.exists()
+
+
+def test_temporary_files_go_where_slicer_puts_its_own_unless_that_disk_is_gone(monkeypatch, tmp_path):
+    for chosen in (tmp_path, tmp_path / "gone"):
+        monkeypatch.setattr("slicer.app", SimpleNamespace(temporaryPath=str(chosen)), raising=False)
+        system = Path(tempfile.gettempdir())
+        assert session.temporaryFolder() == (chosen if chosen.exists() else system)
 
 
 def test_python_of_slicer_is_its_launcher_else_this_one(monkeypatch, tmp_path):

@@ -193,6 +193,18 @@ def test_killing_ends_it_at_once_and_is_no_failure(runs):
     assert "interrupted" in run.reason  # not: killed, perhaps for want of memory
 
 
+def test_a_run_that_dies_by_itself_after_one_that_was_killed_says_why(runs):
+    run = runs("slow")
+    run.start()
+    waitForEvents(run)
+    run.kill()
+    waitFor(run, "stopped", 5)
+    run._command[-1] = "vanish"
+    run.start()
+    waitFor(run, "failed")
+    assert "exit code 9" in run.reason
+
+
 def test_a_run_that_outlives_slicer_is_found_again_with_all_its_events_and_stopped(runs):
     first = runs("slow")
     first.start(keepRunning=True)
@@ -202,6 +214,8 @@ def test_a_run_that_outlives_slicer_is_found_again_with_all_its_events_and_stopp
     assert second.attach()
     assert second.state == "running"
     assert waitForEvents(second)[: len(seen)] == seen
+    # In a file: a pipe would break with Slicer, and the training with the next word it says.
+    assert second.output() == ["words beside the events"]
     pid = second.files.process_id()
     second.stop()
     waitFor(second, "stopped")

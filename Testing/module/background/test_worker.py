@@ -255,6 +255,13 @@ def test_the_last_words_of_a_worker_tell_why_it_died(worker, words, code, said):
     assert words in error.details
 
 
+def test_the_last_words_of_an_earlier_worker_are_not_taken_for_those_of_a_later_one(worker):
+    (first,) = Heard(worker, "die", words="torch.OutOfMemoryError: CUDA out of memory.", code=1).wait().errors
+    (second,) = Heard(worker, "die", words="something else", code=7).wait().errors
+    assert ["memory" in str(error) for error in (first, second)] == [True, False]
+    assert "OutOfMemoryError" not in second.details
+
+
 def test_a_request_that_was_cancelled_when_the_worker_died_is_cancelled(worker):
     heard = Heard(worker, "deaf")
     heard.waitForEvent()

@@ -15,7 +15,7 @@ from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, VIEW_GROUP
 from CRGLoCoSegmentLib.views.pane_views import PaneView
 from CRGLoCoSegmentLib.views.regions import regionsOf, worldPosition
 from grids import direction, outlineOf, segmentationFromLabels
-from phantom_results import STRAIGHT, TABLE, colours, makeResult
+from phantom_results import REGIONS, STRAIGHT, TABLE, colours, makeResult
 from slicer_host.slice_views import pictureOf
 
 FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
@@ -65,6 +65,7 @@ def looks(result):
             node.GetVisibility2D(),
             node.GetVisibility2DFill(),
             node.GetVisibility2DOutline(),
+            node.GetOpacity2DOutline(),
             node.GetSliceIntersectionThickness(),
             node.GetViewNodeIDs(),
             sorted(node.GetAttributeNames()),
@@ -127,6 +128,35 @@ def test_only_uncertain_voxels_are_coloured(view, layouts, result):
     assert colours(after[names]).violet == changed[names].sum()
 
 
+def test_an_answer_is_seen_in_its_pane_also_where_the_user_had_made_its_lines_invisible(
+    view, layouts, result
+):
+    view.setOverlay("none", 0.7, 0.5)
+    view.show(result)
+    seen = pane(layouts, "Global")
+    view.hide()
+    hidden = (("SetVisibility2D", 0), ("SetVisibility2DOutline", 0), ("SetOpacity2DOutline", 0.0))
+    for setter, value in hidden:
+        getattr(result.global_.GetDisplayNode(), setter)(value)
+        before = looks(result)
+        view.show(result)
+        assert (pane(layouts, "Global") == seen).all(), setter
+        view.hide()
+        assert looks(result) == before
+
+
+def test_the_overlay_is_coloured_as_its_legend_says_whatever_was_done_to_its_display(view, layouts, result):
+    view.show(result)
+    before = pane(layouts, "Global")
+    view.hide()
+    display = result.confidence.GetDisplayNode()
+    display.SetWindowLevelMinMax(90, 110)
+    display.InterpolateOn()
+    display.ApplyThresholdOff()
+    view.show(result)
+    assert (pane(layouts, "Global") == before).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "threshold", "coloured"),
     [
@@ -183,6 +213,25 @@ def test_a_region_is_centred_in_our_panes_while_the_users_views_stay(view, layou
             assert middle(layouts, name) == pytest.approx(world, abs=pixel)
         assert scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS() == pytest.approx(world)
     assert [place(sliceNode(layouts, name)) for name in ("Red", "Green", "Yellow")] == before
+
+
+def test_a_place_of_one_volume_is_not_gone_to_in_the_next(view, layouts):
+    view.show(makeResult())
+    view.jumpTo(REGIONS[0]["position"])
+    view.show(makeResult(Geometry(STRAIGHT.shape, STRAIGHT.spacing, (480.0, 470.0, 600.0)), name="next"))
+    assert middle(layouts, "CRGGlobal") == pytest.approx((-499.5, -489.5, 616.5), abs=2)
+
+
+def test_a_crosshair_that_the_user_shows_or_chooses_stays_as_it_is(view, scene, result):
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    for before, chosen, after in ((1, None, 1), (0, 2, 2)):
+        crosshair.SetCrosshairMode(before)
+        view.show(result)
+        view.jumpTo(regionsOf(result.record)[0].position)
+        if chosen is not None:
+            crosshair.SetCrosshairMode(chosen)
+        view.hide()
+        assert crosshair.GetCrosshairMode() == after
 
 
 def test_a_transformed_volume_is_found_where_the_transform_puts_it(view, layouts, scene):
@@ -261,6 +310,7 @@ def test_hiding_gives_back_layout_looks_and_crosshair(view, layouts, scene, resu
 def test_what_the_user_had_chosen_for_the_fused_answer_comes_back_too(view, result):
     display = result.fused.GetDisplayNode()
     display.SetVisibility2DFill(1)
+    display.SetOpacity2DOutline(0.25)
     display.SetSliceIntersectionThickness(5)
     display.SetViewNodeIDs(("vtkMRMLSliceNodeRed",))
     before = looks(result)
@@ -277,6 +327,13 @@ def test_the_users_views_go_on_showing_the_fused_answer_and_only_that(view, layo
     assert colours(before).any > 100
     view.show(result)
     assert (pictureOf(layouts.sliceWidget("Red")) == before).all()
+
+
+def test_the_users_3d_views_go_on_showing_the_answer(view, scene, result):
+    threeD = scene.AddNewNodeByClass("vtkMRMLViewNode")
+    view.show(result, thirdPane="fused")
+    assert result.fused.GetDisplayNode().IsDisplayableInView(threeD.GetID())
+    assert not result.global_.GetDisplayNode().IsDisplayableInView(threeD.GetID())
 
 
 def test_answers_of_an_older_result_stay_out_of_our_panes(view, layouts, scene):
@@ -585,6 +642,7 @@ def test_a_scene_saved_while_comparing_shows_the_copy_in_the_users_views_when_it
 ):
     copy = segmentationFromLabels(np.ones(STRAIGHT.shape, np.uint8), STRAIGHT, TABLE, "copy", result.volume)
     setCorrected(result.volume, copy)
+    view.setDisagreementOutline(True)
     view.show(resultOf(result.volume), thirdPane="corrected")
     assert scene.Commit(str(tmp_path / "scene.mrml"))
     view.hide()
@@ -593,6 +651,7 @@ def test_a_scene_saved_while_comparing_shows_the_copy_in_the_users_views_when_it
     assert scene.Import(None)
     red = layouts.sliceWidget("Red").mrmlSliceNode().GetID()
     opened = {node.GetName(): node.GetDisplayNode() for node in segmentations(scene)}
+    assert set(opened) == {node.GetName() for node in (result.fused, result.global_, result.local, copy)}
     assert opened["copy"].IsDisplayableInView(red)
     assert not opened[result.global_.GetName()].IsDisplayableInView(red)
 
