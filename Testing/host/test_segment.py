@@ -491,6 +491,16 @@ def test_cancel_brings_apply_back_at_once(panel: Any, compute: StandInWorker, wa
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_cancel_can_be_pressed_whatever_is_chosen_meanwhile(
+    panel: Any, compute: StandInWorker, waitUntil: Any
+):
+    request = start(panel, compute, waitUntil, addVolume())
+    panel.ui.inputSelector.setCurrentNode(None)
+    assert (panel.ui.applyButton.text, panel.ui.applyButton.enabled) == ("Cancel", True)
+    panel.ui.applyButton.click()
+    assert request.wasCancelled
+
+
 def test_an_error_is_shown_in_words_and_its_traceback_only_in_the_log(
     panel: Any, compute: StandInWorker, waitUntil: Any
 ):

@@ -402,6 +402,7 @@ def test_a_third_pane_that_comes_later_shows_the_same_place(view, layouts, resul
     view.show(result)
     view.jumpTo(regionsOf(result.record)[0].position)
     sliceNode(layouts, "CRGGlobal").SetFieldOfView(20.0, 20.0, 1.0)
+    sliceNode(layouts, "CRGGlobal").SetSliceOrigin(6.0, -4.0, 0.0)  # moved by the mouse
     view.setThirdPane("fused")
     assert middle(layouts, "CRGThird") == pytest.approx(middle(layouts, "CRGGlobal"), abs=0.1)
     fields = [sliceNode(layouts, name).GetFieldOfView() for name in ("CRGThird", "CRGGlobal")]
@@ -569,6 +570,14 @@ def test_a_volume_is_found_after_a_scene_was_added_that_had_compared_one_of_the_
     assert middle(layouts, "CRGLocal")[0] == pytest.approx(-519.5, abs=1)
 
 
+def test_a_label_map_that_was_chosen_in_a_pane_is_not_laid_over_the_next_volume(view, layouts, scene, result):
+    view.show(result)
+    layers = layouts.sliceWidget("CRGLocal").mrmlSliceCompositeNode()
+    layers.SetLabelVolumeID(scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode").GetID())
+    view.show(makeResult(name="next"))
+    assert layers.GetLabelVolumeID() is None
+
+
 def test_the_next_volume_that_is_loaded_does_not_push_ours_out(view, layouts, scene, result):
     view.show(result)
     other = makeResult(name="loaded meanwhile")
@@ -664,6 +673,15 @@ def test_a_file_that_kept_the_looks_of_our_panes_is_shown_as_the_user_had_chosen
     layouts.layoutLogic().GetLayoutNode().SetViewArrangement(FOUR_UP)
     again.sceneImported()
     assert looks(result) == before
+
+
+def test_a_scene_that_is_added_while_comparing_changes_nothing_in_our_panes(view, layouts, scene, result):
+    view.show(result)
+    view.jumpTo(regionsOf(result.record)[0].position)
+    before, mode = looks(result), scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairMode()
+    view.sceneImported()
+    assert looks(result) == before
+    assert scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairMode() == mode
 
 
 def test_a_file_saved_while_a_place_was_marked_is_opened_without_the_mark(
