@@ -358,6 +358,14 @@ def test_the_device_belongs_to_the_computer_and_the_quality_to_the_scene(
     assert compute.of("segment")[0].fields["quality"] == "fast"
 
 
+def test_a_graphics_card_that_was_chosen_stays_chosen_while_nobody_has_looked_for_it(widget: Any, panel: Any):
+    widget.logic.settings.set("device", "cuda:1")
+    widget.logic.listeners.tell("environment")
+    assert texts(panel.ui.deviceSelector) == ["Automatic", "Processor (CPU)", "cuda:1"]
+    assert panel.ui.deviceSelector.currentData == "cuda:1"
+    assert widget.logic.settings.get("device") == "cuda:1"
+
+
 def test_islands_are_removed_unless_they_shall_stay(panel: Any, compute: StandInWorker, waitUntil: Any):
     volume = addVolume()
     box = panel.ui.islandsCheckBox
@@ -586,11 +594,14 @@ def test_the_menu_imports_exports_and_opens(
     assert request.fields == {"model": str(new), "zip": str(tmp_path / "copy.zip"), "overwrite": False}
     request.fail("The disk is full.", "ResourceError")
     assert panel.ui.statusLabel.text == "The disk is full."
+    answers.put(str(tmp_path / "asked.zip"))  # by its whole name: Qt has asked whether to replace it
+    entries["Export to zip file"].trigger()
+    assert widget.logic.files.of("export_model")[-1].fields["overwrite"] is True
     entries["Open models folder"].trigger()
     assert str(models) in host.application.opened[-1]
     answers.put("")
     entries["Import from zip file"].trigger()
-    assert len(widget.logic.files.requests) == 2
+    assert len(widget.logic.files.requests) == 3
 
 
 def test_another_models_folder_is_not_chosen_while_a_training_writes_into_this_one(

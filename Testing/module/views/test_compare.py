@@ -8,8 +8,8 @@ import slicer
 import vtk
 
 from crgloco.io.volume import Geometry
-from CRGLoCoSegmentLib.nodes.results import resultOf, setCorrected
-from CRGLoCoSegmentLib.views.answers import hideAnswers, segmentations
+from CRGLoCoSegmentLib.nodes.results import resultOf, setCorrected, volumeOf
+from CRGLoCoSegmentLib.views.answers import OUTLINE, hideAnswers, segmentations
 from CRGLoCoSegmentLib.views.compare import CompareView
 from CRGLoCoSegmentLib.views.layout import THREE_PANES, TWO_PANES, VIEW_GROUP
 from CRGLoCoSegmentLib.views.pane_views import PaneView
@@ -473,10 +473,10 @@ def test_an_outline_is_asked_for_once_while_it_is_sought(layouts, result):
 def test_a_disagreement_outline_is_of_the_result_that_is_shown(view, scene):
     first, second = makeResult(), makeResult(name="other")
     view.setDisagreementOutline(True)
-    view.show(first)
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
-    view.show(second)
-    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count
+    for result in (first, second):
+        view.show(result)
+        outlines = [node for node in segmentations(scene) if node.GetAttribute(OUTLINE)]
+        assert [volumeOf(node) for node in outlines] == [result.volume]
 
 
 def test_showing_and_hiding_again_and_again_leaves_no_node_behind(view, scene, result):
