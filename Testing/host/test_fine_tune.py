@@ -407,6 +407,25 @@ def test_start_checks_first_and_errors_keep_it_from_starting(bench: Bench):
     assert len(bench.checker.of("check")) == 2
 
 
+def test_what_was_checked_with_other_choices_is_checked_again(bench: Bench, tmp_path: Path, answers: Any):
+    ui = bench.open().ui
+    wrong = [{"severity": "error", "case": "a", "text": "It is cut off."}]
+    ui.startButton.click()
+    bench.answer(problems=wrong)
+    answers.put(str(tmp_path))
+    changes = (
+        ui.addUnlabelledButton.click,
+        lambda: ui.startModelCombo.setCurrentIndex(ui.startModelCombo.count - 1),
+        lambda: ui.methodCombo.setCurrentIndex(1),
+    )
+    for number, change in enumerate(changes, start=2):
+        change()
+        ui.startButton.click()
+        assert len(bench.checker.of("check")) == number
+        bench.answer(problems=wrong)
+    assert bench.runs == {}
+
+
 def test_cases_with_other_labels_than_the_start_models_are_found_before_the_start(bench: Bench):
     ui = bench.open().ui
     ui.startButton.click()
