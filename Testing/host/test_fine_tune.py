@@ -438,7 +438,8 @@ def test_after_a_good_check_the_training_runs_as_it_was_asked_for(bench: Bench, 
     panel = begun(bench)
     (path,) = bench.runs
     job = read_job(path)
-    assert (job.cases, job.start, job.iterations) == (cases, bench.logic.models.current, None)
+    assert (job.cases, job.start) == (cases, bench.logic.models.current)
+    assert (job.iterations, job.minutes) == (None, None)
     assert bench.newest().calls == [("start", False)]
     ui = panel.ui
     assert (ui.startButton.enabled, ui.stopButton.enabled, ui.resumeButton.enabled) == (False, True, False)
