@@ -557,6 +557,40 @@ def test_a_scene_that_is_closed_while_a_copy_is_made_leaves_a_section_that_works
     assert editorOf(panel).segmentationNode() is copy
 
 
+def test_a_copy_that_is_ready_when_another_volume_is_seen_is_not_edited_over_that_volume(
+    panel, module, result, waitUntil, monkeypatch
+):
+    gate = threading.Event()
+    whole = correction_module._composition
+    monkeypatch.setattr(
+        correction_module, "_composition", lambda *arguments: gate.wait(20) and whole(*arguments)
+    )
+    panel.ui.startButton.click()
+    module.logic.getParameterNode().inputVolume = makeResult(name="other").volume
+    gate.set()
+    waitUntil(lambda: correctedOf(result.volume) is not None and not panel._busy)
+    assert panel._editor._widget is None
+    assert panel.ui.startButton.text == "Start correcting"
+
+
+def test_changes_of_another_volumes_copy_are_not_shown_as_those_of_this_one(
+    panel, module, waitUntil, monkeypatch
+):
+    start(panel, waitUntil)
+    waitUntil(lambda: "nothing" in panel.ui.changedLabel.text)
+    gate = threading.Event()
+    whole = correction_module.labelChanges
+    monkeypatch.setattr(
+        correction_module, "labelChanges", lambda *given, **named: gate.wait(20) and whole(*given, **named)
+    )
+    editorOf(panel).paint(stroke(4, 12, 6), "label_1")
+    waitUntil(lambda: panel._job is not None)
+    module.logic.getParameterNode().inputVolume = makeResult(name="other").volume
+    gate.set()
+    waitUntil(lambda: panel._job is None)
+    assert (panel.ui.changedLabel.text, column(panel, 2)) == ("", ["", ""])
+
+
 def test_a_scene_that_is_closed_while_changes_are_counted_leaves_a_section_that_counts(
     panel, module, scene, waitUntil, monkeypatch
 ):
