@@ -422,6 +422,22 @@ def test_the_bundled_model_is_current_until_another_is_chosen(
     assert notices == ["models"]
     shutil.rmtree(mine)
     assert logic.models.current == STARTER
+    assert SegmentLogic(compute=None, files=StandInWorker()).models.resolve() == STARTER
+
+
+def test_nothing_is_segmented_by_another_model_because_the_chosen_one_is_gone(
+    logic: SegmentLogic, notices: list[str], tmp_path: Path
+):
+    """A drive was unplugged; the panel still shows the model that was there."""
+    mine = Path(shutil.copytree(STARTER, tmp_path / "models" / "mine"))
+    logic.models.current = mine
+    shutil.move(mine, tmp_path / "unplugged")
+    with pytest.raises(ModelError, match=r"mine\. Look which one is chosen now"):
+        logic.models.resolve()
+    assert notices == ["models", "models"]  # the panel shows the one that is chosen now
+    assert logic.models.resolve() == STARTER
+    shutil.move(tmp_path / "unplugged", mine)
+    assert SegmentLogic(compute=None, files=StandInWorker()).models.current == mine
 
 
 def test_a_model_that_another_slicer_chooses_is_not_ours_before_the_next_start(

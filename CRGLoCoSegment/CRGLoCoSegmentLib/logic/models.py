@@ -33,7 +33,8 @@ class Models:
         self.bundled = bundled
         self._settings, self._files, self._listeners = settings, files, listeners
         # Read once: in another Slicer of this user another model may be chosen, which nobody sees here.
-        self._chosen = settings.folder("currentModel")
+        chosen = settings.folder("currentModel")
+        self._chosen = chosen if chosen is not None and _mark(chosen) is not None else None
         self._known: dict[Path, tuple[Any, ModelCard | ModelError]] = {}
 
     @property
@@ -67,13 +68,25 @@ class Models:
         """Return a model's folder, the current one's by default.
 
         Raises:
-            ModelError: There is no model at all.
+            ModelError: There is no model at all, or the chosen one is gone.
         """
+        if model is None:
+            self._assertStillThere()
         folder = model or self.current
         if folder is None:
             msg = _("There is no model. Import one from a zip file, or choose the models folder.")
             raise ModelError(msg)
         return folder.absolute()  # the worker is in a folder of its own
+
+    def _assertStillThere(self) -> None:
+        """Refuse, once, to go on with another model than the one that was seen to be chosen."""
+        gone = self._chosen
+        if gone is None or _mark(gone) is not None:
+            return
+        self._chosen = None  # the settings keep it for the next start
+        self._listeners.tell("models")
+        msg = _("The chosen model is no longer at {path}. Look which one is chosen now, and start again.")
+        raise ModelError(msg.format(path=gone))
 
     @property
     def current(self) -> Path | None:
