@@ -43,7 +43,7 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        run: What the run is (method, options, seed, cases); another run's state is refused.
+        run: What the run is (method, options, seed, cases, start model); another run's state is refused.
     """
 
     path: Path
@@ -105,6 +105,11 @@ class Checkpoint:
                 f"The cases have changed since the checkpoint {self.path}. Taught before, not now: {gone}; "
                 f"now, not before: {new}. Make the cases what they were, readable, and resume; or delete "
                 "the checkpoint to start anew."
+            )
+        if {**stored, "start": None} == {**own, "start": None}:
+            return (
+                f"The start model has been replaced since the checkpoint {self.path}. Bring the former one "
+                "back and resume; or delete the checkpoint to start anew."
             )
         return (
             f"The checkpoint {self.path} belongs to a run with other cases or options. Use another job "

@@ -237,6 +237,7 @@ def _identity(started: Run) -> dict[str, Any]:
         "cases": [case.folder.name for case in (*labelled, *unlabelled)],
         "labelled": len(labelled),
         **({"known": partial} if partial else {}),
+        **({"start": started.parent.card.weights_sha256} if started.parent else {}),
     }
 
 

@@ -51,9 +51,11 @@ def cases(tmp_path: Path) -> Path:
     return write_cases_folder(tmp_path / "cases", labelled=4, unlabelled=2, shape=(16, 24, 24))
 
 
-def train(cases: Path, out: Path, report: Recorder, method: str = "cr_gloco") -> Path:
+def train(
+    cases: Path, out: Path, report: Recorder, method: str = "cr_gloco", start: Path | None = None
+) -> Path:
     config = {**TINY, "iterations": UPDATES}
-    job = Job(cases=cases, method=method, out=out, config=config, seed=1, device="cpu")
+    job = Job(cases=cases, method=method, out=out, config=config, seed=1, device="cpu", start=start)
     return fine_tune.run(job, write_job(out.with_suffix(".job"), job), report)
 
 
@@ -187,3 +189,19 @@ def test_a_structure_that_was_misspelt_gets_its_name_when_the_run_goes_on(cases,
     model = train(cases, tmp_path / "model", Recorder())
     labels = json.loads((model / "model.json").read_text())["labels"]
     assert [(label["value"], label["name"]) for label in labels] == [(1, "liver"), (2, "small")]
+
+
+def test_a_start_model_that_was_replaced_meanwhile_is_told_and_the_former_one_goes_on(cases, tmp_path):
+    start = train(cases, tmp_path / "start", Recorder())
+    other = train(cases, tmp_path / "other", Recorder(), start=start)
+    whole = train(cases, tmp_path / "whole", Recorder(), start=start)
+    with pytest.raises(Cancelled):
+        train(cases, tmp_path / "model", Busy(stop=True), start=start)
+    start.rename(tmp_path / "former")
+    other.rename(start)
+    with pytest.raises(JobError, match="start model has been replaced"):
+        train(cases, tmp_path / "model", Recorder(), start=start)
+    shutil.rmtree(start)
+    (tmp_path / "former").rename(start)
+    model = train(cases, tmp_path / "model", Recorder(), start=start)
+    assert (whole / "weights.safetensors").read_bytes() == (model / "weights.safetensors").read_bytes()
