@@ -80,6 +80,13 @@ def temporaryFolders() -> list[Path]:
     return list(sessionFolder().glob("segment-*"))
 
 
+@pytest.fixture(autouse=True)
+def nothingOfEarlierTests():
+    """Other files' stand-in workers leave requests without an answer; all tests share one session."""
+    for folder in temporaryFolders():
+        shutil.rmtree(folder)
+
+
 # ------------------------------------------------------------------------------------------- segment
 
 
