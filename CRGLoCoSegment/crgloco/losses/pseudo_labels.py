@@ -1,4 +1,4 @@
-"""Labels made by a network: detached, filtered by confidence, 255 where they are not trusted."""
+"""Labels made by a network: detached, filtered by confidence, 255 where not trusted; whom they may teach."""
 
 from __future__ import annotations
 
@@ -71,15 +71,8 @@ class AdaptiveThreshold(nn.Module):
 
         Runs that share one batch among processes share the averages too.
         """
-        classes = self.mean.shape[0]
-        flat = label.flatten().long()
-        sums = confidence.new_zeros(2, classes)
-        sums[0].scatter_add_(0, flat, confidence.flatten())
-        sums[1].scatter_add_(0, flat, torch.ones_like(confidence.flatten()))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        seen = sums[1] > 0
-        fresh = torch.where(seen, sums[0] / sums[1].clamp_min(1), self.mean)
+        mean, seen = _class_means(confidence, label, len(self.mean))
+        fresh = torch.where(seen, mean, self.mean)
         self.mean.copy_(self.decay * self.mean + (1 - self.decay) * fresh)
 
     @torch.no_grad()
@@ -87,6 +80,56 @@ class AdaptiveThreshold(nn.Module):
         """Return (B, ...) uint8 labels of (B, C, ...) probabilities, ``IGNORE`` below the threshold."""
         confidence, label = probability.max(1)
         return label.masked_fill(confidence <= self.thresholds[label], IGNORE).to(torch.uint8)
+
+
+class LearntClasses(nn.Module):
+    """How much of each class a network has learnt from the labels; pseudo-labels must not hinder the rest.
+
+    ``min(1, 2 r_c)``; ``r_c`` is the moving average, from 0, of the mean probability that the network
+    gives class c where the labels say c: a class is learnt when half of it is found.
+
+    Args:
+        classes: Number of classes C.
+        decay: Decay of the moving average.
+    """
+
+    recall: torch.Tensor
+
+    def __init__(self, classes: int, *, decay: float = 0.9) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("recall", torch.zeros(classes))
+
+    @property
+    def share(self) -> torch.Tensor:
+        """(C,) what is learnt of every class, 0..1."""
+        return (2 * self.recall).clamp_max(1)
+
+    @torch.no_grad()
+    def update(self, logits: torch.Tensor, label: torch.Tensor) -> None:
+        """Follow the network: (B, C, K, J, I) logits, (B, K, J, I) uint8 labels, ``IGNORE`` where unknown.
+
+        Runs that share one batch among processes share the averages too.
+        """
+        known = label != IGNORE
+        index = label.long().masked_fill(~known, 0)
+        found = logits.float().softmax(1).gather(1, index[:, None])[:, 0]
+        mean, seen = _class_means(found[known], index[known], len(self.recall))
+        fresh = torch.where(seen, mean, self.recall)
+        self.recall.copy_(self.decay * self.recall + (1 - self.decay) * fresh)
+
+
+def _class_means(
+    values: torch.Tensor, label: torch.Tensor, classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the (C,) mean of the values of each class, over all processes, and which classes have any."""
+    flat = label.flatten().long()
+    sums = values.new_zeros(2, classes)
+    sums[0].scatter_add_(0, flat, values.flatten())
+    sums[1].scatter_add_(0, flat, torch.ones_like(values.flatten()))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums[0] / sums[1].clamp_min(1), sums[1] > 0
 
 
 def sigmoid_ramp(progress: float, full_at: float) -> float:

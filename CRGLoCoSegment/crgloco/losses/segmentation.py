@@ -17,7 +17,11 @@ FEW_STRUCTURES = 2
 
 
 def masked_cross_entropy(
-    logits: torch.Tensor, target: torch.Tensor, *, voxels: torch.Tensor | None = None
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    voxels: torch.Tensor | None = None,
+    hidden: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean cross-entropy of kept voxels, per sample, then over samples that keep any.
 
@@ -25,16 +29,28 @@ def masked_cross_entropy(
         logits: (B, C, K, J, I).
         target: (B, K, J, I) uint8 class numbers, ``IGNORE`` where nothing is known.
         voxels: (B,) divides each sample's sum instead of its kept voxels, so that few weigh little.
+        hidden: (C,) share, 0..1, of each structure that may lie in what the target calls background:
+            ``p_0 + sum_c hidden_c p_c`` stands for ``p_0`` there. With shares of 0 and 1 the marginal
+            loss of partial labels (Shi et al., Medical Image Analysis 2021, arXiv 2007.03868).
 
     Returns:
         Scalar float32, at least 0; 0 if nothing is kept.
     """
-    entropy = functional.cross_entropy(
-        logits.float(), target.long(), ignore_index=IGNORE, reduction="none"
-    ).flatten(1)
+    likelihood = _log_probabilities(logits, hidden)
+    entropy = functional.nll_loss(likelihood, target.long(), ignore_index=IGNORE, reduction="none").flatten(1)
     kept = (target != IGNORE).flatten(1).sum(1).float()
     count = kept if voxels is None else voxels
     return _over_samples(entropy.sum(1) / count.clamp_min(1), kept > 0)
+
+
+def _log_probabilities(logits: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+    """Return (B, C, ...) log-probabilities; those of background with the hidden shares of the structures."""
+    likelihood = logits.float().log_softmax(1)
+    if hidden is None:
+        return likelihood
+    shares = torch.cat([torch.ones_like(hidden[:1]), hidden[1:]]).log()
+    background = (likelihood + shares.view(-1, 1, 1, 1)).logsumexp(1, keepdim=True)
+    return torch.cat([background, likelihood[:, 1:]], 1)
 
 
 def _over_samples(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
@@ -42,17 +58,20 @@ def _over_samples(losses: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     return losses.sum() / counted.sum().clamp_min(1)
 
 
-def soft_cross_entropy(logits: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
+def soft_cross_entropy(
+    logits: torch.Tensor, aim: torch.Tensor, *, hidden: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return ``-sum_c p_c log q_c``, the mean over all voxels; the aim carries no gradient.
 
     Args:
         logits: (B, C, K, J, I) of q.
         aim: (B, C, K, J, I) probabilities p; all 0 where nothing is known.
+        hidden: As of ``masked_cross_entropy``.
 
     Returns:
         Scalar float32; 0 if there are no voxels.
     """
-    entropy = -(aim.detach().float() * logits.float().log_softmax(1)).sum(1)
+    entropy = -(aim.detach().float() * _log_probabilities(logits, hidden)).sum(1)
     return entropy.sum() / max(entropy.numel(), 1)
 
 

@@ -34,7 +34,13 @@ from crgloco.data.released_views import ReleasedView, draw_released_view, releas
 from crgloco.data.views import DualCrop, DualView, strong_inputs, weak_inputs
 from crgloco.errors import OptionError
 from crgloco.losses.contrastive import at_cells, draw_pairs, gather_classes, inter_contrast, joined
-from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
+from crgloco.losses.pseudo_labels import (
+    AdaptiveThreshold,
+    LearntClasses,
+    fixed_filter,
+    fuse_by_entropy,
+    sigmoid_ramp,
+)
 from crgloco.losses.segmentation import (
     FEW_STRUCTURES,
     batch_cross_entropy,
@@ -113,6 +119,14 @@ class Config(DualResolutionOptions):
         choices=("hard", "soft"),
         advanced=True,
     )
+    background: str = option(
+        "all",
+        label="Background of the teachers",
+        help="Speaks against 'all' structures, or against those alone that a branch has 'learnt' from the "
+        "labels ('default' only). The latter lets structures come that are learnt late.",
+        choices=("all", "learnt"),
+        advanced=True,
+    )
     mixing: float = option(
         -1.0,
         label="Mixed scenes",
@@ -169,6 +183,9 @@ class CRGLoCo(TwoBranches):
         )
         self.soft = config.labels == "soft" and not released
         self.mixing = self._mixing(config.mixing)
+        self.learnt = torch.nn.ModuleDict()
+        if config.background == "learnt" and not released:
+            self.learnt.update({branch: LearntClasses(task.classes) for branch in ("local", "global")})
         asked = config.unlabelled_weight
         self.unlabelled_weight: float = chosen_weight(task.classes) if asked < 0 else asked
         self.projections: torch.nn.ModuleDict | None = None
@@ -191,7 +208,7 @@ class CRGLoCo(TwoBranches):
     @property
     def deviations(self) -> tuple[str, ...]:
         """Return what differs from the publication."""
-        contrasts, mixes = self.projections is not None, self.mixing > 0
+        contrasts, mixes, spares = self.projections is not None, self.mixing > 0, len(self.learnt) > 0
         fast = self.config.network == "fast"  # as a start model brings it, whatever the recipe
         shared = (
             "The project's preparation and spacing in mm replace the code's fixed clip and z-score.",
@@ -213,6 +230,7 @@ class CRGLoCo(TwoBranches):
                 f"teachers agree on with CE, weight up to {self.unlabelled_weight:g}, global context with "
                 "dropout in the local branch, fused inference."
             ),
+            *(("Background of the teachers speaks against what a branch has learnt alone.",) * spares),
             *(("Blocks of other scans are pasted into ever fewer scenes, at both resolutions.",) * mixes),
             *(("Contrast of voxels with class means (Chaitanya et al. 2023) is added.",) * contrasts),
         )
@@ -364,25 +382,41 @@ class CRGLoCo(TwoBranches):
         target_large = torch.stack([scene.crop.large_label[points] for scene in scenes])
         true_large = torch.stack([scene.known_large[points] for scene in scenes])
         shared = [_shared(whole, Box(scene.offset, self.small)) for scene in scenes]
+        truth = target.masked_fill(true == 0, IGNORE)
+        truth_large = target_large.masked_fill(true_large == 0, IGNORE)
         parts = {
-            "supervised_local": segmentation_loss(local, target.masked_fill(true == 0, IGNORE)),
-            "supervised_global": segmentation_loss(glob, target_large.masked_fill(true_large == 0, IGNORE)),
+            "supervised_local": segmentation_loss(local, truth),
+            "supervised_global": segmentation_loss(glob, truth_large),
         }
+        hidden = (self._not_learnt("local", local, truth), self._not_learnt("global", glob, truth_large))
         if self.soft:
             windows = [Box(scene.offset, self.small) for scene in scenes]
-            parts |= _soft_losses(local, glob, answers, shared, windows, lattice)
+            parts |= _soft_losses((local, glob), answers, shared, windows, lattice, hidden)
         else:
             voxels = [box.volume for box in shared]
             shared_points = [_count(box.lattice(*lattice)) for box in shared]
+            taught = target.masked_fill(true != 0, IGNORE)
+            taught_large = target_large.masked_fill(true_large != 0, IGNORE)
             parts |= {
-                "cross_local": _overlap_loss(local, target.masked_fill(true != 0, IGNORE), voxels),
-                "cross_global": _overlap_loss(
-                    glob, target_large.masked_fill(true_large != 0, IGNORE), shared_points
-                ),
+                "cross_local": _overlap_loss(local, taught, voxels, hidden[0]),
+                "cross_global": _overlap_loss(glob, taught_large, shared_points, hidden[1]),
             }
         if self.projections is not None:
             parts["contrast"] = self._contrast(scenes, (small_map, large_map), batch)
         return parts
+
+    def _not_learnt(self, branch: str, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor | None:
+        """Return the (C,) share of each class that a branch has not learnt yet; ``None`` if nobody asks.
+
+        Teachers do not see what is learnt late, and their background would keep it from being learnt at
+        all: it drowns the few voxels of the labels (``docs/measurements.md`` has the numbers).
+        """
+        if branch not in self.learnt:
+            return None
+        learnt = self.learnt[branch]
+        assert isinstance(learnt, LearntClasses)
+        learnt.update(logits.detach(), truth)
+        return 1 - learnt.share
 
     def _contrast(
         self, scenes: list[Scene], maps: tuple[torch.Tensor, torch.Tensor], batch: Batch
@@ -475,34 +509,39 @@ def released_weight(progress: float) -> float:
     return 0.1 * math.exp(-5 * (1 - step / RAMP_STEPS) ** 2)
 
 
-def _overlap_loss(logits: torch.Tensor, target: torch.Tensor, voxels: list[int]) -> torch.Tensor:
+def _overlap_loss(
+    logits: torch.Tensor, target: torch.Tensor, voxels: list[int], hidden: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the cross-entropy summed over kept voxels, divided by the voxels of the overlap.
 
+    Background of the teachers may hold the hidden share of each class.
     No Dice: it gives a class that the teachers found in ten voxels as much weight as an organ, and what
     they imagined grows (``docs/methods/cr_gloco.md`` has the numbers).
     """
     sizes = torch.tensor(voxels, device=logits.device, dtype=torch.float32)
-    return masked_cross_entropy(logits, target, voxels=sizes)
+    return masked_cross_entropy(logits, target, voxels=sizes, hidden=hidden)
 
 
 def _soft_losses(
-    local: torch.Tensor,
-    glob: torch.Tensor,
+    logits: tuple[torch.Tensor, torch.Tensor],
     answers: list[torch.Tensor],
     shared: list[Box],
     windows: list[Box],
     lattice: tuple[Triple, Triple],
+    hidden: tuple[torch.Tensor | None, torch.Tensor | None],
 ) -> dict[str, torch.Tensor]:
     """Return the cross-entropy of both branches to the teachers' probabilities on the overlap.
 
     Args:
-        local: Logits (B, C, K, J, I) in the small windows; the last samples are unlabelled.
-        glob: Logits (B, C, k, j, i) at the points of the lattice in the large windows.
+        logits: Those (B, C, K, J, I) in the small windows, and (B, C, k, j, i) at the points of the lattice
+            in the large ones; the last samples are unlabelled.
         answers: (1, C, ...) probabilities on the overlap of each unlabelled sample; 0 where nothing is known.
         shared: Overlap of each sample, in the frame of its large window.
         windows: Small window of each sample, in the same frame.
         lattice: Step and phase of the points.
+        hidden: Of each branch, the (C,) share of each class that may lie in background.
     """
+    local, glob = logits
     if not answers:
         return {"cross_local": local.new_zeros(()), "cross_global": local.new_zeros(())}
     first = len(local) - len(answers)
@@ -510,9 +549,13 @@ def _soft_losses(
     for index, answer in enumerate(answers, first):
         box = shared[index]
         place = box.moved_to_frame_of(windows[index]).slices()
-        in_local.append(soft_cross_entropy(local[index : index + 1][(..., *place)], answer))
+        in_local.append(soft_cross_entropy(local[index : index + 1][(..., *place)], answer, hidden=hidden[0]))
         rows, points = box.lattice_rows(*lattice)
-        in_global.append(soft_cross_entropy(glob[index : index + 1][(..., *rows)], answer[(..., *points)]))
+        in_global.append(
+            soft_cross_entropy(
+                glob[index : index + 1][(..., *rows)], answer[(..., *points)], hidden=hidden[1]
+            )
+        )
     return {"cross_local": torch.stack(in_local).mean(), "cross_global": torch.stack(in_global).mean()}
 
 

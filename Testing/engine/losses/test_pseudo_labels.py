@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from crgloco.data.patches import IGNORE
-from crgloco.losses.pseudo_labels import AdaptiveThreshold, fixed_filter, fuse_by_entropy, sigmoid_ramp
+from crgloco.losses.pseudo_labels import (
+    AdaptiveThreshold,
+    LearntClasses,
+    fixed_filter,
+    fuse_by_entropy,
+    sigmoid_ramp,
+)
 
 
 def logits_of(*probabilities: list[float]) -> torch.Tensor:
@@ -128,6 +134,37 @@ def test_the_state_of_the_thresholds_is_kept_with_the_model():
     other = AdaptiveThreshold(3)
     other.load_state_dict(threshold.state_dict())
     assert torch.equal(other.thresholds, threshold.thresholds)
+
+
+def test_what_is_learnt_of_a_class_follows_the_probability_that_its_labelled_voxels_have_of_it():
+    learnt = LearntClasses(4, decay=0.8)
+    recall = [0.0] * 4
+    for step in range(4):
+        logits = 2 * torch.randn(2, 4, 2, 3, 4)
+        label = torch.randint(0, 3, (2, 2, 3, 4), dtype=torch.uint8)  # class 3 has no label
+        label[torch.rand(label.shape) < 0.3] = IGNORE
+        label[label == 1] = 2 if step == 3 else 1  # nor has class 1 in the last batch
+        learnt.update(logits, label)
+        for c in range(4):
+            values = logits.softmax(1)[:, c][label == c]
+            if len(values):
+                recall[c] = 0.8 * recall[c] + 0.2 * float(values.mean())
+    np.testing.assert_allclose(learnt.recall.numpy(), recall, rtol=1e-5)
+    np.testing.assert_allclose(learnt.share.numpy(), [min(1.0, 2 * r) for r in recall], rtol=1e-5)
+    assert learnt.share[3] == 0
+
+
+def test_a_class_is_learnt_when_half_of_it_is_found():
+    learnt = LearntClasses(3)
+    learnt.recall.copy_(torch.tensor([0.9, 0.5, 0.1]))
+    torch.testing.assert_close(learnt.share, torch.tensor([1.0, 1.0, 0.2]))
+
+
+def test_without_any_label_what_is_learnt_stays_as_it_is():
+    learnt = LearntClasses(3)
+    learnt.recall.copy_(torch.tensor([0.9, 0.5, 0.1]))
+    learnt.update(torch.randn(1, 3, 2, 2, 2), torch.full((1, 2, 2, 2), IGNORE, dtype=torch.uint8))
+    assert learnt.recall.tolist() == pytest.approx([0.9, 0.5, 0.1])
 
 
 def test_the_ramp_starts_near_zero_grows_and_is_full_where_it_should_be():

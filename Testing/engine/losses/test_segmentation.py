@@ -111,6 +111,43 @@ def test_the_number_of_kept_voxels_as_given_voxels_is_the_plain_loss():
     )
 
 
+def test_what_background_may_hide_counts_as_background_there_and_nowhere_else():
+    logits, target = draw(batch=2)
+    hidden = [0.4, 0.25, 1.0]  # the background is background, whatever is said of it
+    rows = []
+    for b in range(2):
+        row = []
+        for voxel, y in kept_voxels(target, b):
+            p = naive_probabilities(logits, b, voxel)
+            row.append(-math.log(p[0] + 0.25 * p[1] + p[2] if y == 0 else p[y]))
+        rows.append(sum(row) / len(row))
+    found = masked_cross_entropy(logits, target, hidden=torch.tensor(hidden))
+    assert float(found) == pytest.approx(sum(rows) / 2, rel=1e-5)
+    plain = masked_cross_entropy(logits, target)
+    torch.testing.assert_close(masked_cross_entropy(logits, target, hidden=torch.zeros(3)), plain)
+
+
+def test_of_soft_labels_too_what_background_may_hide_counts_as_background():
+    logits = 2 * torch.randn(2, 3, 2, 3, 4)
+    label = torch.randint(0, 3, (2, 2, 3, 4), dtype=torch.uint8)
+    sure, hidden = functional.one_hot(label.long(), 3).movedim(-1, 1), torch.tensor([0.4, 0.25, 1.0])
+    torch.testing.assert_close(
+        soft_cross_entropy(logits, sure, hidden=hidden), masked_cross_entropy(logits, label, hidden=hidden)
+    )
+
+
+def test_background_does_not_push_away_what_it_may_hide():
+    logits = torch.randn(1, 3, 2, 3, 4, requires_grad=True)
+    target = torch.zeros(1, 2, 3, 4, dtype=torch.uint8)
+    masked_cross_entropy(logits, target, hidden=torch.tensor([0.0, 0.0, 1.0])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[:, 1] > 0).all()
+    assert (logits.grad[:, 2] < 0).all()  # drawn along with the background, from what is neither
+    ratio = logits.grad[:, 2] / logits.grad[:, 0]
+    torch.testing.assert_close(ratio, (logits[:, 2] - logits[:, 0]).exp().detach())
+
+
 def test_soft_cross_entropy_is_the_plain_one_for_sure_labels_and_weighs_all_of_unsure_ones():
     logits = 2 * torch.randn(2, 3, 2, 3, 4)
     label = torch.randint(0, 3, (2, 2, 3, 4), dtype=torch.uint8)

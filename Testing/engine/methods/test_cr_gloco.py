@@ -347,7 +347,7 @@ def test_the_loss_of_soft_labels_equals_a_loop_over_the_overlap_in_both_windows(
     answers = [
         torch.from_numpy(rng.dirichlet(np.ones(3), (1, *box.size))).movedim(-1, 1) for box in shared[1:]
     ]
-    found = cr_gloco._soft_losses(local, glob, answers, shared, windows, (step, phase))
+    found = cr_gloco._soft_losses((local, glob), answers, shared, windows, (step, phase), (None, None))
 
     def entropy(logits, answer):
         total = sum(math.exp(float(v)) for v in logits)
@@ -530,7 +530,9 @@ def test_the_overlap_loss_is_told_the_voxels_of_each_samples_own_overlap(monkeyp
     method = confident(make_method(mixing=1.0))
     told = []
     original = cr_gloco._overlap_loss
-    monkeypatch.setattr(cr_gloco, "_overlap_loss", lambda z, y, n: (told.append(n), original(z, y, n))[1])
+    monkeypatch.setattr(
+        cr_gloco, "_overlap_loss", lambda z, y, n, h: (told.append(n), original(z, y, n, h))[1]
+    )
     batch = make_batch(method, 2, 2, seed=3)
     rng = np.random.default_rng(0)
     batch = replace(batch, rng=np.random.default_rng(0))
@@ -562,6 +564,61 @@ def test_unlabelled_scans_weigh_less_where_there_are_many_structures_unless_a_we
     assert make_method().unlabelled_weight == 1.0
     assert make_method(unlabelled_weight=0.0).unlabelled_weight == 0.0
     assert "weight up to 0.5," in " ".join(make_method(unlabelled_weight=0.5).deviations)
+
+
+def test_what_a_branch_has_not_learnt_may_lie_in_the_background_that_it_is_taught(monkeypatch):
+    method = confident(make_method(background="learnt", mixing=0.5))
+    losses, told = [], []
+    supervised, overlapping = cr_gloco.segmentation_loss, cr_gloco._overlap_loss
+
+    def count_labels(logits, label):
+        losses.append((logits.detach(), label))
+        return supervised(logits, label)
+
+    def count_hidden(logits, label, voxels, hidden):
+        told.append((logits.detach(), hidden))
+        return overlapping(logits, label, voxels, hidden)
+
+    monkeypatch.setattr(cr_gloco, "segmentation_loss", count_labels)
+    monkeypatch.setattr(cr_gloco, "_overlap_loss", count_hidden)
+    recalls = np.zeros((2, 3))
+    for seed in range(3):
+        losses.clear(), told.clear()
+        method.losses(make_batch(method, seed=seed), 0.5)
+        for branch, (logits, label) in enumerate(losses):
+            for c in range(3):
+                values = logits.softmax(1)[:, c][label == c]
+                if len(values):
+                    recalls[branch, c] = 0.9 * recalls[branch, c] + 0.1 * float(values.mean())
+        for (logits, hidden), (same_logits, _), recall in zip(told, losses, recalls, strict=True):
+            assert torch.equal(logits, same_logits)
+            np.testing.assert_allclose(hidden.numpy(), 1 - np.minimum(1, 2 * recall), rtol=1e-4)
+    assert np.abs(recalls[0] - recalls[1]).max() > 1e-3  # each branch has its own
+    kept = method.state_dict()
+    np.testing.assert_allclose(kept["learnt.local.recall"].numpy(), recalls[0], rtol=1e-4)
+
+
+def test_soft_labels_too_are_told_what_a_branch_has_not_learnt(monkeypatch):
+    method = confident(with_soft_labels(background="learnt"))
+    told = []
+    original = cr_gloco._soft_losses
+    monkeypatch.setattr(
+        cr_gloco, "_soft_losses", lambda *words: (told.append(words[-1]), original(*words))[1]
+    )
+    plain = confident(with_soft_labels())
+    found, other = (each.losses(make_batch(each), 0.5) for each in (method, plain))
+    for branch, hidden in zip(("local", "global"), told[0], strict=True):
+        torch.testing.assert_close(hidden, 1 - method.learnt[branch].share)
+        assert float(found[f"cross_{branch}"]) < float(other[f"cross_{branch}"])
+    assert told[1] == (None, None)
+
+
+def test_background_speaks_against_all_structures_unless_it_is_asked_to_spare_some():
+    assert not make_method().learnt
+    asked = make_method(background="learnt")
+    assert set(asked.learnt) == {"local", "global"}
+    assert "speaks against what a branch has learnt alone" in " ".join(asked.deviations)
+    assert not make_method(recipe="released", background="learnt").learnt
 
 
 def test_the_progress_tells_the_threshold_of_every_class():
@@ -606,7 +663,7 @@ def test_true_labels_and_labels_of_teachers_never_share_a_voxel_of_the_loss(monk
         cr_gloco, "segmentation_loss", lambda z, y: (seen.append(("true", y)), whole_loss(z, y))[1]
     )
     monkeypatch.setattr(
-        cr_gloco, "_overlap_loss", lambda z, y, n: (seen.append(("made", y)), overlap_loss(z, y, n))[1]
+        cr_gloco, "_overlap_loss", lambda z, y, *n: (seen.append(("made", y)), overlap_loss(z, y, *n))[1]
     )
     for seed in range(4):
         method.losses(make_batch(method, 2, 2, seed), 0.0)
