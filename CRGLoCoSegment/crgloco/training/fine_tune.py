@@ -326,7 +326,7 @@ def _in_words(cases: Prepared, config: DualResolutionOptions, parent: model_stor
         f"{len(validation)} are kept for validation."
     )
     if drawn < unlabelled:
-        text += f" Nothing is learnt from the {unlabelled} scans without label (unlabelled_batch=0)."
+        text += f" Scans without label, {unlabelled} here, teach nothing (unlabelled_batch=0)."
     if validation or not cases.labelled:
         return text
     text += " Nothing will be measured, and the confidence of the new model is not calibrated."

@@ -471,7 +471,7 @@ def test_scans_that_a_method_does_not_look_at_are_not_said_to_have_taught(cases_
     assert main(words_of(cases_folder, tmp_path / "model", "--method", "supervised")) == 0
     said = capsys.readouterr().err
     assert "Training on 1 labelled and 0 unlabelled cases" in said
-    assert "Nothing is learnt from the 1 scans without label (unlabelled_batch=0)." in said
+    assert "Scans without label, 1 here, teach nothing (unlabelled_batch=0)." in said
     training = json.loads((tmp_path / "model" / "model.json").read_text())["training"]
     assert (len(training["labelled"]), training["unlabelled"]) == (1, {})
 
