@@ -13,9 +13,8 @@ import slicer
 
 from crgloco.errors import Cancelled, GeometryError, InputError, ModelError
 from crgloco.io.orientation import Orientation
-from CRGLoCoSegmentLib.background.session import sessionFolder
 from CRGLoCoSegmentLib.background.worker import WorkerError
-from CRGLoCoSegmentLib.logic import SegmentLogic, models
+from CRGLoCoSegmentLib.logic import SegmentLogic, models, segment_run
 from CRGLoCoSegmentLib.logic.task import TimeLeft
 from CRGLoCoSegmentLib.nodes.results import setCorrected
 from CRGLoCoSegmentLib.nodes.segmentations import newSegmentation
@@ -77,14 +76,13 @@ def segment(
 
 
 def temporaryFolders() -> list[Path]:
-    return list(sessionFolder().glob("segment-*"))
+    return list(segment_run.sessionFolder().glob("segment-*"))
 
 
 @pytest.fixture(autouse=True)
-def nothingOfEarlierTests():
-    """Other files' stand-in workers leave requests without an answer; all tests share one session."""
-    for folder in temporaryFolders():
-        shutil.rmtree(folder)
+def ownSession(tmp_path: Path, monkeypatch: Any) -> None:
+    """Threads of earlier tests may still write or remove in the folder that all tests share."""
+    monkeypatch.setattr(segment_run, "sessionFolder", lambda: tmp_path / "session")
 
 
 # ------------------------------------------------------------------------------------------- segment
