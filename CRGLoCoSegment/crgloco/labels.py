@@ -6,7 +6,7 @@ table maps between those class numbers and the label values of files, which may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -123,6 +123,15 @@ class LabelTable:
             msg = f"The label table has no {', '.join(strange)}; it has {', '.join(self.names[1:])}."
             raise LabelError(msg)
         return None if len(wanted) == len(self.labels) else tuple(n for n in self.names if n in wanted)
+
+    def contradictions(self, other: LabelTable) -> Iterator[tuple[Label, Label]]:
+        """Yield the pairs of labels, one of each table, that share the value or the name, but not both."""
+        by_value = {label.value: label for label in other.labels}
+        by_name = {label.name: label for label in other.labels}
+        for own in self.labels:
+            for their in (by_value.get(own.value, own), by_name.get(own.name, own)):
+                if (own.value, own.name) != (their.value, their.name):
+                    yield own, their
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the table as plain values, ready for JSON."""

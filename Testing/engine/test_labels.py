@@ -32,6 +32,14 @@ def test_a_table_that_contradicts_itself_is_refused(labels: tuple[Label, ...], w
         LabelTable(labels)
 
 
+def test_tables_contradict_each_other_by_a_value_with_two_names_and_a_name_with_two_values():
+    ours = LabelTable.from_names({"liver": 1, "spleen": 2, "aorta": 5})
+    theirs = LabelTable.from_names({"spleen": 1, "liver": 4, "aorta": 5, "kidney": 7})
+    found = [(own.name, own.value, their.name, their.value) for own, their in ours.contradictions(theirs)]
+    assert found == [("liver", 1, "spleen", 1), ("liver", 1, "liver", 4), ("spleen", 2, "spleen", 1)]
+    assert list(ours.contradictions(ours)) == []
+
+
 @pytest.mark.parametrize("value", [True, 1.0, [1, 2], "1"])
 def test_only_whole_numbers_stand_for_structures(value: object):
     with pytest.raises(LabelError, match="whole numbers are needed"):

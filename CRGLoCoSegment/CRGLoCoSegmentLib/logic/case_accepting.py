@@ -197,15 +197,12 @@ def refuseConflict(segmentationNode: Any, table: LabelTable) -> None:
 
 def conflict(labels: LabelTable, folder: LabelTable) -> str:
     """Return in words where two label tables mean different things by one value or name; else nothing."""
-    names = {label.value: label.name for label in folder.labels}
-    values = folder.to_names()
-    for label in labels.labels:
-        if names.get(label.value, label.name) != label.name:
+    for own, their in labels.contradictions(folder):
+        if own.value == their.value:
             text = _("the value {value} is {ours} in the segmentation and {theirs} in the folder")
-            return text.format(value=label.value, ours=label.name, theirs=names[label.value])
-        if values.get(label.name, label.value) != label.value:
-            text = _("{name} has the value {ours} in the segmentation and {theirs} in the folder")
-            return text.format(name=label.name, ours=label.value, theirs=values[label.name])
+            return text.format(value=own.value, ours=own.name, theirs=their.name)
+        text = _("{name} has the value {ours} in the segmentation and {theirs} in the folder")
+        return text.format(name=own.name, ours=own.value, theirs=their.value)
     return ""
 
 

@@ -71,9 +71,7 @@ class AdaptiveThreshold(nn.Module):
 
         Runs that share one batch among processes share the averages too.
         """
-        mean, seen = _class_means(confidence, label, len(self.mean))
-        fresh = torch.where(seen, mean, self.mean)
-        self.mean.copy_(self.decay * self.mean + (1 - self.decay) * fresh)
+        _follow(self.mean, confidence, label, self.decay)
 
     @torch.no_grad()
     def filter(self, probability: torch.Tensor) -> torch.Tensor:
@@ -114,22 +112,22 @@ class LearntClasses(nn.Module):
         known = label != IGNORE
         index = label.long().masked_fill(~known, 0)
         found = logits.float().softmax(1).gather(1, index[:, None])[:, 0]
-        mean, seen = _class_means(found[known], index[known], len(self.recall))
-        fresh = torch.where(seen, mean, self.recall)
-        self.recall.copy_(self.decay * self.recall + (1 - self.decay) * fresh)
+        _follow(self.recall, found[known], index[known], self.decay)
 
 
-def _class_means(
-    values: torch.Tensor, label: torch.Tensor, classes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the (C,) mean of the values of each class, over all processes, and which classes have any."""
+def _follow(average: torch.Tensor, values: torch.Tensor, label: torch.Tensor, decay: float) -> None:
+    """Move a (C,) average, in place, towards the mean value of each class, over all processes.
+
+    A class without any voxel keeps its average.
+    """
     flat = label.flatten().long()
-    sums = values.new_zeros(2, classes)
+    sums = values.new_zeros(2, len(average))
     sums[0].scatter_add_(0, flat, values.flatten())
     sums[1].scatter_add_(0, flat, torch.ones_like(values.flatten()))
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(sums)
-    return sums[0] / sums[1].clamp_min(1), sums[1] > 0
+    fresh = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1), average)
+    average.copy_(decay * average + (1 - decay) * fresh)
 
 
 def sigmoid_ramp(progress: float, full_at: float) -> float:

@@ -148,6 +148,11 @@ class Method(nn.Module, ABC):
         """Follow the networks with their moving average, decay ``min(0.99, 1 - 1 / (step + 1))``."""
         update_average(self.averaged, self.networks, min(0.99, 1 - 1 / (step + 1)))
 
+    def fitting(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return those of a start model's weights, by name, that the networks have by name and shape."""
+        own = self.networks.state_dict()
+        return {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+
     def start_from(self, weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
         """Take over the weights of a start model where name and shape agree.
 
@@ -160,8 +165,7 @@ class Method(nn.Module, ABC):
         Raises:
             ModelError: Nothing fits.
         """
-        own = self.networks.state_dict()
-        fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+        fitting = self.fitting(weights)
         if not fitting:
             msg = (
                 "No weight of the start model fits the networks of this method. Leave the options of the "

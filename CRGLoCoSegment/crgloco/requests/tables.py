@@ -17,15 +17,11 @@ def assert_no_conflict(given: LabelTable, folder: LabelTable, what: str) -> None
     Raises:
         LabelError: Naming the first contradiction.
     """
-    names = {label.value: label.name for label in folder.labels}
-    values = folder.to_names()
-    for label in given.labels:
-        if names.get(label.value, label.name) != label.name:
-            text = f"calls the value {label.value} {label.name!r}, the cases folder {names[label.value]!r}"
-        elif values.get(label.name, label.value) != label.value:
-            text = f"gives {label.name!r} the value {label.value}, the cases folder {values[label.name]}"
+    for own, their in given.contradictions(folder):
+        if own.value == their.value:
+            text = f"calls the value {own.value} {own.name!r}, the cases folder {their.name!r}"
         else:
-            continue
+            text = f"gives {own.name!r} the value {own.value}, the cases folder {their.value}"
         msg = f"{what} {text}. Choose a cases folder with the same labels."
         raise LabelError(msg)
 

@@ -20,8 +20,8 @@ from crgloco import atomic
 from crgloco.errors import JobError
 from crgloco.methods.base import Method
 
-# Of what a run is: other cases also have another of these.
-FOLLOWS_FROM_CASES = ("labelled", "known", "task")
+# Of what a run is: other cases have another of each.
+OF_THE_CASES = ("cases", "labelled", "known", "task")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Checkpoint:
         """Say in what another run differs; where it is the cases alone, which ones."""
         stored, own = json.loads(run), json.loads(json.dumps(self.run))
         before, now = set(stored.get("cases", [])), set(own.get("cases", []))
-        if before != now and _without_cases(stored) == _without_cases(own):
+        if before != now and _without(stored, *OF_THE_CASES) == _without(own, *OF_THE_CASES):
             # a prepared case is a folder <case>-<hash>
             gone, new = (
                 ", ".join(sorted(name.rpartition("-")[0] for name in names)) or "none"
@@ -106,7 +106,7 @@ class Checkpoint:
                 f"now, not before: {new}. Make the cases what they were, readable, and resume; or delete "
                 "the checkpoint to start anew."
             )
-        if {**stored, "start": None} == {**own, "start": None}:
+        if _without(stored, "start") == _without(own, "start"):
             return (
                 f"The start model has been replaced since the checkpoint {self.path}. Bring the former one "
                 "back and resume; or delete the checkpoint to start anew."
@@ -117,8 +117,8 @@ class Checkpoint:
         )
 
 
-def _without_cases(run: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in run.items() if name not in ("cases", *FOLLOWS_FROM_CASES)}
+def _without(run: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in names}
 
 
 def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:

@@ -28,7 +28,7 @@ from crgloco.training.checkpoint import Checkpoint
 from crgloco.training.distributed import Team, agree, join_team, leave_team, own_gpu
 from crgloco.training.finishing import finish
 from crgloco.training.pieces import pieces_of
-from crgloco.training.preparing import Prepared, assert_goes_on, prepare, teaches_on
+from crgloco.training.preparing import Prepared, assert_goes_on, prepare, taught_without_label, teaches_on
 from crgloco.training.rounds import Rounds
 from crgloco.training.run import Run
 from crgloco.training.selection import select_cases, select_scans
@@ -268,7 +268,7 @@ def _as_long_as_they_teach(
     asked = job.iterations is not None or "iterations" in job.config or "iterations" in named
     if asked or not teaches_on(cases.labelled, parent):
         return config
-    unlabelled = len(cases.unlabelled) if config.unlabelled_batch else 0
+    unlabelled = len(taught_without_label(cases, config))
     updates = updates_going_on(config.iterations, len(cases.labelled), unlabelled)
     text = f"Going on from a model: {updates} updates suit these cases, as no number was named."
     report.event("message", text=text)
@@ -288,12 +288,9 @@ def learning_rate(started: Run, method: Method) -> float:
 
 def _has_head_of(parent: model_store.StartModel, method: Method) -> bool:
     """Whether at least one head of a method can be, as a whole, that of the start model."""
-    known = {name: weights.shape for name, weights in parent.tensors.items()}
+    known = method.fitting(parent.tensors)
     heads = [part for part in method.networks.named_children() if part[0].endswith("_head")]
-    return any(
-        all(known.get(f"{name}.{key}") == own.shape for key, own in head.state_dict().items())
-        for name, head in heads
-    )
+    return any(all(f"{name}.{key}" in known for key in head.state_dict()) for name, head in heads)
 
 
 def _fits(device: torch.device, cases: Sequence[PreparedCase]) -> bool:
@@ -320,7 +317,7 @@ def _taken_in_words(parent: model_store.StartModel, taken: Sequence[str], method
 
 def _in_words(cases: Prepared, config: DualResolutionOptions, parent: model_store.StartModel | None) -> str:
     validation, unlabelled = cases.selection.validation, len(cases.unlabelled)
-    drawn = unlabelled if config.unlabelled_batch else 0
+    drawn = len(taught_without_label(cases, config))
     text = (
         f"Training on {len(cases.labelled)} labelled and {drawn} unlabelled cases; "
         f"{len(validation)} are kept for validation."

@@ -20,6 +20,7 @@ from crgloco.model_card import BranchCard, ModelCard
 from crgloco.model_store import StartModel
 from crgloco.options import to_mapping
 from crgloco.progress import Reporter
+from crgloco.training.preparing import taught_without_label
 from crgloco.training.run import Run
 from crgloco.training.validation import in_short, score_and_calibrate, score_cases
 
@@ -90,7 +91,7 @@ def _card(started: Run, method: Method, calibration: dict[str, float], training:
         BranchCard(branch.name, branch.window, branch.scale, branch.weight) for branch in method.branches()
     )
     # Whoever goes on correcting meanwhile moves scans: what was taught is known from its beginning.
-    unlabelled = started.cases.unlabelled if started.config.unlabelled_batch else ()
+    unlabelled = taught_without_label(started.cases, started.config)
     roles = {
         "labelled": {case.name: case.source for case in started.cases.labelled},
         "unlabelled": {case.name: case.source for case in unlabelled},

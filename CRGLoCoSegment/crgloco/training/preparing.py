@@ -23,6 +23,7 @@ from crgloco.errors import CasesError, CRGLoCoError, InputError, ModelError, Opt
 from crgloco.io.files import source_geometry
 from crgloco.io.volume import Spacing
 from crgloco.labels import LabelTable
+from crgloco.networks.options import DualResolutionOptions
 from crgloco.progress import Reporter
 from crgloco.training.selection import Selection
 
@@ -85,6 +86,11 @@ def prepare(
     )
     _assert_shown(usable, labelled)
     return Prepared(usable, preparation, labelled, unlabelled)
+
+
+def taught_without_label(cases: Prepared, config: DualResolutionOptions) -> tuple[PreparedCase, ...]:
+    """Return the unlabelled scans that teach: none where no batch draws any."""
+    return cases.unlabelled if config.unlabelled_batch else ()
 
 
 def teaches_on(labelled: Sequence[object], parent: model_store.StartModel | None) -> bool:
