@@ -147,7 +147,10 @@ class Preparation:
             GeometryError: The channels lie on different grids.
         """
         if len(volumes) != len(self.rules):
-            msg = f"The scan has {len(volumes)} channels; the model expects {len(self.rules)}."
+            msg = (
+                f"The model needs {len(self.rules)} channel(s), this scan has {len(volumes)}. Each channel "
+                "is a file of its own, named <case>_0000, <case>_0001 and so on, in the order of the model."
+            )
             raise InputError(msg)
         for number, volume in enumerate(volumes[1:], start=2):
             assert_same_grid(volumes[0].geometry, volume.geometry, f"Channel 1 and channel {number}")

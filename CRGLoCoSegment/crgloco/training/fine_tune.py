@@ -120,6 +120,9 @@ def _run(job: Job, folder: JobFolder, report: Reporter, device: torch.device, te
     del trainer  # on a GPU its cases and its optimiser make room for what measures the model
     if not team.leads:
         return job.out
+    if timings.updates < config.iterations:
+        text = f"The time of {job.minutes:g} min ended the training: {timings.updates} of {config.iterations}"
+        report.event("message", text=f"{text} updates are done.")
     training = {"updates": timings.updates, "waiting_share": round(timings.waiting_share, 4)}
     return finish(started, method, folder, training, report)
 

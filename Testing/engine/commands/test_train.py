@@ -467,6 +467,17 @@ def test_a_tiny_training_ends_with_a_model_that_predicts(cases_folder, tmp_path,
     assert main(["predict", *words, "--quality", "fast"]) == 0
 
 
+def test_a_training_that_its_time_ended_says_how_far_it_came(cases_folder, tmp_path, capsys):
+    words = words_of(cases_folder, tmp_path / "model", "--method", "supervised", "--minutes", "0.001")
+    words[words.index("--iterations") + 1] = "100000"
+    assert main(words) == 0
+    updates = json.loads((tmp_path / "model" / "model.json").read_text())["training"]["updates"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"The time of 0.001 min ended the training: {updates} of 100000 updates are done." in said
+    assert main(words_of(cases_folder, tmp_path / "other", "--minutes", "1000")) == 0
+    assert "ended the training" not in capsys.readouterr().err
+
+
 def test_scans_that_a_method_does_not_look_at_are_not_said_to_have_taught(cases_folder, tmp_path, capsys):
     assert main(words_of(cases_folder, tmp_path / "model", "--method", "supervised")) == 0
     said = capsys.readouterr().err
