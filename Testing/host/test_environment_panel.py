@@ -15,6 +15,7 @@ from CRGLoCoSegmentLib.logic.environment import Environment
 from CRGLoCoSegmentLib.logic.listeners import Listeners
 from CRGLoCoSegmentLib.panels.environment import EnvironmentPanel
 from CRGLoCoSegmentLib.settings import Settings
+from slicer_host import dialogs
 
 RESOURCES = Path(__file__).parents[2] / "CRGLoCoSegment" / "Resources"
 PROBE = {
@@ -143,6 +144,16 @@ def test_slicer_is_restarted_after_a_yes_because_unsaved_work_is_lost(looked, ho
         button(looked, "slicer").click()
         assert host.application.opened.count("restart") == restarts
     assert "not saved is lost" in answers.shown[-1]
+
+
+def test_the_question_before_a_restart_shows_its_title(looked, answers, environment, monkeypatch):
+    titles, ask = [], dialogs.QMessageBox.exec
+    monkeypatch.setattr(dialogs.QMessageBox, "exec", lambda box: titles.append(box.windowTitle()) or ask(box))
+    environment.installation.restartFor = ["numpy"]
+    environment.checkQuickly()
+    answers.put(qt.QMessageBox.Cancel)
+    button(looked, "slicer").click()
+    assert titles == ["CRG LoCo Segment"]
 
 
 def test_in_testing_mode_a_click_neither_installs_nor_restarts(looked, host, answers, environment):

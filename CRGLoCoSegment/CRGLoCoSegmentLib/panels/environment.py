@@ -76,16 +76,17 @@ class EnvironmentPanel(Panel):
         """Ask, unless the PyTorch extension or Slicer will; nothing happens without a yes."""
         installation = self._environment.installation
         what = {"installTorch": "torch", "installPackages": "packages"}.get(action)
-        question, details = "", ""
-        if action == "restart":
+        question, details = "", {}
+        if action == "restart":  # without details: for these, empty or not, Slicer pads the title with blanks
             question = _("Restart Slicer now? What is not saved is lost.")
         elif what is not None:
-            question, details = installation.plan(what), "\n".join(installation.contents(what))
+            question = installation.plan(what)
+            details = {"detailedText": "\n".join(installation.contents(what))}
         if not question:
             return True
         title = _("CRG LoCo Segment")
         # In testing mode Slicer answers this question with yes.
-        agreed = slicer.util.confirmOkCancelDisplay(question, title, detailedText=details)
+        agreed = slicer.util.confirmOkCancelDisplay(question, title, **details)
         return agreed and not slicer.app.testingEnabled()
 
     def _onCheck(self, _checked: bool = False) -> None:  # noqa: FBT001, FBT002  (a Qt signal)
