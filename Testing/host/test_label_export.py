@@ -417,6 +417,20 @@ def test_dicom_seg_is_written_by_slicer_with_the_segments_that_have_voxels(
     assert dicom[1] == ("cleanup",)
 
 
+def test_dicom_seg_whose_temporary_files_are_held_is_written_all_the_same(
+    logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], tmp_path: Path, monkeypatch: Any
+):
+    def held(_exporter: Exporter) -> None:
+        raise PermissionError("another program has it open")
+
+    monkeypatch.setattr(Exporter, "cleanup", held)
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    path = tmp_path / "label.dcm"
+    assert logic.exportLabel(segmentation, volume, path, waitForCompletion=True) == path
+    with pytest.raises(InputError, match="Segment liver has missing attributes"):
+        logic.exportLabel(segmentation, volume, tmp_path / "broken.dcm", waitForCompletion=True)
+
+
 def test_dicom_seg_without_dicom_images_is_refused_with_a_way_out(
     logic: SegmentLogic, segmentation: Any, volume: Any, dicom: list[Any], tmp_path: Path
 ):

@@ -68,7 +68,7 @@ def writeDicomSeg(segmentationNode: Any, segmentIds: Sequence[str], path: Path, 
         _nameAlgorithm(segmentationNode, segmentIds, algorithm)
         with contextlib.ExitStack() as tidy, saving(path):
             exporter = importlib.import_module(PLUGIN).DICOMSegmentationExporter(segmentationNode)
-            tidy.callback(exporter.cleanup)
+            tidy.callback(_tidyUp, exporter)
             path.parent.mkdir(parents=True, exist_ok=True)
             metadata = {"SeriesDescription": segmentationNode.GetName()}
             exporter.export(str(path.parent), path.name, metadata, list(segmentIds), skipEmpty=True)
@@ -77,6 +77,12 @@ def writeDicomSeg(segmentationNode: Any, segmentIds: Sequence[str], path: Path, 
     except Exception as error:  # the exporter raises whatever its parts raise
         log.exception("DICOM SEG export failed")
         raise InputError(_("DICOM SEG could not be written: {reason}").format(reason=error)) from error
+
+
+def _tidyUp(exporter: Any) -> None:
+    """Let temporary files lie that another program holds: the label is written all the same."""
+    with contextlib.suppress(OSError):
+        exporter.cleanup()
 
 
 def _refuseForeign(segmentationNode: Any) -> None:
