@@ -6,6 +6,7 @@ import qt
 import slicer
 from PySide6.QtTest import QTest
 
+from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.results import importResult, setCorrected
 from CRGLoCoSegmentLib.panels.compare import NEXT, PREVIOUS
 from CRGLoCoSegmentLib.parameters import Overlay, ThirdPane
@@ -317,6 +318,26 @@ def test_a_result_without_a_local_answer_says_so(panel, scene, result):
     scene.RemoveNode(result.local)
     panel.refresh("result")
     assert "no local answer" in panel.ui.messageLabel.text
+
+
+def test_the_voxels_of_another_frame_are_not_compared_without_a_word(panel, result, waitUntil):
+    image = result.volume.GetImageData()
+    arrayOfImage(image)[...] += 1
+    image.Modified()
+    said = "scan shows other voxels than those that were segmented"
+    waitUntil(lambda: panel.ui.messageLabel.text.startswith(said), 5)
+    arrayOfImage(image)[...] -= 1
+    image.Modified()
+    waitUntil(lambda: panel.ui.messageLabel.text.startswith("Regions seen"), 5)
+
+
+def test_answers_that_are_moved_off_their_volume_are_not_compared_without_a_word(panel, result, waitUntil):
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = transform.GetMatrixTransformToParent()
+    matrix.SetElement(0, 3, 5.0)
+    transform.SetMatrixTransformToParent(matrix)
+    result.fused.SetAndObserveTransformNodeID(transform.GetID())
+    waitUntil(lambda: "stand under different transforms" in panel.ui.messageLabel.text, 5)
 
 
 def test_every_control_explains_itself(panel):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
+import vtk
 
 from case_phantoms import GRID, TABLE, label, scan
 from crgloco.data.case_store import add_case, create_cases
@@ -23,6 +25,7 @@ from crgloco.model_store import read_card
 from CRGLoCoSegmentLib.background.worker import Worker
 from CRGLoCoSegmentLib.logic.case_accepting import imagesOf
 from CRGLoCoSegmentLib.logic.environment import Environment
+from CRGLoCoSegmentLib.nodes.images import arrayOfImage
 from CRGLoCoSegmentLib.nodes.ownership import beginNotes
 from CRGLoCoSegmentLib.nodes.results import importResult
 from CRGLoCoSegmentLib.nodes.volumes import volumeNodeFromVolume
@@ -530,6 +533,66 @@ def test_each_volume_shows_its_own_result_also_when_both_have_one_name(
     assert panel.ui.resultLabel.isHidden()
     panel.ui.inputSelector.setCurrentNode(first)
     assert not panel.ui.resultLabel.isHidden()
+
+
+def turnFrame(volume: Any) -> None:
+    """Show the other one of two frames."""
+    arrayOfImage(volume.GetImageData())[...] *= -1
+    volume.GetImageData().Modified()
+
+
+def transform(volume: Any) -> None:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 5.0)
+    node.SetMatrixTransformToParent(matrix)
+    volume.SetAndObserveTransformNodeID(node.GetID())
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "words"),
+    [
+        (turnFrame, turnFrame, "scan shows other voxels than those that were segmented"),
+        (
+            lambda volume: volume.SetOrigin(1, 2, 3),
+            lambda volume: volume.SetOrigin(0, 0, 0),
+            "scan was moved after it was segmented",
+        ),
+        (
+            transform,
+            lambda volume: volume.SetAndObserveTransformNodeID(None),
+            "scan and its answers stand under different transforms",
+        ),
+    ],
+)
+def test_an_answer_beneath_which_the_volume_changes_says_so_until_it_is_put_back(
+    panel: Any, compute: StandInWorker, waitUntil: Any, change: Any, back: Any, words: str
+):
+    volume = addVolume("scan")
+    volume.SetOrigin(0, 0, 0)
+    answerSegment(start(panel, compute, waitUntil, volume))
+    label = panel.ui.resultLabel
+    waitUntil(lambda: "liver" in label.text, 5)
+    plain = label.text
+    change(volume)
+    waitUntil(lambda: words in label.text, 5)
+    assert label.text.endswith(plain)
+    back(volume)
+    waitUntil(lambda: label.text == plain, 5)
+
+
+def test_an_answer_that_is_deleted_while_it_is_looked_at_says_nothing(
+    panel: Any, compute: StandInWorker, waitUntil: Any, processEvents: Any
+):
+    volume = addVolume("scan")
+    answerSegment(start(panel, compute, waitUntil, volume))
+    waitUntil(lambda: "liver" in panel.ui.resultLabel.text, 5)
+    turnFrame(volume)
+    slicer.mrmlScene.RemoveNode(panel.logic.resultOf(volume).fused)
+    waitUntil(panel.ui.resultLabel.isHidden, 5)
+    time.sleep(0.4)
+    processEvents()
+    assert panel.ui.resultLabel.text == ""
 
 
 def test_work_goes_on_while_the_user_looks_at_another_module(

@@ -11,15 +11,22 @@ from crgloco.labels import LabelTable
 from CRGLoCoSegmentLib.logic.model_text import plainName, swatch
 
 
-def resultText(record: Mapping[str, Any], table: LabelTable) -> str:
-    """Return a table of volumes, facts, what was removed, and what else is to be known of it."""
+def resultText(record: Mapping[str, Any], table: LabelTable, remark: str = "") -> str:
+    """Return a table of volumes, facts, what was removed, and what else is to be known of it.
+
+    Args:
+        record: Of the result.
+        table: Of the model.
+        remark: What has to be known before anything else.
+    """
     volumes = record.get("volumes_ml") or {}
     rows = "".join(
         f"<tr><td>{swatch(label.colour)} {escape(plainName(label.name))}</td>"
         f'<td align="right">&nbsp;&nbsp;{_volume(volumes.get(label.name))}</td></tr>'
         for label in table.labels
     )
-    paragraphs = [f"<table>{rows}</table>", escape(_facts(record))]
+    paragraphs = [f"<b>{escape(remark)}</b>"] if remark else []
+    paragraphs += [f"<table>{rows}</table>", escape(_facts(record))]
     paragraphs += [escape(_islands(record))] if record.get("islands_ml") else []
     paragraphs += [escape(str(note)) for note in record.get("notes") or []]
     return "<br>".join(paragraphs)

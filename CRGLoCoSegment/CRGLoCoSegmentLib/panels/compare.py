@@ -9,6 +9,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from CRGLoCoSegmentLib.logic.result_text import plainFigures
+from CRGLoCoSegmentLib.panels.answer_watch import AnswerWatch
 from CRGLoCoSegmentLib.panels.legend_strip import stripPixmap
 from CRGLoCoSegmentLib.panels.panel import Panel
 from CRGLoCoSegmentLib.panels.region_table import RegionTable
@@ -37,6 +38,7 @@ class ComparePanel(Panel):
         self._wasShown = False
         self._refused = False
         self._regions = RegionTable(ui.regionsTable, self._goTo)
+        self._watch = AnswerWatch(self.widget, self._show)
         for name in (_("Axial"), _("Sagittal"), _("Coronal")):
             ui.orientationSelector.addItem(name)
         ui.compareButton.connect("clicked(bool)", self._onCompare)
@@ -70,6 +72,7 @@ class ComparePanel(Panel):
             self._wasShown = False  # what comes next is another patient
         volume = self.parameters.inputVolume if self.parameters is not None else None
         before, self._result = self._result, self.logic.resultOf(volume)
+        self._watch.watch(self._result)
         self._refused = False
         if self.parameters is not None:
             self._applySettings()
@@ -82,6 +85,7 @@ class ComparePanel(Panel):
     def cleanup(self) -> None:
         """Leave no shortcut and no view behind."""
         self._removeShortcuts()
+        self._watch.stop()
         self.logic.view.onHidden = None
         self.logic.view.hide()
         super().cleanup()
@@ -177,6 +181,8 @@ class ComparePanel(Panel):
     def _message(self) -> str:
         if self._result is None:
             return _("Segment the chosen volume first; then its answers can be compared here.")
+        if self._watch.remark:
+            return self._watch.remark
         if self._refused:
             return _("There are no slice views to show the comparison in. It needs Slicer's main window.")
         if self._result.local is None:

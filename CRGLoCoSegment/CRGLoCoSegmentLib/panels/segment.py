@@ -14,6 +14,7 @@ from CRGLoCoSegmentLib.logic.task import Task
 from CRGLoCoSegmentLib.nodes.cases import channelNamesOf, channelsFor
 from CRGLoCoSegmentLib.nodes.inputs import overlayIds
 from CRGLoCoSegmentLib.nodes.scene import isSameNode
+from CRGLoCoSegmentLib.panels.answer_watch import AnswerWatch
 from CRGLoCoSegmentLib.panels.device_list import listDevices
 from CRGLoCoSegmentLib.panels.log_view import followingEnd
 from CRGLoCoSegmentLib.panels.model_chooser import ModelChooser
@@ -46,6 +47,7 @@ class SegmentPanel(Panel):
         self._channels = (ui.secondChannelSelector, ui.thirdChannelSelector, ui.fourthChannelSelector)
         self._channelLabels = (ui.secondChannelLabel, ui.thirdChannelLabel, ui.fourthChannelLabel)
         self._models = ModelChooser(logic, ui, self._say)
+        self._watch = AnswerWatch(self.widget, self._showResult)
         self._estimateTimer = timerOf(self.widget, self._askEstimate)
         self._clock = timerOf(self.widget, self._showTime, single=False)
         for selector in (ui.inputSelector, *self._channels):
@@ -93,6 +95,7 @@ class SegmentPanel(Panel):
     def cleanup(self) -> None:
         """Leave no timer and no request behind; the running segmentation is ended by the logic."""
         super().cleanup()  # first: letting the parameters go starts the timer once more
+        self._watch.stop()
         self._estimateTimer.stop()
         self._clock.stop()
         if self._estimate is not None:
@@ -180,8 +183,10 @@ class SegmentPanel(Panel):
 
     def _showResult(self) -> None:
         result = self.logic.resultOf(self.ui.inputSelector.currentNode())
+        self._watch.watch(result)
         self.ui.resultLabel.visible = result is not None
-        self.ui.resultLabel.text = resultText(result.record, result.table) if result is not None else ""
+        text = resultText(result.record, result.table, self._watch.remark) if result is not None else ""
+        self.ui.resultLabel.text = text
 
     def _say(self, text: str, details: str = "") -> None:
         """Tell the user what happened; details go to the log only."""
