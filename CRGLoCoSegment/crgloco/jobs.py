@@ -260,8 +260,8 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     target = JobFolder(folder)
     job = job.absolute()
     known = target.job_file.exists()
-    if known and read_job(folder) != job:
-        _make_room(target)
+    if known and (former := read_job(folder)) != job:
+        _make_room(target, _differences(former, job))
         known = False
     _assert_nothing_foreign(target)
     with saving(folder):
@@ -273,26 +273,33 @@ def write_job(folder: Path, job: Job) -> JobFolder:
     return target
 
 
-def _make_room(target: JobFolder) -> None:
+def _differences(former: Job, job: Job) -> str:
+    """Name the fields in which two jobs differ, with both values."""
+    there, here = former.to_json(), job.to_json()
+    values = ((name, json.dumps(there[name]), json.dumps(here[name])) for name in there)
+    return ", ".join(f"{name} {then} there, {now} here" for name, then, now in values if then != now)
+
+
+def _make_room(target: JobFolder, differences: str) -> None:
     """Remove a job that never began; what it left must not be taken for words of the next one."""
-    _assert_may_be_replaced(target)
+    _assert_may_be_replaced(target, differences)
     said = (target.events_file, target.log_file)
     left = (target.split_file, target.taught_file, target.process_file, target.job_file)
     with locked(target.path):
-        _assert_may_be_replaced(target)
+        _assert_may_be_replaced(target, differences)
         with saving(target.path):
             for file in (*said, *left):
                 file.unlink(missing_ok=True)
 
 
-def _assert_may_be_replaced(target: JobFolder) -> None:
+def _assert_may_be_replaced(target: JobFolder, differences: str) -> None:
     free = target.mark_file.is_file() and not target.has_begun and target.holder() is None
     if free and not target.is_starting:
         return
     starting = ", whose process is still starting" if free else ""
     msg = (
-        f"{target.path} holds another job already{starting}. Go on with that one by its own options, delete "
-        "the folder, or choose another one."
+        f"{target.path} holds another job already{starting} ({differences}). Go on with that one by its own "
+        "options, delete the folder, or choose another one."
     )
     raise JobError(msg)
 
