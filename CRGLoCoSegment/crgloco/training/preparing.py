@@ -18,14 +18,18 @@ from crgloco import model_store
 from crgloco.channels import assert_same_order
 from crgloco.data.cache import PreparedCase, is_there, prepare_case
 from crgloco.data.cases import Case, assert_channels
-from crgloco.data.preparation import Preparation
+from crgloco.data.preparation import Preparation, target_spacing
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ModelError, OptionError, ResourceError
 from crgloco.io.files import source_geometry
+from crgloco.io.orientation import canonical_geometry
 from crgloco.io.volume import Spacing
 from crgloco.labels import LabelTable
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.progress import Reporter
 from crgloco.training.selection import Selection
+
+# Voxels of a start model more than so many times larger than those of the scans hide what the scans show.
+DETAIL_FACTOR = 2.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def prepare(
         tuple(done[case.name] for case in cases) for cases in (usable.labelled, usable.unlabelled)
     )
     _assert_shown(usable, labelled)
+    if parent is not None and (remark := remark_on_details(usable, parent)):
+        report.event("message", text=remark)
     return Prepared(usable, preparation, labelled, unlabelled)
 
 
@@ -122,6 +128,21 @@ def assert_goes_on(parent: model_store.StartModel, selection: Selection, spacing
             f"spacing asks for {asked}. Leave it out, or train without a start model."
         )
         raise OptionError(msg)
+
+
+def remark_on_details(selection: Selection, parent: model_store.StartModel) -> str:
+    """Return a sentence if the scans show details that are too small for the start model; else nothing."""
+    cases = selection.labelled or selection.unlabelled
+    grids = [canonical_geometry(source_geometry(case.channels[0])) for case in cases]
+    found, seen = target_spacing([grid.spacing for grid in grids]), parent.preparation.spacing
+    if DETAIL_FACTOR * min(found) >= min(seen):
+        return ""
+    theirs, ours = (" x ".join(f"{mm:.3g}" for mm in size[::-1]) for size in (found, seen))
+    return (
+        f"The voxels of the scans ({theirs} mm) are much smaller than those that {parent.card.title!r} sees "
+        f"({ours} mm), and the new model goes on with the latter: it cannot learn what is smaller. Without a "
+        "start model it would see the voxels of the scans."
+    )
 
 
 def _assert_same_structures(parent: model_store.StartModel, table: LabelTable) -> None:

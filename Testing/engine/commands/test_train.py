@@ -853,7 +853,17 @@ def test_a_training_that_nothing_measures_says_so(tmp_path, capsys):
 @pytest.mark.usefixtures("seen")
 def test_going_on_from_a_model_with_a_single_label_is_warned_of(cases_folder, tiny_model, tmp_path, capsys):
     main(words_of(cases_folder, tmp_path / "model", "--start", str(tiny_model)))
-    assert (
-        "A single label may well make it worse on other scans: keep 'Two ellipsoids'."
-        in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "A single label may well make it worse on other scans: keep 'Two ellipsoids'." in said
+    assert "much smaller" not in said
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_start_model_that_sees_no_details_of_the_scans_is_told_of(tiny_model, tmp_path, capsys):
+    folder = write_cases_folder(tmp_path / "cases", 1, 1)
+    for path in (*folder.glob("images*/*.nii.gz"), *folder.glob("labelsTr/*.nii.gz")):
+        volume = read_volume(path)
+        smaller = tuple(mm / 3 for mm in volume.geometry.spacing)
+        write_volume(Volume(volume.array, replace(volume.geometry, spacing=smaller)), path)
+    main(words_of(folder, tmp_path / "model", "--start", str(tiny_model)))
+    assert "are much smaller than those that 'Two ellipsoids' sees" in capsys.readouterr().err

@@ -1,10 +1,12 @@
-"""A start model goes on only with the structures that it knows, by the same values."""
+"""A start model goes on only with the structures that it knows, by the same values, and at its voxel size."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
 from cards import make_card
@@ -12,9 +14,11 @@ from crgloco.data.cases import Case
 from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ModelError
+from crgloco.io.files import Source, write_volume
+from crgloco.io.volume import Geometry, Volume
 from crgloco.labels import LabelTable
 from crgloco.model_store import StartModel
-from crgloco.training.preparing import assert_goes_on
+from crgloco.training.preparing import assert_goes_on, remark_on_details
 from crgloco.training.selection import Selection
 
 CASE = cast(Case, None)  # of which nothing is looked at
@@ -55,3 +59,22 @@ def test_a_start_model_with_the_channels_in_another_order_is_refused() -> None:
     with pytest.raises(ModelError, match="expects the channels T1, T2; the cases have t2, t1"):
         assert_goes_on(parent, selection, None)
     assert_goes_on(parent, replace(selection, channel_names=("t1", "T2 ")), None)
+
+
+@pytest.mark.parametrize("seen", [(2.0, 2.0, 6.0), (0.9, 0.9, 0.9), (6.0, 0.7, 0.7)])
+def test_details_that_are_too_small_for_the_start_model_are_told_beforehand(
+    tmp_path: Path, seen: tuple[float, float, float]
+) -> None:
+    image = tmp_path / "scan.nii.gz"
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    write_volume(Volume(voxels, Geometry((3, 4, 5), (5.0, 0.4, 0.4), (0.0, 0.0, 0.0))), image)
+    card = make_card()
+    parent = StartModel(card, {}, Preparation(seen, (ChannelRule("mr"),)))
+    selection = Selection((Case("scan", (Source("scan", image),)),), (), (), card.labels, ("T2",))
+    said = remark_on_details(selection, parent)
+    if min(seen) < 0.8:
+        assert said == ""
+    else:
+        ours = " x ".join(f"{mm:g}" for mm in seen[::-1])
+        assert "The voxels of the scans (0.4 x 0.4 x 5 mm) are much smaller" in said
+        assert f"those that {card.title!r} sees ({ours} mm)" in said
