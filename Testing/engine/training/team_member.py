@@ -38,6 +38,11 @@ def default() -> Method:
     return make_method("cr_gloco", labelled_batch=2, unlabelled_batch=2)
 
 
+def soft() -> Method:
+    """The recipe for several structures."""
+    return make_method("cr_gloco", labels="soft", background="learnt", labelled_batch=2, unlabelled_batch=2)
+
+
 def train(method: Method, team: Team, **options) -> Recorder:
     slots = Slots(method.config.labelled_batch, method.config.unlabelled_batch, team.rank, team.processes)
     report = options.pop("report", Recorder())
@@ -66,7 +71,7 @@ def main(folder: Path) -> None:
     in_float32()
     team = join_team("cpu")
     told = {}
-    for build in (supervised, released, default):
+    for build in (supervised, released, default, soft):
         method = build()
         report = train(method, team, checkpoint=folder / f"{build.__name__}-{team.rank}.checkpoint")
         told[build.__name__] = len(report.of_kind("progress"))

@@ -74,7 +74,7 @@ def weights(folder: Path, name: str, rank: int) -> dict[str, torch.Tensor]:
     return torch.load(folder / f"{name}-{rank}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("name", ["supervised", "released", "default", "hurried"])
+@pytest.mark.parametrize("name", ["supervised", "released", "default", "soft", "hurried"])
 def test_all_processes_hold_the_same_weights_bitwise(team_results, name):
     first, second = (weights(team_results, name, rank) for rank in range(2))
     assert differing(first, second) == []
@@ -102,7 +102,7 @@ def test_only_the_leading_process_reports_and_writes_checkpoints(team_results):
     assert told[0]["supervised"] == 3
     assert told[1]["supervised"] == 0
     assert sorted(file.name for file in team_results.glob("*.checkpoint")) == [
-        "default-0.checkpoint", "released-0.checkpoint", "supervised-0.checkpoint"
+        "default-0.checkpoint", "released-0.checkpoint", "soft-0.checkpoint", "supervised-0.checkpoint"
     ]  # fmt: skip
 
 
