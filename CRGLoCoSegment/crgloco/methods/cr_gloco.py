@@ -112,19 +112,21 @@ class Config(DualResolutionOptions):
         advanced=True,
     )
     labels: str = option(
-        "hard",
+        "auto",
         label="Labels of the teachers",
         help="Where both teachers name one class: 'hard', that class if they are sure; 'soft', their "
-        "probabilities, without mixed scenes ('default' only).",
-        choices=("hard", "soft"),
+        "probabilities, without mixed scenes ('default' only). 'auto': 'hard' for one or two structures, or "
+        "where a threshold or mixed scenes are asked for, else 'soft'.",
+        choices=("auto", "hard", "soft"),
         advanced=True,
     )
     background: str = option(
-        "all",
+        "auto",
         label="Background of the teachers",
         help="Speaks against 'all' structures, or against those alone that a branch has 'learnt' from the "
-        "labels ('default' only). The latter lets structures come that are learnt late.",
-        choices=("all", "learnt"),
+        "labels, so that those can come that are learnt late ('default' only). 'auto': 'all' for one or two "
+        "structures, 'learnt' for more.",
+        choices=("auto", "all", "learnt"),
         advanced=True,
     )
     mixing: float = option(
@@ -181,10 +183,10 @@ class CRGLoCo(TwoBranches):
         self.threshold = AdaptiveThreshold(
             task.classes, share=config.threshold or chosen_threshold(task.classes)
         )
-        self.soft = config.labels == "soft" and not released
+        self.soft = has_soft_labels(config, task.classes) and not released
         self.mixing = self._mixing(config.mixing)
         self.learnt = torch.nn.ModuleDict()
-        if config.background == "learnt" and not released:
+        if spares_what_is_not_learnt(config, task.classes) and not released:
             self.learnt.update({branch: LearntClasses(task.classes) for branch in ("local", "global")})
         asked = config.unlabelled_weight
         self.unlabelled_weight: float = chosen_weight(task.classes) if asked < 0 else asked
@@ -476,7 +478,7 @@ def chosen_threshold(classes: int) -> float:
     that. One or two it finds; what it is unsure of is their border, which is worth teaching
     (``docs/methods/cr_gloco.md`` has the numbers).
     """
-    return 0.7 if classes - 1 <= FEW_STRUCTURES else 0.97
+    return 0.7 if _are_few(classes) else 0.97
 
 
 def chosen_weight(classes: int) -> float:
@@ -485,7 +487,7 @@ def chosen_weight(classes: int) -> float:
     Of many structures the large ones grow from pseudo-labels of full weight
     (``docs/measurements.md`` has the numbers).
     """
-    return 1.0 if classes - 1 <= FEW_STRUCTURES else 0.3
+    return 1.0 if _are_few(classes) else 0.3
 
 
 def chosen_mixing(classes: int) -> float:
@@ -494,7 +496,31 @@ def chosen_mixing(classes: int) -> float:
     Of many structures, place tells which is which; pasted blocks show them where they never are, and
     islands far away are the answer (``docs/methods/cr_gloco.md`` has the numbers).
     """
-    return 1.0 if classes - 1 <= FEW_STRUCTURES else 0.0
+    return 1.0 if _are_few(classes) else 0.0
+
+
+def has_soft_labels(config: Config, classes: int) -> bool:
+    """Whether the teachers' labels are soft, for C classes with the background.
+
+    Of many structures the teachers are sure of the large ones first; hard labels of those alone make them
+    grow (``docs/measurements.md`` has the numbers).
+    """
+    if config.labels != "auto":
+        return config.labels == "soft"
+    asks_for_hard_ones = config.threshold > 0 or config.mixing > 0
+    return not (_are_few(classes) or asks_for_hard_ones)
+
+
+def spares_what_is_not_learnt(config: Config, classes: int) -> bool:
+    """Whether the teachers' background spares what a branch has not learnt, for C classes with it.
+
+    Of many structures some are learnt late (``docs/measurements.md`` has the numbers).
+    """
+    return config.background == "learnt" or (config.background == "auto" and not _are_few(classes))
+
+
+def _are_few(classes: int) -> bool:
+    return classes - 1 <= FEW_STRUCTURES
 
 
 def released_weight(progress: float) -> float:

@@ -389,6 +389,25 @@ def test_the_labels_of_the_teachers_are_soft_where_they_are_asked_to_be_and_neve
     assert not any("soft" in sentence for sentence in make_method().deviations)
 
 
+def test_labels_for_many_structures_are_soft_unless_what_hard_ones_need_is_asked_for():
+    def soft(classes, **options):
+        return cr_gloco.has_soft_labels(cr_gloco.Config(**options), classes)
+
+    assert [soft(classes) for classes in (2, 3, 4, 14)] == [False, False, True, True]
+    assert not any(soft(14, **asked) for asked in ({"labels": "hard"}, {"mixing": 0.5}, {"threshold": 0.9}))
+    assert soft(14, mixing=0.0)
+    assert soft(2, labels="soft", threshold=0.9)
+
+
+def test_the_background_of_many_structures_spares_what_is_not_learnt():
+    def spares(classes, **options):
+        return cr_gloco.spares_what_is_not_learnt(cr_gloco.Config(**options), classes)
+
+    assert [spares(classes) for classes in (2, 3, 4, 14)] == [False, False, True, True]
+    assert not spares(14, background="all")
+    assert spares(2, background="learnt")
+
+
 def test_scenes_are_not_mixed_with_soft_labels():
     assert with_soft_labels().mixing == 0.0
     with pytest.raises(OptionError, match="mixed with hard labels"):
