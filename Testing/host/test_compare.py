@@ -331,6 +331,14 @@ def test_the_voxels_of_another_frame_are_not_compared_without_a_word(panel, resu
     waitUntil(lambda: panel.ui.messageLabel.text.startswith("Regions seen"), 5)
 
 
+def test_a_slider_does_not_look_at_the_voxels_again(panel, monkeypatch):
+    looked = []
+    monkeypatch.setattr("CRGLoCoSegmentLib.panels.answer_watch.answerRemark", looked.append)
+    panel.parameters.overlayOpacity = 0.3
+    panel.parameters.overlayOpacity = 0.4
+    assert looked == []
+
+
 def test_answers_that_are_moved_off_their_volume_are_not_compared_without_a_word(panel, result, waitUntil):
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = transform.GetMatrixTransformToParent()

@@ -541,6 +541,19 @@ def turnFrame(volume: Any) -> None:
     volume.GetImageData().Modified()
 
 
+def turnInPlace(volume: Any) -> None:
+    """Turn a volume by half a turn about its middle: onto the places that other voxels had."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    columns, rows, _ = (count - 1 for count in volume.GetImageData().GetDimensions())
+    turn = vtk.vtkMatrix4x4()
+    for axis, last in ((0, columns), (1, rows)):
+        turn.SetElement(axis, axis, -1.0)
+        turn.SetElement(axis, 3, last)
+    vtk.vtkMatrix4x4.Multiply4x4(matrix, turn, matrix)
+    volume.SetIJKToRASMatrix(matrix)
+
+
 def transform(volume: Any) -> None:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = vtk.vtkMatrix4x4()
@@ -558,6 +571,7 @@ def transform(volume: Any) -> None:
             lambda volume: volume.SetOrigin(0, 0, 0),
             "scan was moved after it was segmented",
         ),
+        (turnInPlace, turnInPlace, "scan was moved after it was segmented"),
         (
             transform,
             lambda volume: volume.SetAndObserveTransformNodeID(None),

@@ -3,7 +3,7 @@
 from slicer.i18n import tr as _
 
 from crgloco.errors import GeometryError
-from CRGLoCoSegmentLib.nodes.places import liesElsewhere, showsOthers
+from CRGLoCoSegmentLib.nodes.places import showsOthers, wasMoved
 from CRGLoCoSegmentLib.nodes.results import Result
 from CRGLoCoSegmentLib.nodes.snapshots import areApart
 
@@ -14,7 +14,7 @@ def answerRemark(result: Result) -> str:
     if volume.GetImageData() is None:
         return ""
     try:
-        moved, apart = liesElsewhere(volume, place), areApart(result.fused, volume)
+        moved, apart = wasMoved(volume, place), areApart(result.fused, volume)
     except GeometryError:  # sheared, or under a transform that bends
         moved, apart = False, True
     if moved:

@@ -20,7 +20,14 @@ from CRGLoCoSegmentLib.nodes.changes import labelChanges
 from CRGLoCoSegmentLib.nodes.corrections import answerBehind, beganWith
 from CRGLoCoSegmentLib.nodes.export import comparableLabels, labelsOf, voxelMl
 from CRGLoCoSegmentLib.nodes.label_tables import tableOf
-from CRGLoCoSegmentLib.nodes.places import VOXELS, isTurnedInPlace, liesElsewhere, markedPlace, showsOthers
+from CRGLoCoSegmentLib.nodes.places import (
+    VOXELS,
+    isTurnedInPlace,
+    liesElsewhere,
+    markedPlace,
+    showsOthers,
+    wasMoved,
+)
 from CRGLoCoSegmentLib.nodes.results import isEdited, resultOf
 from CRGLoCoSegmentLib.nodes.snapshots import Snapshot, areApart, isLost, snapshotOf
 from CRGLoCoSegmentLib.nodes.volumes import refuseMovedApart, volumeFromNode
@@ -128,7 +135,7 @@ def refuseMoved(segmentationNode: Any, volumeNode: Any, *, isNew: bool) -> None:
     answer = answerBehind(segmentationNode, volumeNode)
     known = answer.record if answer is not None else beganWith(segmentationNode)
     stored = {} if isNew else markedPlace(volumeNode)
-    moved = liesElsewhere(volumeNode, known) or any(isTurnedInPlace(volumeNode, at) for at in (known, stored))
+    moved = wasMoved(volumeNode, known) or isTurnedInPlace(volumeNode, stored)
     if not moved and not (isNew and showsOthers(volumeNode, known)):
         return
     if isNew and _presentAnswerFits(volumeNode):

@@ -52,6 +52,11 @@ def showsOthers(volumeNode: Any, place: Mapping[str, Any]) -> bool:
     return bool(place[VOXELS] != contentStamp(volumeNode, axes))
 
 
+def wasMoved(volumeNode: Any, place: Mapping[str, Any]) -> bool:
+    """Whether a volume lies elsewhere than it did, or was turned about its own middle."""
+    return liesElsewhere(volumeNode, place) or isTurnedInPlace(volumeNode, place)
+
+
 def isTurnedInPlace(volumeNode: Any, place: Mapping[str, Any]) -> bool:
     """Whether a volume was turned about its own middle, say: onto the places that other voxels had.
 

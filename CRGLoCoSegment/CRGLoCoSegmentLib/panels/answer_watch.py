@@ -36,7 +36,12 @@ class AnswerWatch:
         self.remark = ""
 
     def watch(self, result: Any) -> None:
-        """Look at this result now, and again at every change of its volume; ``None`` ends that."""
+        """Look at this result now, and again at every change of its volume; ``None`` ends that.
+
+        One that is watched already is not looked at again: panels ask at every move of a slider.
+        """
+        if self._heard and result is not None and _nodes(result) == _nodes(self._result):
+            return
         self.stop()
         self._result = result
         self.remark = answerRemark(result) if result is not None else ""
@@ -62,3 +67,7 @@ class AnswerWatch:
         before, self.remark = self.remark, answerRemark(self._result)
         if self.remark != before:
             self._onChange()
+
+
+def _nodes(result: Any) -> tuple[Any, Any]:
+    return result.volume, result.fused

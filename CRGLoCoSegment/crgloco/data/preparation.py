@@ -26,7 +26,7 @@ from crgloco.data.resampling import resize_image, resize_labels
 from crgloco.errors import CasesError, GeometryError, InputError, ModelError, OptionError
 from crgloco.io.files import read_channels, read_volume, source_geometry
 from crgloco.io.orientation import Orientation, canonical_geometry, on_grid
-from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid
+from crgloco.io.volume import Geometry, Spacing, Volume, assert_same_grid, in_mm
 from crgloco.progress import Reporter, Silent
 
 # Counts up when the same scans would be prepared differently.
@@ -123,10 +123,9 @@ class Preparation:
         elif one * two * three < MINIMUM_VOXELS or sorted((one, two, three))[1] < MINIMUM_COUNT:
             advice = "or use a finer voxel size"
         if advice:
-            wanted = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
             msg = (
                 f"The scan ({grid.describe()}) would have {three} x {two} x {one} voxels at the voxel size "
-                f"{wanted} mm of this model. Check the unit of the scan's voxel size, {advice}."
+                f"{in_mm(self.spacing)} of this model. Check the unit of the scan's voxel size, {advice}."
             )
             raise GeometryError(msg)
         return canonical.with_shape((one, two, three))

@@ -35,7 +35,7 @@ from crgloco.inference.openness import Openness, open_cells
 from crgloco.inference.prediction import Prediction
 from crgloco.inference.windows import all_windows, covering_windows
 from crgloco.io.orientation import Orientation, canonical_geometry
-from crgloco.io.volume import Geometry, Shape, Spacing, Volume
+from crgloco.io.volume import Geometry, Shape, Spacing, Volume, in_mm
 from crgloco.islands import remove_islands
 from crgloco.labels import LabelTable
 from crgloco.model_store import LoadedModel
@@ -394,9 +394,8 @@ def remark_on_voxel_size(scan: Geometry, model: Spacing) -> str:
     finest = sizes.index(min(sizes))
     if 1 / STRANGE_FACTOR <= sizes[finest] / model[finest] <= STRANGE_FACTOR:
         return ""
-    found, known = (" x ".join(f"{mm:.3g}" for mm in size[::-1]) for size in (sizes, model))
     return (
-        f"The voxels of the scan ({found} mm) are far from those that the model knows ({known} mm): "
+        f"The voxels of the scan ({in_mm(sizes)}) are far from those that the model knows ({in_mm(model)}): "
         "check the unit of the scan's voxel size, and the result."
     )
 

@@ -126,9 +126,13 @@ class Geometry:
     def describe(self) -> str:
         """Return shape, spacing and origin in words, for messages."""
         shape = " x ".join(str(n) for n in self.shape[::-1])
-        spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing[::-1])
         origin = ", ".join(f"{mm:z.2f}" for mm in self.origin)
-        return f"{shape} voxels of {spacing} mm at ({origin})"
+        return f"{shape} voxels of {in_mm(self.spacing)} at ({origin})"
+
+
+def in_mm(spacing: Spacing) -> str:
+    """Return a voxel size (mm along K, J, I) in words, I first as users know it: ``0.5 x 0.5 x 3 mm``."""
+    return " x ".join(f"{mm:.3g}" for mm in spacing[::-1]) + " mm"
 
 
 @dataclass(frozen=True)

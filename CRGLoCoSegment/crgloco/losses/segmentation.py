@@ -143,10 +143,14 @@ def segmentation_loss(
     return weight * dice + (1 - weight) * masked_cross_entropy(logits, target)
 
 
+def has_few_structures(classes: int) -> bool:
+    """Whether one or two structures are looked for, for C classes with the background."""
+    return classes - 1 <= FEW_STRUCTURES
+
+
 def dice_weight(classes: int) -> float:
     """Return what Dice counts beside cross-entropy, 0..1, for C classes with the background."""
-    structures = classes - 1
-    return 0.5 if structures <= FEW_STRUCTURES else structures / classes
+    return 0.5 if has_few_structures(classes) else (classes - 1) / classes
 
 
 def _whole_batch(sums: torch.Tensor) -> torch.Tensor:

@@ -42,8 +42,8 @@ from crgloco.losses.pseudo_labels import (
     sigmoid_ramp,
 )
 from crgloco.losses.segmentation import (
-    FEW_STRUCTURES,
     batch_cross_entropy,
+    has_few_structures,
     masked_cross_entropy,
     segmentation_loss,
     soft_cross_entropy,
@@ -478,7 +478,7 @@ def chosen_threshold(classes: int) -> float:
     that. One or two it finds; what it is unsure of is their border, which is worth teaching
     (``docs/methods/cr_gloco.md`` has the numbers).
     """
-    return 0.7 if _are_few(classes) else 0.97
+    return 0.7 if has_few_structures(classes) else 0.97
 
 
 def chosen_weight(classes: int) -> float:
@@ -487,7 +487,7 @@ def chosen_weight(classes: int) -> float:
     Of many structures the large ones grow from pseudo-labels of full weight
     (``docs/measurements.md`` has the numbers).
     """
-    return 1.0 if _are_few(classes) else 0.3
+    return 1.0 if has_few_structures(classes) else 0.3
 
 
 def chosen_mixing(classes: int) -> float:
@@ -496,7 +496,7 @@ def chosen_mixing(classes: int) -> float:
     Of many structures, place tells which is which; pasted blocks show them where they never are, and
     islands far away are the answer (``docs/methods/cr_gloco.md`` has the numbers).
     """
-    return 1.0 if _are_few(classes) else 0.0
+    return 1.0 if has_few_structures(classes) else 0.0
 
 
 def has_soft_labels(config: Config, classes: int) -> bool:
@@ -508,7 +508,7 @@ def has_soft_labels(config: Config, classes: int) -> bool:
     if config.labels != "auto":
         return config.labels == "soft"
     asks_for_hard_ones = config.threshold > 0 or config.mixing > 0
-    return not (_are_few(classes) or asks_for_hard_ones)
+    return not (has_few_structures(classes) or asks_for_hard_ones)
 
 
 def spares_what_is_not_learnt(config: Config, classes: int) -> bool:
@@ -516,11 +516,7 @@ def spares_what_is_not_learnt(config: Config, classes: int) -> bool:
 
     Of many structures some are learnt late (``docs/measurements.md`` has the numbers).
     """
-    return config.background == "learnt" or (config.background == "auto" and not _are_few(classes))
-
-
-def _are_few(classes: int) -> bool:
-    return classes - 1 <= FEW_STRUCTURES
+    return config.background == "learnt" or (config.background == "auto" and not has_few_structures(classes))
 
 
 def released_weight(progress: float) -> float:

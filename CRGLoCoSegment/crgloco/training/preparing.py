@@ -22,7 +22,7 @@ from crgloco.data.preparation import Preparation, target_spacing
 from crgloco.errors import CasesError, CRGLoCoError, InputError, ModelError, OptionError, ResourceError
 from crgloco.io.files import source_geometry
 from crgloco.io.orientation import canonical_geometry
-from crgloco.io.volume import Spacing
+from crgloco.io.volume import Spacing, in_mm
 from crgloco.labels import LabelTable
 from crgloco.networks.options import DualResolutionOptions
 from crgloco.progress import Reporter
@@ -137,11 +137,10 @@ def remark_on_details(selection: Selection, parent: model_store.StartModel) -> s
     found, seen = target_spacing([grid.spacing for grid in grids]), parent.preparation.spacing
     if DETAIL_FACTOR * min(found) >= min(seen):
         return ""
-    theirs, ours = (" x ".join(f"{mm:.3g}" for mm in size[::-1]) for size in (found, seen))
     return (
-        f"The voxels of the scans ({theirs} mm) are much smaller than those that {parent.card.title!r} sees "
-        f"({ours} mm), and the new model goes on with the latter: it cannot learn what is smaller. Without a "
-        "start model it would see the voxels of the scans."
+        f"The voxels of the scans ({in_mm(found)}) are much smaller than those that {parent.card.title!r} "
+        f"sees ({in_mm(seen)}), and the new model goes on with the latter: it cannot learn what is smaller. "
+        "Without a start model it would see the voxels of the scans."
     )
 
 

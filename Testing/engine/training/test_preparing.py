@@ -15,7 +15,7 @@ from crgloco.data.intensities import ChannelRule
 from crgloco.data.preparation import Preparation
 from crgloco.errors import ModelError
 from crgloco.io.files import Source, write_volume
-from crgloco.io.volume import Geometry, Volume
+from crgloco.io.volume import Geometry, Spacing, Volume
 from crgloco.labels import LabelTable
 from crgloco.model_store import StartModel
 from crgloco.training.preparing import assert_goes_on, remark_on_details
@@ -61,20 +61,26 @@ def test_a_start_model_with_the_channels_in_another_order_is_refused() -> None:
     assert_goes_on(parent, replace(selection, channel_names=("t1", "T2 ")), None)
 
 
-@pytest.mark.parametrize("seen", [(2.0, 2.0, 6.0), (0.9, 0.9, 0.9), (6.0, 0.7, 0.7)])
-def test_details_that_are_too_small_for_the_start_model_are_told_beforehand(
-    tmp_path: Path, seen: tuple[float, float, float]
-) -> None:
-    image = tmp_path / "scan.nii.gz"
+def remarked(folder: Path, seen: Spacing) -> str:
+    """Return what is said of a scan with voxels of 0.4 x 0.4 x 5 mm and a start model that sees others."""
+    image = folder / "scan.nii.gz"
     voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
     write_volume(Volume(voxels, Geometry((3, 4, 5), (5.0, 0.4, 0.4), (0.0, 0.0, 0.0))), image)
-    card = make_card()
-    parent = StartModel(card, {}, Preparation(seen, (ChannelRule("mr"),)))
-    selection = Selection((Case("scan", (Source("scan", image),)),), (), (), card.labels, ("T2",))
-    said = remark_on_details(selection, parent)
-    if min(seen) < 0.8:
-        assert said == ""
-    else:
-        ours = " x ".join(f"{mm:g}" for mm in seen[::-1])
-        assert "The voxels of the scans (0.4 x 0.4 x 5 mm) are much smaller" in said
-        assert f"those that {card.title!r} sees ({ours} mm)" in said
+    parent = StartModel(make_card(), {}, Preparation(seen, (ChannelRule("mr"),)))
+    selection = Selection((Case("scan", (Source("scan", image),)),), (), (), parent.card.labels, ("T2",))
+    return remark_on_details(selection, parent)
+
+
+@pytest.mark.parametrize(
+    ("seen", "ours"), [((2.0, 2.0, 6.0), "6 x 2 x 2 mm"), ((0.9, 0.9, 0.9), "0.9 x 0.9 x 0.9 mm")]
+)
+def test_details_that_are_too_small_for_the_start_model_are_told_beforehand(
+    tmp_path: Path, seen: Spacing, ours: str
+) -> None:
+    said = remarked(tmp_path, seen)
+    assert "The voxels of the scans (0.4 x 0.4 x 5 mm) are much smaller" in said
+    assert f"those that {make_card().title!r} sees ({ours})" in said
+
+
+def test_nothing_is_said_of_details_that_the_start_model_nearly_sees(tmp_path: Path) -> None:
+    assert remarked(tmp_path, (6.0, 0.7, 0.7)) == ""
